@@ -1,0 +1,115 @@
+"""Every error that cifarzoo raises on purpose.
+
+Each one derives from `CifarZooError`, so one `except` catches them all, and from the builtin that
+other libraries raise in its place, so code that catches `ValueError` goes on working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "CifarZooError",
+    "DataCorruptError",
+    "DataNotFoundError",
+    "DownloadError",
+    "EmptyLoaderError",
+    "LabelError",
+    "MissingExtraError",
+    "NonFiniteLossError",
+    "OptionError",
+    "RangeError",
+    "ShapeError",
+    "UnknownModelError",
+    "WeightsError",
+    "one_of",
+    "suggest",
+]
+
+
+class CifarZooError(Exception):
+    """The parent of every error that cifarzoo raises on purpose."""
+
+
+class UnknownModelError(CifarZooError, KeyError):
+    """No card has that name; the message gives the closest one."""
+
+    def __str__(self) -> str:  # KeyError shows its argument's repr, quotes and all
+        return str(self.args[0])
+
+
+class OptionError(CifarZooError, ValueError):
+    """An argument or setting has a value that is not allowed; the message says what is."""
+
+
+class ShapeError(CifarZooError, ValueError):
+    """A tensor or a size does not have the shape that is needed."""
+
+
+class RangeError(CifarZooError, ValueError):
+    """Pixel values are outside the range that is documented: uint8, or float in [0, 1]."""
+
+
+class LabelError(CifarZooError, ValueError):
+    """Labels are not integers in 0..num_classes-1."""
+
+
+class EmptyLoaderError(CifarZooError, ValueError):
+    """A loader gave no batch."""
+
+
+class DataNotFoundError(CifarZooError, FileNotFoundError):
+    """The data is not where it was looked for; the message lists the places and the ways out."""
+
+
+class DataCorruptError(CifarZooError, ValueError):
+    """A data file is not the published one: truncated, swapped or changed."""
+
+
+class DownloadError(CifarZooError, OSError):
+    """A download failed; the message says what was received and what else can be tried."""
+
+
+class WeightsError(CifarZooError, ValueError):
+    """Weights cannot be found, do not have the recorded hash, or do not fit the model."""
+
+
+class CheckpointError(CifarZooError, RuntimeError):
+    """A checkpoint cannot be read, or belongs to another model, recipe or version."""
+
+
+class NonFiniteLossError(CifarZooError, ArithmeticError):
+    """The training loss became NaN or infinite; the model holds its best state so far."""
+
+
+class MissingExtraError(CifarZooError, ImportError):
+    """An optional dependency is not installed; the message gives the command that installs it."""
+
+
+def suggest(value: str, allowed: Iterable[str]) -> str:
+    """Give `"; did you mean 'x'?"` for the closest of `allowed`, or an empty string.
+
+    Example:
+        >>> suggest("resent20", ["resnet20", "vgg11_bn"])
+        "; did you mean 'resnet20'?"
+    """
+    close = difflib.get_close_matches(value, list(allowed), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def one_of(what: str, value: object, allowed: Iterable[str]) -> OptionError:
+    """Build the error for a value that must be one of a few names.
+
+    Example:
+        >>> print(one_of("schedule", "cosin", ["constant", "cosine"]))
+        unknown schedule 'cosin'; did you mean 'cosine'? Allowed: constant, cosine
+    """
+    names = list(allowed)
+    hint = suggest(value, names) if isinstance(value, str) else ""
+    separator = " " if hint else "; "
+    return OptionError(
+        f"unknown {what} {value!r}{hint}{separator}{'Allowed' if hint else 'allowed'}: "
+        f"{', '.join(names)}"
+    )

@@ -1,0 +1,139 @@
+"""A network together with the preprocessing that its weights were trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cifarzoo.errors import OptionError, RangeError, ShapeError
+
+__all__ = ["ImageClassifier", "Preprocess"]
+
+CIFAR10_MEAN = (0.49139968, 0.48215841, 0.44653091)
+CIFAR10_STD = (0.24703223, 0.24348513, 0.26158784)
+
+
+class Preprocess(nn.Module):
+    """Scale, resize and normalise: what stands between stored pixels and a network.
+
+    Args:
+        mean: per channel, in units of the [0, 1] range.
+        std: per channel, likewise; positive.
+        size: side in pixels that images are resized to (bilinear, antialiased); None keeps theirs.
+
+    Raises:
+        OptionError: mean and std differ in length, or a std is not positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        mean: Sequence[float] = CIFAR10_MEAN,
+        std: Sequence[float] = CIFAR10_STD,
+        *,
+        size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not len(mean) or min(std) <= 0:
+            raise OptionError(
+                f"mean {tuple(mean)} and std {tuple(std)}: needed are one of each per channel, "
+                "std positive"
+            )
+        if size is not None and size < 1:
+            raise OptionError(f"size is {size}; allowed: 1 pixel or more, or None")
+        self.size = size
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn images into what the network takes.
+
+        Args:
+            images: uint8 (N,C,H,W) in 0..255, or float (N,C,H,W) in [0, 1].
+
+        Returns:
+            float (N,C,size,size), or (N,C,H,W) where size is None; normalised per channel.
+
+        Raises:
+            ShapeError: not four dimensions, or another number of channels.
+            RangeError: not uint8 or float, values outside [0, 1], or NaN.
+        """
+        check_images(images, channels=self.mean.shape[1])
+        scaled = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
+        if self.size is not None and scaled.shape[-2:] != (self.size, self.size):
+            scaled = nn.functional.interpolate(
+                scaled, size=(self.size, self.size), mode="bilinear", antialias=True
+            )
+        return (scaled - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        """Show the constants where torch prints a module."""
+        mean, std = (tuple(round(v, 4) for v in t.flatten().tolist()) for t in (self.mean, self.std))
+        return f"mean={mean}, std={std}, size={self.size}"
+
+
+def check_images(images: Tensor, *, channels: int = 3) -> None:
+    """Refuse images of a wrong shape, type or range.
+
+    The range is looked at on the CPU only, where it costs microseconds; on an accelerator it
+    would make every step wait. It is not looked at while a graph is captured.
+
+    Raises:
+        ShapeError: not (N, channels, H, W).
+        RangeError: neither uint8 nor float, outside [0, 1], or NaN.
+    """
+    shape = tuple(images.shape)
+    if images.ndim != 4 or shape[1] != channels:
+        hint = ""
+        if images.ndim == 3 and shape[0] == channels:
+            hint = "; add the batch dimension: images[None]"
+        elif images.ndim == 4 and shape[-1] == channels:
+            hint = "; channels come first: images.permute(0, 3, 1, 2)"
+        elif images.ndim == 4 and shape[1] in (1, 4):
+            hint = "; make grey or RGBA images RGB first (PIL: image.convert('RGB'))"
+        raise ShapeError(f"images have shape {shape}; needed is (N, {channels}, H, W){hint}")
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise RangeError(f"images are {images.dtype}; needed is uint8, or float in [0, 1]")
+    if images.device.type == "cpu" and images.numel() and not torch.compiler.is_compiling():
+        low, high = (v.item() for v in torch.aminmax(images.detach()))
+        if not (low >= 0 and high <= 1):
+            hint = "; divide by 255, or pass uint8" if high > 1 else ""
+            if low < 0:
+                hint = "; the model normalises by itself, pass plain pixels"
+            raise RangeError(f"float images lie in [{low:.4g}, {high:.4g}]; needed is [0, 1]{hint}")
+
+
+class ImageClassifier(nn.Module):
+    """Preprocessing and network as one module: images in, logits out.
+
+    Args:
+        preprocess: turns pixels into what the network takes.
+        network: maps (N,3,H,W) float to logits (N,num_classes).
+    """
+
+    def __init__(self, preprocess: Preprocess, network: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images.
+
+        Args:
+            images: uint8 (N,3,32,32), or float (N,3,32,32) in [0, 1].
+
+        Returns:
+            logits, float (N,num_classes).
+
+        Raises:
+            ShapeError: the images' shape does not fit.
+            RangeError: the pixels are not in the documented range.
+        """
+        logits: Tensor = self.network(self.preprocess(images))
+        return logits

@@ -1,0 +1,246 @@
+"""The nouns: frozen descriptions of models, recipes and weights.
+
+Nothing here computes, and nothing here imports more than the standard library, so a card can be
+read without loading torch. Every class is checked at birth; vary one with `dataclasses.replace`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from cifarzoo.errors import OptionError, one_of
+
+if TYPE_CHECKING:
+    from cifarzoo.models.classifier import ImageClassifier
+
+__all__ = [
+    "Augmentation",
+    "DeviceName",
+    "EarlyStopping",
+    "FlipName",
+    "ModelCard",
+    "OptimizerName",
+    "PaddingName",
+    "PrecisionName",
+    "Recipe",
+    "ScheduleName",
+    "TtaName",
+    "Weights",
+]
+
+FlipName: TypeAlias = Literal["none", "random", "alternating"]
+PaddingName: TypeAlias = Literal["zero", "reflect"]
+OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw"]
+ScheduleName: TypeAlias = Literal["constant", "cosine", "one_cycle"]
+PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]
+DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+TtaName: TypeAlias = Literal["none", "flip", "flip_translate"]
+KeepName: TypeAlias = Literal["best", "last"]
+
+
+def _require(condition: bool, name: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise OptionError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def _require_name(name: str, value: str, alias: object) -> None:
+    if value not in get_args(alias):
+        raise one_of(name, value, get_args(alias))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """What a training loader does to an image, anew in every epoch.
+
+    Attributes:
+        flip: mirror left to right: never, at random, or "alternating" (at random in the first
+            epoch, then every other epoch; arXiv 2404.00498).
+        translate: shift by up to this many pixels in each direction ("crop" elsewhere).
+        cutout: side in pixels of the square that is set to the mean; 0 turns it off
+            (arXiv 1708.04552).
+        padding: what a translation fills the border with.
+
+    Raises:
+        OptionError: a value is outside what is allowed.
+    """
+
+    flip: FlipName = "none"
+    translate: int = 0
+    cutout: int = 0
+    padding: PaddingName = "zero"
+
+    def __post_init__(self) -> None:
+        _require_name("flip", self.flip, FlipName)
+        _require_name("padding", self.padding, PaddingName)
+        _require(0 <= self.translate <= 16, "translate", self.translate, "0 to 16 pixels")
+        _require(0 <= self.cutout <= 32, "cutout", self.cutout, "0 to 32 pixels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyStopping:
+    """Stop when, of the last `patience` validation losses, the first is the lowest.
+
+    Attributes:
+        patience: number of validation checks that are looked at, at least 2.
+
+    Raises:
+        OptionError: patience is under 2.
+    """
+
+    patience: int = 4
+
+    def __post_init__(self) -> None:
+        _require(self.patience >= 2, "patience", self.patience, "2 or more checks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything about a training run that changes its result.
+
+    What does not change it (device, precision, workers, progress) is an argument of `fit`.
+
+    Attributes:
+        epochs: passes over the training images, at most.
+        batch_size: images per step. `train` builds its loaders with it; `fit` takes batches as
+            its loader gives them.
+        optimizer: "sgd", "adam" or "adamw", each torch's own.
+        lr: learning rate; for "one_cycle" the highest one.
+        momentum: of SGD; not used by the others.
+        weight_decay: L2 penalty (SGD, Adam) or decoupled decay (AdamW).
+        schedule: the learning rate over the run, changed at every step.
+        warmup_epochs: a linear rise to `lr` before a "constant" or "cosine" schedule.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        checks_per_epoch: how many times per epoch the validation loss is measured.
+        early_stopping: when to stop before `epochs`; None runs them all.
+        keep: which state `fit` leaves in the model: the one of the lowest validation loss, or
+            the last one.
+        val_fraction: share of the training images that is held out for validation.
+        augmentation: what `train`'s loader does to the training images.
+
+    Raises:
+        OptionError: a value is outside what is allowed.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: OptimizerName = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: ScheduleName = "constant"
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    checks_per_epoch: int = 1
+    early_stopping: EarlyStopping | None = None
+    keep: KeepName = "best"
+    val_fraction: float = 0.1
+    augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        _require_name("optimizer", self.optimizer, OptimizerName)
+        _require_name("schedule", self.schedule, ScheduleName)
+        _require_name("keep", self.keep, KeepName)
+        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(self.checks_per_epoch >= 1, "checks_per_epoch", self.checks_per_epoch, "1 or more")
+        _require(0 < self.lr < math.inf, "lr", self.lr, "a positive number")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 up to, but not, 1")
+        _require(
+            0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more"
+        )
+        _require(
+            0 <= self.label_smoothing < 1,
+            "label_smoothing",
+            self.label_smoothing,
+            "0 up to, but not, 1",
+        )
+        _require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "0 up to, not, 1")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"0 up to, but not, epochs ({self.epochs})",
+        )
+        _require(
+            not (self.warmup_epochs and self.schedule == "one_cycle"),
+            "warmup_epochs",
+            self.warmup_epochs,
+            "0 with schedule='one_cycle', which warms up by itself",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """One file of trained weights and the measurement behind it.
+
+    Attributes:
+        tag: what `build_model(name, weights=tag)` takes.
+        sha256: hash of the safetensors file, checked at every load.
+        size_bytes: length of the file.
+        accuracy: test accuracy in [0, 1]; the mean where there are several seeds.
+        accuracy_std: standard deviation over the seeds; None for one seed.
+        seeds: the seeds that were run.
+        recipe: what they were trained with.
+
+    Raises:
+        OptionError: a value is outside what is allowed.
+    """
+
+    tag: str
+    sha256: str
+    size_bytes: int
+    accuracy: float
+    accuracy_std: float | None
+    seeds: tuple[int, ...]
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None,
+            "sha256",
+            self.sha256,
+            "64 lower-case hex digits",
+        )
+        _require(self.size_bytes > 0, "size_bytes", self.size_bytes, "1 or more")
+        _require(0 <= self.accuracy <= 1, "accuracy", self.accuracy, "0 to 1")
+        _require(len(self.seeds) >= 1, "seeds", self.seeds, "at least one seed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """One model of the zoo: how it is built, trained and described.
+
+    Attributes:
+        name: what `build_model` takes; lower case, digits and underscores.
+        family: the file under `cifarzoo.models` that holds it.
+        summary: one line for tables.
+        builder: takes the number of classes and returns the model with random weights.
+        recipe: how it is trained.
+        weights: trained weights that come with the package, the default first; may be empty.
+        initial_weights: the tag that `train` starts from; None starts from random weights.
+        paper: where the architecture comes from.
+
+    Raises:
+        OptionError: the name is not an identifier in lower case.
+    """
+
+    name: str
+    family: str
+    summary: str
+    builder: Callable[[int], ImageClassifier]
+    recipe: Recipe
+    weights: tuple[Weights, ...] = ()
+    initial_weights: str | None = None
+    paper: str
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"[a-z][a-z0-9_]*", self.name) is not None,
+            "name",
+            self.name,
+            "lower-case letters, digits and underscores, a letter first",
+        )
