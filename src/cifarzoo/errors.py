@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cifarzoo.training.history import History
 
 __all__ = [
     "CheckpointError",
@@ -81,7 +85,15 @@ class CheckpointError(CifarZooError, RuntimeError):
 
 
 class NonFiniteLossError(CifarZooError, ArithmeticError):
-    """The training loss became NaN or infinite; the model holds its best state so far."""
+    """The loss became NaN or infinite; the model holds its best state so far.
+
+    Attributes:
+        history: the run up to its last good check.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
 
 
 class MissingExtraError(CifarZooError, ImportError):

@@ -149,9 +149,7 @@ class Recipe:
         _require(self.checks_per_epoch >= 1, "checks_per_epoch", self.checks_per_epoch, "1 or more")
         _require(0 < self.lr < math.inf, "lr", self.lr, "a positive number")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 up to, but not, 1")
-        _require(
-            0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more"
-        )
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
         _require(
             0 <= self.label_smoothing < 1,
             "label_smoothing",

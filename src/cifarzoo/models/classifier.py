@@ -72,7 +72,9 @@ class Preprocess(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the constants where torch prints a module."""
-        mean, std = (tuple(round(v, 4) for v in t.flatten().tolist()) for t in (self.mean, self.std))
+        mean, std = (
+            tuple(round(v, 4) for v in t.flatten().tolist()) for t in (self.mean, self.std)
+        )
         return f"mean={mean}, std={std}, size={self.size}"
 
 

@@ -1,0 +1,318 @@
+"""Which pixels each element of a tensor can depend on, as a rule that layers transform.
+
+A `Field` says it for a whole tensor at once. Its spans give, for each axis of the image (rows,
+columns), the interval of pixels that the tensor's first element sees; its runs say by how many
+pixels that interval moves per step along each dimension of the tensor. A convolution widens the
+interval, a stride lengthens the step, flattening puts two runs into one dimension, and a sum over
+a dimension makes every element see what all of them saw. Intervals and steps are exact fractions,
+since resized images have pixels that are parts of a pixel. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import count, product
+from typing import TypeAlias
+
+__all__ = ["Field", "Run", "Span"]
+
+_tokens = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stretch of positions along one dimension of a tensor, or along a part of one.
+
+    Attributes:
+        extent: number of positions.
+        axes: the image axes that a step moves over; none for channels.
+        step: pixels per position; 0 for channels, and where the positions are in no order.
+        token: 0 if they are in order; else the same number on two tensors says that their
+            positions correspond.
+    """
+
+    extent: int
+    axes: frozenset[int] = frozenset()
+    step: Fraction = Fraction(0)
+    token: int = 0
+
+    def follows(self, outer: Run) -> bool:
+        """Whether this run continues `outer`, so that the two are one longer run."""
+        return (
+            outer.axes == self.axes
+            and not (outer.token or self.token)
+            and outer.step == self.step * self.extent
+        )
+
+    def split(self, inner: int) -> tuple[Run, Run]:
+        """Cut into an outer run and an inner one with `inner` positions."""
+        if self.token:
+            return scattered(self.extent // inner, self.axes), scattered(inner, self.axes)
+        outer = Run(self.extent // inner, self.axes, self.step * inner)
+        return outer, Run(inner, self.axes, self.step)
+
+
+Runs: TypeAlias = tuple[Run, ...]
+
+
+def scattered(extent: int, axes: frozenset[int]) -> Run:
+    """Make a run whose positions are in no order over the axes that it moves over."""
+    return Run(extent, axes, token=next(_tokens) if axes else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Pixels along one image axis, as intervals that include their left end.
+
+    Attributes:
+        start: left end of what the tensor's first element sees; may lie in the padding.
+        size: how far that reaches, in pixels.
+        low: left end of what any element sees.
+        high: right end of what any element sees.
+    """
+
+    start: Fraction
+    size: Fraction
+    low: Fraction
+    high: Fraction
+
+    def pixels(self, shift: Fraction) -> int:
+        """Count the pixels whose centres lie in the interval, moved by `shift`."""
+        half = Fraction(1, 2)
+        left = max(self.start + shift, self.low)
+        right = min(self.start + shift + self.size, self.high)
+        return max(0, math.ceil(right - half) - math.ceil(left - half))
+
+
+@dataclass(frozen=True)
+class Field:
+    """What every element of one tensor can depend on.
+
+    Attributes:
+        dims: the runs of each dimension, outermost first; extents multiply to its length.
+        spans: one for each image axis.
+    """
+
+    dims: tuple[Runs, ...]
+    spans: tuple[Span, ...] = field(default=())
+
+    @classmethod
+    def of_image(cls, shape: Sequence[int]) -> Field:
+        """Start with an image batch (N,C,*sides): each element sees its own pixel."""
+        sides = [Fraction(n) for n in shape[2:]]
+        channels = [_plain(n) for n in shape[:2]]
+        places = [(Run(n, frozenset({axis}), Fraction(1)),) for axis, n in enumerate(shape[2:])]
+        spans = [Span(Fraction(0), Fraction(1), Fraction(0), side) for side in sides]
+        return cls((*channels, *places), tuple(spans))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
+        return tuple(_extent(runs) for runs in self.dims)
+
+    def receptive_field(self) -> int | None:
+        """Give the longest side in pixels of what one element sees; None without image axes."""
+        sides = [self._side(axis, span) for axis, span in enumerate(self.spans)]
+        return max(sides, default=None)
+
+    def _side(self, axis: int, span: Span) -> int:
+        runs = self._runs(axis)
+        if any(run.token for run in runs):
+            return math.ceil(min(span.size, span.high - span.low))
+        shifts = product(*([i * run.step for i in range(run.extent)] for run in runs))
+        return max(span.pixels(sum(shift, Fraction(0))) for shift in shifts)
+
+    def contract(self, *dims: int) -> Field:
+        """Let every element see what all elements along these dimensions saw."""
+        result = self
+        for dim in dims:
+            for run in self.dims[dim]:
+                result = result._widen(run)
+            result = result._with(dim, _plain(_extent(self.dims[dim])))
+        return result
+
+    def _widen(self, run: Run) -> Field:
+        spans = list(self.spans)
+        for axis in run.axes:
+            span = spans[axis]
+            spans[axis] = (
+                replace(span, start=span.low, size=span.high - span.low)
+                if run.token
+                else replace(span, size=span.size + (run.extent - 1) * run.step)
+            )
+        return replace(self, spans=tuple(spans))
+
+    def taps(
+        self, dim: int, extent: int, *, first: Fraction, stride: Fraction, span: Fraction
+    ) -> Field:
+        """Slide a window along a dimension: position i sees first + i stride, and span from there.
+
+        All three are in positions of the dimension as it is. The result has `extent` positions.
+        """
+        runs = self.dims[dim]
+        if not any(run.axes for run in runs):
+            return self._with(dim, _plain(extent))
+        if len(runs) > 1 or runs[0].token:
+            return self.contract(dim)._with(dim, _plain(extent))
+        (run,) = runs
+        (axis,) = run.axes
+        old, spans = self.spans[axis], list(self.spans)
+        start, size = old.start + first * run.step, old.size + (span - 1) * run.step
+        spans[axis] = replace(old, start=start, size=size)
+        moved = (Run(extent, run.axes, run.step * stride),) if extent > 1 else ()
+        return replace(self, spans=tuple(spans))._with(dim, moved)._bound(axis)
+
+    def _bound(self, axis: int) -> Field:
+        """Note the pixels at the ends that no element sees any more."""
+        runs = self._runs(axis)
+        if any(run.token for run in runs):
+            return self
+        spans = list(self.spans)
+        span = spans[axis]
+        stop = span.start + span.size + sum((run.extent - 1) * run.step for run in runs)
+        spans[axis] = replace(span, low=max(span.low, span.start), high=min(span.high, stop))
+        return replace(self, spans=tuple(spans))
+
+    def _runs(self, axis: int) -> list[Run]:
+        return [run for runs in self.dims for run in runs if axis in run.axes]
+
+    def scatter(self, dim: int, extent: int) -> Field:
+        """Reorder, repeat or drop positions along a dimension, in a way that is not followed."""
+        axes = _axes(self.dims[dim])
+        return self._with(dim, (scattered(extent, axes),) if axes else _plain(extent))
+
+    def append(self, others: Sequence[Field], dim: int, extent: int) -> Field:
+        """Put tensors one after the other along a dimension, which then has `extent` positions."""
+        fields = [self, *others]
+        axes = _axes(run for each in fields for run in each.dims[dim])
+        first, *rest = (each._adrift(axes)._with(dim, ()) for each in fields)
+        for each in rest:
+            first = first.merge(each)
+        return first._with(dim, (scattered(extent, axes),) if axes else _plain(extent))
+
+    def _adrift(self, axes: frozenset[int]) -> Field:
+        """Forget where on these axes the elements look; only how far is known."""
+        zero = Fraction(0)
+        spans = [replace(s, start=zero) if a in axes else s for a, s in enumerate(self.spans)]
+        return replace(self, spans=tuple(spans))
+
+    def regroup(self, shape: Sequence[int]) -> Field:
+        """Take another shape with the same elements in the same order."""
+        if tuple(shape) == self.shape:
+            return self
+        left = _join([run for runs in self.dims for run in runs])
+        dims: list[Runs] = []
+        for extent in reversed(shape):
+            taken = _take(left, extent)
+            if taken is None:  # the cuts fall within a run: keep only which axes there are
+                axes = _axes(run for runs in self.dims for run in runs)
+                return replace(
+                    self, dims=tuple((scattered(n, axes),) if n > 1 else () for n in shape)
+                )
+            dims.append(taken)
+        return replace(self, dims=tuple(reversed(dims)))
+
+    def permute(self, order: Sequence[int]) -> Field:
+        """Reorder the dimensions."""
+        return replace(self, dims=tuple(self.dims[dim] for dim in order))
+
+    def expand(self, shape: Sequence[int]) -> Field:
+        """Repeat along dimensions of length 1, and along new leading ones."""
+        missing = len(shape) - len(self.dims)
+        dims = [()] * missing + list(self.dims)
+        kept = [
+            runs if _extent(runs) == n else _plain(n) for runs, n in zip(dims, shape, strict=True)
+        ]
+        return replace(self, dims=tuple(kept))
+
+    def drop(self, dim: int) -> Field:
+        """Remove a dimension of length 1, or one along which nothing moves over the image."""
+        return replace(self, dims=self.dims[:dim] + self.dims[dim + 1 :])
+
+    def insert(self, dim: int, extent: int = 1) -> Field:
+        """Add a dimension along which nothing moves over the image."""
+        return replace(self, dims=(*self.dims[:dim], _plain(extent), *self.dims[dim:]))
+
+    def merge(self, other: Field) -> Field:
+        """Combine two tensors of one shape: each element sees what either one saw.
+
+        Where the two move differently over the image along a run, that run is contracted in
+        both: exact where one of them sees the whole image, else an upper bound.
+        """
+        one, two, dims = self, other, list[Runs]()
+        for dim, (mine, its) in enumerate(zip(self.dims, other.dims, strict=True)):
+            pairs = _refine(mine, its)
+            if pairs is None:
+                one, two, pairs = one.contract(dim), two.contract(dim), [(Run(_extent(mine)),) * 2]
+            for a, b in pairs:
+                if a != b:
+                    one, two = one._widen(a), two._widen(b)
+            dims.append(tuple(_join([a if a == b else Run(a.extent) for a, b in pairs])))
+        spans = [_hull(a, b) for a, b in zip(one.spans, two.spans, strict=True)]
+        return Field(tuple(dims), tuple(spans))
+
+    def _with(self, dim: int, runs: Runs) -> Field:
+        return replace(self, dims=(*self.dims[:dim], runs, *self.dims[dim + 1 :]))
+
+
+def _plain(extent: int) -> Runs:
+    return (Run(extent),) if extent > 1 else ()
+
+
+def _extent(runs: Sequence[Run]) -> int:
+    return math.prod(run.extent for run in runs)
+
+
+def _axes(runs: Iterable[Run]) -> frozenset[int]:
+    return frozenset[int]().union(*(run.axes for run in runs))
+
+
+def _hull(a: Span, b: Span) -> Span:
+    start, stop = min(a.start, b.start), max(a.start + a.size, b.start + b.size)
+    return Span(start, stop - start, min(a.low, b.low), max(a.high, b.high))
+
+
+def _join(runs: Sequence[Run]) -> list[Run]:
+    """Join neighbours that are one longer run."""
+    joined: list[Run] = []
+    for run in runs:
+        if joined and run.follows(joined[-1]):
+            run = replace(run, extent=run.extent * joined.pop().extent)
+        joined.append(run)
+    return joined
+
+
+def _take(left: list[Run], extent: int) -> Runs | None:
+    """Take the innermost positions off `left`; None if that would cut a run unevenly."""
+    taken: list[Run] = []
+    while extent > 1:
+        run = left.pop()
+        if extent % run.extent and run.extent % extent == 0:
+            outer, run = run.split(extent)
+            left.append(outer)
+        if extent % run.extent:
+            return None
+        taken.insert(0, run)
+        extent //= run.extent
+    return tuple(taken)
+
+
+def _refine(mine: Runs, its: Runs) -> list[tuple[Run, Run]] | None:
+    """Cut two lists of runs over the same positions so that they pair up; None if they cannot."""
+    left, right, pairs = list(mine), list(its), list[tuple[Run, Run]]()
+    while left:
+        a, b = left.pop(), right.pop()
+        shorter = min(a.extent, b.extent)
+        if a.extent % shorter or b.extent % shorter:
+            return None
+        if a.extent > shorter:
+            outer, a = a.split(shorter)
+            left.append(outer)
+        if b.extent > shorter:
+            outer, b = b.split(shorter)
+            right.append(outer)
+        pairs.insert(0, (a, b))
+    return pairs

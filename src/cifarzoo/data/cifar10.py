@@ -1,0 +1,219 @@
+"""CIFAR-10: found on disk or downloaded, verified by hash, decoded.
+
+Source: Alex Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifarzoo.data.batches import (
+    CIFAR10,
+    Release,
+    decode,
+    missing_files,
+    read_archive,
+    read_folder,
+)
+from cifarzoo.data.images import ImageData
+from cifarzoo.errors import DataCorruptError, DataNotFoundError, DownloadError
+
+__all__ = ["CLASSES", "load_cifar10"]
+
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+def load_cifar10(root: str | Path | None = None, *, download: bool = True) -> ImageData:
+    """Find CIFAR-10, verify every file by hash, and decode it.
+
+    It is looked for in one place only: `root` if given, else the folder that `CIFARZOO_DATA`
+    names, else the user's cache folder. There, a folder `cifar-10-batches-py`, its files
+    themselves, and the archive `cifar-10-python.tar.gz` alone all serve; an archive is read
+    without being extracted. A download goes to the same place, from the host that
+    `CIFARZOO_MIRROR` names (a folder's URL, or the archive's) if it is set, then from the
+    canonical one.
+
+    Args:
+        root: a folder, or the archive's path; None looks in `CIFARZOO_DATA` or the cache.
+        download: fetch the archive where nothing is found.
+
+    Returns:
+        50,000 training and 10,000 test images, uint8 (N,3,32,32), in the published order.
+
+    Raises:
+        DataNotFoundError: the data is not there, and download is off.
+        DataCorruptError: a file is truncated, swapped or changed.
+        DownloadError: no host gave the data.
+    """
+    return _load(_place(root), CIFAR10, fetch=Fetch() if download else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """How the archive is downloaded: how often a host is asked again, and how long waited for."""
+
+    retries: int = 2
+    timeout_seconds: float = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the data is looked for, and why there."""
+
+    path: Path
+    origin: str
+
+
+def _place(root: str | Path | None) -> Place:
+    if root is not None:
+        return Place(path=Path(root).expanduser(), origin="root")
+    named = os.environ.get("CIFARZOO_DATA")
+    if named:
+        return Place(path=Path(named).expanduser(), origin="CIFARZOO_DATA")
+    import pooch
+
+    cache = Path(pooch.os_cache("cifarzoo"))
+    return Place(path=cache, origin="the user's cache folder; CIFARZOO_DATA is not set")
+
+
+def _load(place: Place, release: Release, *, fetch: Fetch | None) -> ImageData:
+    files = _find(place.path, release)
+    # A path to a file that is not there is a typing mistake, not a place to download to.
+    if files is None and fetch is not None and not place.path.name.endswith(".gz"):
+        _download(place.path, release, fetch)
+        files = _find(place.path, release)
+    if files is None:
+        raise DataNotFoundError(_not_found(place, release))
+    return decode(files, release)
+
+
+def _find(path: Path, release: Release) -> Iterator[tuple[str, bytes]] | None:
+    if path.is_file():
+        return read_archive(path, release)
+    for folder in (path / release.folder, path):
+        if not missing_files(folder, release):
+            return read_folder(folder, release)
+    archive = path / release.archive
+    return read_archive(archive, release) if archive.is_file() else None
+
+
+def _not_found(place: Place, release: Release) -> str:
+    lines = [f"CIFAR-10 is not in {place.path} ({place.origin}). Looked at:"]
+    for folder in (place.path / release.folder, place.path):
+        missing = missing_files(folder, release)
+        partly = folder.is_dir() and len(missing) < len(release.files)
+        lines.append(f"  {folder}: " + (f"lacks {', '.join(missing)}" if partly else "no data"))
+    lines += [
+        f"  {place.path / release.archive}: not there",
+        "Ways out:",
+        f"  set CIFARZOO_DATA, or pass root=, to a folder that holds {release.folder} or "
+        f"{release.archive};",
+        f"  pass download=True to fetch it from {release.url}",
+        "    (CIFARZOO_MIRROR names another host);",
+        "  try things on the built-in shapes: shapes_loaders(), --data shapes.",
+    ]
+    return "\n".join(lines)
+
+
+def _download(folder: Path, release: Release, fetch: Fetch) -> None:
+    """Put the archive into `folder`; of several processes one fetches it, the others wait."""
+    import filelock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".cifarzoo.lock"):
+            if not (folder / release.archive).is_file():
+                _download_from_any(folder, release, fetch)
+    except OSError as error:
+        if isinstance(error, DownloadError):
+            raise
+        raise DownloadError(
+            f"cannot write CIFAR-10 into {folder}: {error}. Set CIFARZOO_DATA, or pass root=, to "
+            "a folder that can be written to"
+        ) from error
+
+
+def _download_from_any(folder: Path, release: Release, fetch: Fetch) -> None:
+    failures = []
+    for url in _urls(release):
+        try:
+            return _download_from(url, folder, release, fetch)
+        except (ValueError, OSError) as error:  # requests' errors are OSErrors
+            failures.append(f"  {url}: {error}")
+    raise DownloadError(
+        "\n".join(
+            [
+                "CIFAR-10 could not be downloaded:",
+                *failures,
+                "Ways out:",
+                "  set CIFARZOO_MIRROR to another host's URL, of the archive or its folder;",
+                f"  put {release.archive} into {folder} by hand;",
+                "  try things on the built-in shapes: shapes_loaders(), --data shapes.",
+            ]
+        )
+    )
+
+
+def _urls(release: Release) -> list[str]:
+    mirror = os.environ.get("CIFARZOO_MIRROR", "")
+    if not mirror:
+        return [release.url]
+    whole = mirror.endswith((".tar.gz", ".tgz"))
+    return [mirror if whole else f"{mirror.rstrip('/')}/{release.archive}", release.url]
+
+
+def _download_from(url: str, folder: Path, release: Release, fetch: Fetch) -> None:
+    """Fetch and verify one host's archive beside its final place, then move it there."""
+    import pooch
+
+    def checked(url: str, output_file: str, caller: object) -> None:
+        http(url, output_file, caller)
+        _check_received(Path(output_file), url, release)
+
+    # Without "identity" a server may send gzip data that requests would silently unpack.
+    http = pooch.HTTPDownloader(
+        progressbar=_progress_is_seen(),
+        chunk_size=1 << 16,
+        timeout=fetch.timeout_seconds,
+        headers={"Accept-Encoding": "identity"},
+    )
+    partial = folder / ".cifarzoo-download"
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+    try:
+        keeper = pooch.create(
+            partial,
+            base_url="",
+            registry={release.archive: f"md5:{release.archive_md5}"},
+            urls={release.archive: url},
+            retry_if_failed=fetch.retries,
+        )
+        keeper.fetch(release.archive, downloader=checked)
+        (partial / release.archive).replace(folder / release.archive)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_received(path: Path, url: str, release: Release) -> None:
+    size = path.stat().st_size
+    if size != release.archive_bytes:
+        raise DataCorruptError(f"received {size:,} bytes, expected {release.archive_bytes:,}")
+
+
+def _progress_is_seen() -> bool:
+    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,0 +1,110 @@
+"""The final score of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from cifarzoo.errors import one_of
+from cifarzoo.evaluation.score import predictions
+from cifarzoo.evaluation.statistics import accuracy_interval
+from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision
+from cifarzoo.spec import PrecisionName, TtaName
+
+__all__ = ["Evaluation", "evaluate"]
+
+_CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """How well a model does on a set of images.
+
+    Attributes:
+        loss: mean cross-entropy in nats.
+        accuracy: share of images classified right, in [0, 1].
+        interval: 95 % Wilson interval of the accuracy, for the finite number of images.
+        per_class: accuracy of each class, in [0, 1]; NaN for a class without images.
+        confusion: int64 (K,K) on the CPU: rows are true classes, columns predicted ones.
+        calibration_error: expected calibration error over 15 equal bins, in [0, 1]
+            (arXiv 1706.04599).
+        n: number of images.
+        tta: the test-time augmentation that was used.
+    """
+
+    loss: float
+    accuracy: float
+    interval: tuple[float, float]
+    per_class: tuple[float, ...]
+    confusion: Tensor
+    calibration_error: float
+    n: int
+    tta: TtaName
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"accuracy {self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, "
+            f"{self.n} images), loss {self.loss:.4f}"
+        )
+
+
+def evaluate(
+    model: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: str | torch.device = "auto",
+    precision: PrecisionName = "auto",
+    tta: TtaName = "none",
+) -> Evaluation:
+    """Score a model over every image of a loader.
+
+    Args:
+        model: maps images (N,3,H,W) to logits (N,K); it is moved to the device, its training or
+            evaluation mode is left as it was.
+        data: batches of (images, labels); labels are int64 (N,).
+        device: "auto", or what `torch.device` takes.
+        precision: "auto" is bfloat16 where the device has units for it, else float32.
+        tta: test-time augmentation: "none", "flip" or "flip_translate".
+
+    Raises:
+        EmptyLoaderError: the loader gave nothing.
+        LabelError: a label is outside the model's classes.
+        OptionError: a name is not known, or the device is not there.
+        RangeError: float images outside [0, 1].
+        ShapeError: images or labels have a wrong shape.
+    """
+    from torchmetrics.functional.classification import (
+        multiclass_calibration_error,
+        multiclass_confusion_matrix,
+    )
+
+    if tta not in get_args(TtaName):
+        raise one_of("tta", tta, get_args(TtaName))
+    target = resolve_device(device)
+    keep_freed_memory()
+    model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scored = predictions(
+        model, data, device=target, dtype=resolve_precision(precision, target), tta=tta
+    )
+    logits, labels = (torch.cat(parts) for parts in zip(*scored, strict=True))
+    classes = logits.shape[1]
+    confusion = multiclass_confusion_matrix(logits, labels, classes).cpu()
+    calibration = multiclass_calibration_error(
+        logits.softmax(1), labels, classes, n_bins=_CALIBRATION_BINS
+    )
+    correct = int(confusion.trace())
+    return Evaluation(
+        loss=nn.functional.cross_entropy(logits, labels).item(),
+        accuracy=correct / len(labels),
+        interval=accuracy_interval(correct, len(labels)),
+        per_class=tuple((confusion.diag() / confusion.sum(1)).tolist()),
+        confusion=confusion,
+        calibration_error=calibration.item(),
+        n=len(labels),
+        tta=tta,
+    )

@@ -1,0 +1,125 @@
+"""Running a model over a loader without training it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from cifarzoo.errors import EmptyLoaderError, LabelError, ShapeError
+from cifarzoo.evaluation.tta import views
+from cifarzoo.hardware import autocast
+from cifarzoo.spec import TtaName
+
+__all__ = ["batches_to", "check_labels", "evaluation_mode", "loss_and_accuracy", "predictions"]
+
+
+def check_labels(labels: Tensor, logits: Tensor) -> None:
+    """Refuse labels that do not fit the logits.
+
+    Raises:
+        ShapeError: logits are not (N,K), or labels not (N,).
+        LabelError: labels are not integers in 0..K-1.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ShapeError(
+            f"labels have shape {tuple(labels.shape)} and logits {tuple(logits.shape)}; needed "
+            "are labels (N,) and logits (N, classes)"
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise LabelError(f"labels are {labels.dtype}; needed are integers, best int64")
+    low, high = (int(value) for value in torch.aminmax(labels))
+    classes = logits.shape[1]
+    if low < 0 or high >= classes:
+        raise LabelError(
+            f"labels lie in {low}..{high}; the model has {classes} classes, so 0..{classes - 1} "
+            "are allowed; build it with another num_classes, or mend the labels"
+        )
+
+
+def batches_to(
+    data: Iterable[tuple[Tensor, Tensor]], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Move batches to the device, images in channels-last order.
+
+    Raises:
+        EmptyLoaderError: there is no batch, or a batch holds no image.
+    """
+    empty = True
+    for images, labels in data:
+        if not len(images):
+            raise EmptyLoaderError(f"a batch has shape {tuple(images.shape)}: it holds no image")
+        empty = False
+        layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+        yield (
+            images.to(device, non_blocking=True, memory_format=layout),
+            labels.to(device, non_blocking=True),
+        )
+    if empty:
+        raise EmptyLoaderError(
+            "the loader gave no batch; a training loader that drops its last batch gives none if "
+            "it has fewer images than its batch size"
+        )
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode and each one back into its own mode after it."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def predictions(
+    model: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    tta: TtaName = "none",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give float32 logits (N,K) and labels (N,) batch by batch.
+
+    With test-time augmentation the logits are the logarithm of the views' mean probability.
+
+    Raises:
+        EmptyLoaderError: the loader gave nothing.
+        LabelError: a label is outside the classes.
+        ShapeError: the logits or labels have a wrong shape.
+    """
+    with evaluation_mode(model), autocast(device, dtype):
+        for images, labels in batches_to(data, device):
+            if tta == "none":
+                logits = model(images).float()
+            else:
+                mixed = sum(
+                    weight * model(view).float().softmax(1) for weight, view in views(images, tta)
+                )
+                logits = torch.as_tensor(mixed).log()
+            check_labels(labels, logits)
+            yield logits, labels
+
+
+def loss_and_accuracy(
+    model: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[float, float]:
+    """Give mean cross-entropy and accuracy in [0, 1] over all images, moved off once."""
+    loss = torch.zeros((), device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    count = 0
+    for logits, labels in predictions(model, data, device=device, dtype=dtype):
+        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
+        correct += (logits.argmax(1) == labels).sum()
+        count += len(labels)
+    return loss.item() / count, correct.item() / count

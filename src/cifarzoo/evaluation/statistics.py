@@ -1,0 +1,104 @@
+"""Intervals and means: what a number is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cifarzoo.errors import OptionError
+
+__all__ = ["Estimate", "accuracy_interval", "mean_and_std", "paired_difference"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean over several runs.
+
+    Attributes:
+        mean: of the runs.
+        std: standard deviation of the runs (n - 1 in the denominator); None for one run.
+        low: lower end of the 95 % confidence interval of the mean (Student's t); None for one run.
+        high: upper end, likewise.
+        n: number of runs.
+    """
+
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Give the Wilson interval of an accuracy.
+
+    It holds the uncertainty from the finite test set, not that from the seed.
+
+    Args:
+        correct: images classified right, 0..total.
+        total: images scored, at least 1.
+        confidence: between 0 and 1.
+
+    Returns:
+        The ends, in [0, 1].
+
+    Raises:
+        OptionError: the counts or the confidence make no sense.
+
+    Source: Wilson 1927, as implemented by `scipy.stats.binomtest`.
+    """
+    if not (0 <= correct <= total and total >= 1 and 0 < confidence < 1):
+        raise OptionError(
+            f"correct={correct}, total={total}, confidence={confidence}; needed are "
+            "0 <= correct <= total, total >= 1 and a confidence between 0 and 1"
+        )
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mean_and_std(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
+    """Summarise runs that differ in their seed.
+
+    Args:
+        values: one figure a run, at least one.
+        confidence: of the interval of the mean.
+
+    Raises:
+        OptionError: there is no value.
+    """
+    n = len(values)
+    if not n:
+        raise OptionError("there are no values to average; run at least one seed")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean=mean, std=None, low=None, high=None, n=1)
+    from scipy.stats import t
+
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(t.ppf(0.5 + confidence / 2, n - 1)) * std / math.sqrt(n)
+    return Estimate(mean=mean, std=std, low=mean - half, high=mean + half, n=n)
+
+
+def paired_difference(
+    after: Sequence[float], before: Sequence[float], *, confidence: float = 0.95
+) -> Estimate:
+    """Estimate a change from runs that share their seeds, pair by pair.
+
+    Args:
+        after: one figure a seed, with the change.
+        before: one figure a seed, without it, in the same order.
+        confidence: of the interval of the mean difference.
+
+    Raises:
+        OptionError: the two differ in length, or are empty.
+    """
+    if len(after) != len(before):
+        raise OptionError(
+            f"there are {len(after)} values after and {len(before)} before; pairs need as many"
+        )
+    return mean_and_std(
+        [new - old for new, old in zip(after, before, strict=True)], confidence=confidence
+    )

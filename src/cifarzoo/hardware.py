@@ -1,0 +1,153 @@
+"""Where a computation runs: device, precision, memory, random state."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from cifarzoo.errors import OptionError, one_of
+from cifarzoo.spec import PrecisionName
+
+__all__ = [
+    "autocast",
+    "cpu_has_bfloat16_matrix_units",
+    "keep_freed_memory",
+    "processor_name",
+    "resolve_device",
+    "resolve_precision",
+    "seeded",
+]
+
+# mallopt's parameters, from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_KEEP_BYTES = 2**31 - 1
+_TOP_PAD_BYTES = 64 * 2**20
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Turn a device's name into a device that is there.
+
+    Args:
+        device: "auto" (CUDA, else MPS, else the CPU), or what `torch.device` takes.
+
+    Raises:
+        OptionError: torch does not know the name, or the device is not there.
+    """
+    if device == "auto":
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else name)
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(
+            f"device {str(device)!r} cannot be used ({reason}); allowed: auto, cpu, and cuda or "
+            "mps where there is one"
+        ) from error
+    return found
+
+
+@functools.cache
+def cpu_has_bfloat16_matrix_units() -> bool:
+    """Tell whether this processor multiplies bfloat16 matrices faster than float32 ones.
+
+    That takes matrix units: AMX on x86, BFMMLA on Arm. AVX-512's bfloat16 dot product alone is no
+    faster than float32's two fused multiply-adds, and training with it is slower.
+    """
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return any(bool(capabilities.get(key)) for key in ("amx_bf16", "bf16", "sve_bf16"))
+    cpuinfo = Path("/proc/cpuinfo")  # torch before 2.9 does not tell
+    flags = cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else []
+    return "amx_bf16" in flags or "bf16" in flags
+
+
+def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.dtype:
+    """Choose the type that convolutions and matrix products are computed in.
+
+    Args:
+        precision: "auto" takes bfloat16 only where the device has units for it.
+        device: where the computation runs.
+
+    Returns:
+        torch.float32 or torch.bfloat16.
+
+    Raises:
+        OptionError: another name.
+    """
+    if precision not in get_args(PrecisionName):
+        raise one_of("precision", precision, get_args(PrecisionName))
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cpu":
+        has_units = cpu_has_bfloat16_matrix_units()
+    else:
+        has_units = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if has_units else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Give the context in which `dtype` is used; for float32 it changes nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Ask glibc to keep memory that a training step frees, for the next step to use.
+
+    By default every large tensor is mapped anew from the system and its pages are cleared again
+    at each step. This holds for the whole process and cannot be undone in it; set the environment
+    variable CIFARZOO_KEEP_MEMORY=0 to leave the allocator alone.
+
+    Returns:
+        Whether the allocator took the settings; False where there is no glibc.
+    """
+    if os.environ.get("CIFARZOO_KEEP_MEMORY", "1") == "0" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = {
+        _M_MMAP_MAX: 0,
+        _M_TRIM_THRESHOLD: _KEEP_BYTES,
+        _M_TOP_PAD: _TOP_PAD_BYTES,
+    }
+    accepted = [mallopt(option, value) == 1 for option, value in settings.items()]
+    return all(accepted)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch's random state inside the block and put the old state back after it.
+
+    Raises:
+        OptionError: the seed is not in 0..2**63-1.
+    """
+    if not 0 <= seed < 2**63:
+        raise OptionError(f"seed is {seed}; allowed: 0 to 2**63 - 1")
+    accelerated = device is not None and device.type != "cpu"
+    kind = device.type if device is not None and accelerated else "cuda"
+    devices = [device] if accelerated else []
+    with torch.random.fork_rng(devices=devices, device_type=kind):
+        torch.manual_seed(seed)
+        yield
+
+
+@functools.cache
+def processor_name(device: torch.device | None = None) -> str:
+    """Name the processor, or the GPU of `device`, as its maker does."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,131 @@
+"""Finds the cards: what models there are, and how one is built."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Literal, TypeAlias, cast, overload
+
+import torch
+
+from cifarzoo import models
+from cifarzoo.errors import OptionError, UnknownModelError, one_of, suggest
+from cifarzoo.models.classifier import ImageClassifier
+from cifarzoo.spec import ModelCard
+from cifarzoo.weights import load_weights
+
+__all__ = ["ModelName", "build_model", "list_models", "model_card"]
+
+ModelName: TypeAlias = Literal[
+    "report_baseline",
+    "report_best",
+    "report_model1",
+    "report_model2",
+    "resnet18_transfer",
+]
+
+
+@functools.cache
+def _cards() -> dict[str, ModelCard]:
+    files = sorted(module.name for module in pkgutil.iter_modules(models.__path__))
+    modules = [importlib.import_module(f"{models.__name__}.{name}") for name in files]
+    cards: list[ModelCard] = [card for module in modules for card in getattr(module, "CARDS", ())]
+    return {card.name: card for card in cards}
+
+
+@functools.cache
+def _count_params(name: str) -> int:
+    with torch.device("meta"):
+        model = _cards()[name].builder(10)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def list_models(
+    *, family: str | None = None, max_params: int | None = None
+) -> tuple[ModelName, ...]:
+    """Give the names of the models, in the order of the families' files.
+
+    Args:
+        family: only this one, for example "report"; None gives all.
+        max_params: only models of at most this many parameters; None gives all.
+
+    Raises:
+        OptionError: no such family.
+    """
+    cards = _cards().values()
+    families = sorted({card.family for card in cards})
+    if family is not None and family not in families:
+        raise one_of("family", family, families)
+    if max_params is not None and max_params < 0:
+        raise OptionError(f"max_params is {max_params}; allowed: 0 or more, or None")
+    names = [
+        card.name
+        for card in cards
+        if family in (None, card.family)
+        and (max_params is None or _count_params(card.name) <= max_params)
+    ]
+    return cast("tuple[ModelName, ...]", tuple(names))
+
+
+@overload
+def model_card(name: ModelName) -> ModelCard: ...
+@overload
+def model_card(name: str) -> ModelCard: ...
+def model_card(name: str) -> ModelCard:
+    """Give what is known of a model.
+
+    Args:
+        name: one of `list_models()`.
+
+    Raises:
+        UnknownModelError: no model has that name; the message gives the closest one.
+    """
+    cards = _cards()
+    if name not in cards:
+        raise UnknownModelError(
+            f"unknown model {name!r}{suggest(name, cards)} (list_models() or `cifarzoo list` "
+            f"gives them all: {', '.join(cards)})"
+        )
+    return cards[name]
+
+
+@overload
+def build_model(
+    name: ModelName, *, weights: str | Path | None = None, num_classes: int = 10
+) -> ImageClassifier: ...
+@overload
+def build_model(
+    name: str, *, weights: str | Path | None = None, num_classes: int = 10
+) -> ImageClassifier: ...
+def build_model(
+    name: str, *, weights: str | Path | None = None, num_classes: int = 10
+) -> ImageClassifier:
+    """Build a model of the zoo, preprocessing included, on the CPU in evaluation mode.
+
+    Random weights are drawn from torch's global generator, as every torch module does.
+
+    Args:
+        name: one of `list_models()`.
+        weights: None for random ones, "default" for the card's first, a tag of the card's, or
+            the path of a file.
+        num_classes: length of the logits, at least 1; trained weights fit the number they were
+            trained with.
+
+    Returns:
+        A module that maps images, uint8 (N,3,32,32) or float in [0, 1], to logits
+        (N,num_classes).
+
+    Raises:
+        DownloadError: weights that are not part of the package could not be fetched.
+        OptionError: num_classes is under 1.
+        UnknownModelError: no model has that name.
+        WeightsError: there are no such weights, or they do not fit.
+    """
+    card = model_card(name)
+    if num_classes < 1:
+        raise OptionError(f"num_classes is {num_classes}; allowed: 1 or more")
+    model = card.builder(num_classes).eval()
+    load_weights(model, weights, card)
+    return model

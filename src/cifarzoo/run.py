@@ -1,0 +1,211 @@
+"""One card, end to end: build, load, fit, evaluate."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias, get_args, overload, runtime_checkable
+
+import torch
+from torch import nn
+
+from cifarzoo.data.features import feature_loaders
+from cifarzoo.data.loaders import BatchLoader, Loaders, cifar10_loaders, shapes_loaders
+from cifarzoo.errors import one_of
+from cifarzoo.evaluation.evaluate import Evaluation, evaluate
+from cifarzoo.hardware import seeded
+from cifarzoo.models.classifier import ImageClassifier
+from cifarzoo.models.transfer import TransferClassifier, split_frozen
+from cifarzoo.registry import ModelName, model_card
+from cifarzoo.spec import ModelCard, PrecisionName, Recipe
+from cifarzoo.training.callbacks import Callback
+from cifarzoo.training.fit import fit
+from cifarzoo.training.history import History
+from cifarzoo.weights import load_weights
+
+__all__ = ["DataName", "Run", "load_data", "train"]
+
+DataName: TypeAlias = Literal["cifar10", "shapes"]
+
+
+@runtime_checkable
+class InOrder(Protocol):
+    """A training loader whose images can also be had in order, unaugmented and complete."""
+
+    def in_order(self) -> BatchLoader:
+        """Give a loader to score the images with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """A finished training run.
+
+    Attributes:
+        card: what was trained, with the recipe that was used.
+        seed: of initial weights, order, augmentation and dropout.
+        model: in the state that the recipe keeps, in evaluation mode.
+        history: check by check.
+        train: score over all training images, unaugmented; None for foreign loaders.
+        val: score over the validation split; None where there is none.
+        test: score over the test set, looked at once; None where there is none.
+    """
+
+    card: ModelCard
+    seed: int
+    model: ImageClassifier
+    history: History
+    train: Evaluation | None
+    val: Evaluation | None
+    test: Evaluation | None
+
+
+def load_data(
+    data: str, recipe: Recipe, *, root: str | Path | None, seed: int, download: bool
+) -> Loaders:
+    """Load a data set by name, batched, split and augmented as the recipe says.
+
+    Raises:
+        OptionError: no data set has that name; and what the loaders raise.
+    """
+    if data not in get_args(DataName):
+        raise one_of("data set", data, get_args(DataName))
+    if data == "shapes":
+        return shapes_loaders(
+            recipe.batch_size,
+            val_fraction=recipe.val_fraction,
+            augmentation=recipe.augmentation,
+            seed=seed,
+        )
+    return cifar10_loaders(
+        recipe.batch_size,
+        root=root,
+        val_fraction=recipe.val_fraction,
+        augmentation=recipe.augmentation,
+        seed=seed,
+        download=download,
+    )
+
+
+@overload
+def train(
+    name: ModelName,
+    *,
+    data: DataName | Loaders = "cifar10",
+    root: str | Path | None = None,
+    recipe: Recipe | None = None,
+    weights: str | Path | None = None,
+    num_classes: int = 10,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    precision: PrecisionName = "auto",
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    download: bool = True,
+) -> Run: ...
+@overload
+def train(
+    name: str | ModelCard,
+    *,
+    data: str | Loaders = "cifar10",
+    root: str | Path | None = None,
+    recipe: Recipe | None = None,
+    weights: str | Path | None = None,
+    num_classes: int = 10,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    precision: PrecisionName = "auto",
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    download: bool = True,
+) -> Run: ...
+def train(
+    name: str | ModelCard,
+    *,
+    data: str | Loaders = "cifar10",
+    root: str | Path | None = None,
+    recipe: Recipe | None = None,
+    weights: str | Path | None = None,
+    num_classes: int = 10,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    precision: PrecisionName = "auto",
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    download: bool = True,
+) -> Run:
+    """Train a model by its card's recipe, and score it.
+
+    The validation split chooses the state; the test set is scored once, at the end.
+
+    Args:
+        name: one of `list_models()`, or a card of your own.
+        data: "cifar10", "shapes" (built in, no download), or loaders of your own, which then
+            decide on batch size and augmentation.
+        root: where CIFAR-10 is; None looks in `CIFARZOO_DATA`, else in the user's cache folder.
+        recipe: instead of the card's; vary that one with `dataclasses.replace`.
+        weights: where to start from: a tag of the card's or a file; None takes the card's
+            `initial_weights`, else random ones.
+        num_classes: length of the logits; 10 for the data sets that have a name here.
+        seed: of initial weights, order, augmentation and dropout.
+        device: "auto", or what `torch.device` takes.
+        precision: "auto" computes in bfloat16 where the device has units for it.
+        checkpoint: a file to keep the run's state in, and to go on from if it is there.
+        progress: whether to show a progress bar.
+        callbacks: what looks on.
+        download: fetch CIFAR-10 where it is not found.
+
+    Raises:
+        OptionError: a name or value is not known.
+        UnknownModelError: no model has that name.
+        And what `build_model`, the loaders, `fit` and `evaluate` raise.
+    """
+    card = name if isinstance(name, ModelCard) else model_card(name)
+    card = card if recipe is None else replace(card, recipe=recipe)
+    loaders = (
+        data
+        if isinstance(data, Loaders)
+        else load_data(data, card.recipe, root=root, seed=seed, download=download)
+    )
+    with seeded(seed):
+        model = card.builder(num_classes)
+        load_weights(model, weights or card.initial_weights, card)
+    trained, batches = _trained_part(model, loaders, device, precision)
+    history = fit(
+        trained,
+        batches,
+        card.recipe,
+        device=device,
+        precision=precision,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+        callbacks=callbacks,
+    )
+    model.eval()
+    score = functools.partial(evaluate, trained, device=device, precision=precision)
+    in_order = batches.train.in_order() if isinstance(batches.train, InOrder) else None
+    return Run(
+        card=card,
+        seed=seed,
+        model=model,
+        history=history,
+        train=None if in_order is None else score(in_order),
+        val=None if batches.val is None else score(batches.val),
+        test=None if batches.test is None else score(batches.test),
+    )
+
+
+def _trained_part(
+    model: ImageClassifier, loaders: Loaders, device: str | torch.device, precision: PrecisionName
+) -> tuple[nn.Module, Loaders]:
+    """Give what is fitted and on what: a frozen part runs before, once where that is enough."""
+    if not isinstance(model, TransferClassifier):
+        return model, loaders
+    frozen, trainable = split_frozen(model)
+    return trainable, feature_loaders(frozen, loaders, device=device, precision=precision)

@@ -1,0 +1,96 @@
+"""Checkpoints: the whole state of a run in one file that is never half written."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from cifarzoo.errors import CheckpointError
+
+__all__ = ["Payload", "load_checkpoint", "save_checkpoint"]
+
+Payload: TypeAlias = dict[str, object]
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload) -> None:
+    """Write a checkpoint: to a temporary file, flushed to the disk, then renamed.
+
+    Whenever the process is killed, the file is either the checkpoint before or this one.
+
+    Args:
+        path: of the file; its folder is made if it is not there.
+        payload: tensors, numbers, strings, and lists and dictionaries of them.
+        identity: what the run is; `load_checkpoint` asks for the same again.
+
+    Raises:
+        CheckpointError: the file cannot be written; the one before is intact.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, "identity": identity, "payload": dict(payload)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except (OSError, RuntimeError) as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise CheckpointError(
+            f"cannot write the checkpoint {path} ({error}); free space or choose another path; "
+            "the checkpoint before it, if any, is intact"
+        ) from error
+
+
+def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
+    """Read a checkpoint of the run that `identity` describes.
+
+    Args:
+        path: of the file.
+        identity: must equal the one it was saved with.
+
+    Returns:
+        The payload, its tensors on the CPU; None if there is no file.
+
+    Raises:
+        CheckpointError: the file is damaged, of another format, or of another run.
+    """
+    if not path.exists():
+        return None
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        version, payload = stored["format"], stored["payload"]
+        described = stored["identity"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}); delete it to start "
+            "the run anew, or give another path"
+        ) from error
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version!r}; this version of cifarzoo reads {FORMAT}"
+        )
+    _require_same(path, described, identity)
+    return dict(payload)
+
+
+def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
+    differences = [
+        f"{key}: {stored.get(key)!r} in the file, {wanted.get(key)!r} now"
+        for key in sorted(stored.keys() | wanted.keys())
+        if stored.get(key) != wanted.get(key)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{path} belongs to another run ({'; '.join(differences)}); give another path, "
+            "or delete it"
+        )

@@ -1,0 +1,226 @@
+"""The state of a run: what a checkpoint holds, and how a step and a check change it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from cifarzoo.evaluation.score import check_labels, loss_and_accuracy
+from cifarzoo.hardware import autocast
+from cifarzoo.spec import Recipe
+from cifarzoo.training.checkpoint import Payload
+from cifarzoo.training.history import Check, History, StopReason
+from cifarzoo.training.optim import build_optimizer, build_schedule
+
+__all__ = ["RunState", "identity_of"]
+
+
+def identity_of(model: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int) -> Payload:
+    """Describe a run so that a checkpoint of another one is refused."""
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
+    return {
+        "model": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+        "seed": seed,
+        "steps_per_epoch": steps_per_epoch,
+        **settings,
+    }
+
+
+def _copy(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+@dataclass(slots=True, kw_only=True)
+class RunState:
+    """Everything that changes while a model trains.
+
+    The losses since the last check stay on the device: reading one would make it wait.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    device: torch.device
+    dtype: torch.dtype
+    steps_per_epoch: int
+    keeps_best: bool
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    stopped: StopReason | None = None
+    checks: list[Check] = field(default_factory=list)
+    best_step: int = 0
+    best_model: dict[str, Any] = field(init=False)
+    counts: list[int] = field(default_factory=list)
+    losses: Tensor = field(init=False)
+    correct: Tensor = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    schedule: torch.optim.lr_scheduler.LRScheduler = field(init=False)
+    _clock: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.optimizer = build_optimizer(self.recipe, self.model.parameters())
+        self.schedule = build_schedule(self.recipe, self.optimizer, self.steps_per_epoch)
+        self.losses = torch.zeros(self.steps_between_checks, device=self.device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.best_model = _copy(self.model.state_dict())
+
+    @property
+    def steps_between_checks(self) -> int:
+        """Optimizer steps from one check to the next."""
+        return max(1, self.steps_per_epoch // self.recipe.checks_per_epoch)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole recipe."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    def is_running(self) -> bool:
+        """Whether there are steps left to take."""
+        return self.stopped is None and self.step < self.total_steps
+
+    def take_step(self, images: Tensor, labels: Tensor) -> None:
+        """Forward, backward and one optimizer step."""
+        with autocast(self.device, self.dtype):
+            logits = self.model(images).float()
+        if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
+            check_labels(labels, logits)  # on a GPU it would wait for every batch
+        loss = nn.functional.cross_entropy(
+            logits, labels, label_smoothing=self.recipe.label_smoothing
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        self.losses[len(self.counts)] = loss.detach()
+        self.correct += (logits.detach().argmax(1) == labels).sum()
+        self.counts.append(len(labels))
+        self.images += len(labels)
+        self.step += 1
+
+    def train_loss(self) -> float:
+        """Mean loss over the images since the last check; waits for the device."""
+        weights = torch.tensor(self.counts, dtype=torch.float64)
+        losses = self.losses[: len(self.counts)].cpu().double()
+        return ((losses * weights).sum() / weights.sum()).item()
+
+    def train_accuracy(self) -> float:
+        """Accuracy over the images since the last check; waits for the device."""
+        return self.correct.item() / sum(self.counts)
+
+    def first_bad_step(self) -> int | None:
+        """The first step since the last check whose loss is NaN or infinite, counted from 1."""
+        bad = (~self.losses[: len(self.counts)].isfinite()).nonzero()
+        return self.step - len(self.counts) + int(bad[0]) + 1 if len(bad) else None
+
+    def check(self, validation: Iterable[tuple[Tensor, Tensor]] | None) -> Check:
+        """Measure, keep the state if it is the best one, and decide whether to stop."""
+        val_loss = val_accuracy = None
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        train_loss, train_accuracy = self.train_loss(), self.train_accuracy()
+        if validation is not None:
+            val_loss, val_accuracy = loss_and_accuracy(
+                self.model, validation, device=self.device, dtype=self.dtype
+            )
+        self.count_seconds()
+        result = Check(
+            step=self.step,
+            epoch=self.step / self.steps_per_epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            lr=lr,
+            seconds=self.seconds,
+        )
+        self.counts.clear()
+        self.correct.zero_()
+        return result
+
+    def accept(self, check: Check) -> None:
+        """Add a check whose losses are finite to the history."""
+        best = min((c.val_loss for c in self.checks if c.val_loss is not None), default=None)
+        self.checks.append(check)
+        improved = best is None or check.val_loss is None or check.val_loss < best
+        if improved or not self.keeps_best:
+            self.best_step, self.best_model = check.step, _copy(self.model.state_dict())
+        if self._should_stop_early():
+            self.stopped = "early"
+
+    def _should_stop_early(self) -> bool:
+        stopping = self.recipe.early_stopping
+        if stopping is None or len(self.checks) < stopping.patience:
+            return False
+        losses = [check.val_loss for check in self.checks[-stopping.patience :]]
+        known = [loss for loss in losses if loss is not None]
+        return len(known) == len(losses) and losses[0] == min(known)
+
+    def restore_kept(self) -> None:
+        """Put the kept state into the model: the best one, or the last good one after a NaN."""
+        if self.stopped == "diverged" or (self.keeps_best and self.best_step):
+            self.model.load_state_dict(self.best_model)
+
+    def count_seconds(self) -> None:
+        """Add the time since the last call to the run's seconds."""
+        now = time.perf_counter()
+        self.seconds += now - self._clock
+        self._clock = now
+
+    def history(self) -> History:
+        """What the run has been so far."""
+        return History(
+            checks=tuple(self.checks),
+            best_step=self.best_step,
+            stopped=self.stopped or "epochs",
+            steps=self.step,
+            images=self.images,
+            seconds=self.seconds,
+        )
+
+    def payload(self) -> Payload:
+        """Give the state as a checkpoint stores it."""
+        self.count_seconds()
+        cuda = self.device.type == "cuda"
+        return {
+            "model": self.model.state_dict(),
+            "best_model": self.best_model,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "checks": [asdict(check) for check in self.checks],
+            "losses": self.losses,
+            "correct": self.correct,
+            "counts": list(self.counts),
+            "step": self.step,
+            "images": self.images,
+            "seconds": self.seconds,
+            "best_step": self.best_step,
+            "stopped": self.stopped,
+        }
+
+    def restore(self, payload: Payload) -> None:
+        """Take the state from a checkpoint's payload."""
+        stored = cast("dict[str, Any]", payload)
+        self.model.load_state_dict(stored["model"])
+        self.optimizer.load_state_dict(stored["optimizer"])
+        self.schedule.load_state_dict(stored["schedule"])
+        torch.set_rng_state(stored["rng"])
+        if stored["device_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(stored["device_rng"], self.device)
+        self.checks = [Check(**check) for check in stored["checks"]]
+        self.losses.copy_(stored["losses"])
+        self.correct.copy_(stored["correct"])
+        self.best_model = stored["best_model"]
+        self.counts = list(stored["counts"])
+        self.step, self.images = stored["step"], stored["images"]
+        self.seconds, self.best_step = stored["seconds"], stored["best_step"]
+        stopped = stored["stopped"]
+        self.stopped = None if stopped == "interrupted" else stopped
+        self._clock = time.perf_counter()
