@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count, product
 from typing import TypeAlias
@@ -65,26 +65,26 @@ def scattered(extent: int, axes: frozenset[int]) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Pixels along one image axis, as intervals that include their left end.
+    """What a tensor's first element sees along one image axis, in pixels.
 
     Attributes:
-        start: left end of what the tensor's first element sees; may lie in the padding.
-        size: how far that reaches, in pixels.
-        low: left end of what any element sees.
-        high: right end of what any element sees.
+        start: left end; negative in the padding.
+        size: how far it reaches from there; the right end itself is not part of it.
     """
 
     start: Fraction
     size: Fraction
-    low: Fraction
-    high: Fraction
 
     def pixels(self, shift: Fraction) -> int:
         """Count the pixels whose centres lie in the interval, moved by `shift`."""
-        half = Fraction(1, 2)
-        left = max(self.start + shift, self.low)
-        right = min(self.start + shift + self.size, self.high)
-        return max(0, math.ceil(right - half) - math.ceil(left - half))
+        left = self.start + shift - Fraction(1, 2)
+        return math.ceil(left + self.size) - math.ceil(left)
+
+    def hull(self, other: Span) -> Span:
+        """Give the shortest interval that holds both."""
+        start = min(self.start, other.start)
+        stop = max(self.start + self.size, other.start + other.size)
+        return Span(start, stop - start)
 
 
 @dataclass(frozen=True)
@@ -94,19 +94,20 @@ class Field:
     Attributes:
         dims: the runs of each dimension, outermost first; extents multiply to its length.
         spans: one for each image axis.
+        sides: the image's length along each axis, in pixels.
     """
 
     dims: tuple[Runs, ...]
-    spans: tuple[Span, ...] = field(default=())
+    spans: tuple[Span, ...]
+    sides: tuple[int, ...]
 
     @classmethod
     def of_image(cls, shape: Sequence[int]) -> Field:
         """Start with an image batch (N,C,*sides): each element sees its own pixel."""
-        sides = [Fraction(n) for n in shape[2:]]
+        sides = tuple(shape[2:])
         channels = [_plain(n) for n in shape[:2]]
-        places = [(Run(n, frozenset({axis}), Fraction(1)),) for axis, n in enumerate(shape[2:])]
-        spans = [Span(Fraction(0), Fraction(1), Fraction(0), side) for side in sides]
-        return cls((*channels, *places), tuple(spans))
+        places = [(Run(n, frozenset({axis}), Fraction(1)),) for axis, n in enumerate(sides)]
+        return cls((*channels, *places), (Span(Fraction(0), Fraction(1)),) * len(sides), sides)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,15 +116,16 @@ class Field:
 
     def receptive_field(self) -> int | None:
         """Give the longest side in pixels of what one element sees; None without image axes."""
-        sides = [self._side(axis, span) for axis, span in enumerate(self.spans)]
+        sides = (min(self._reach(axis), side) for axis, side in enumerate(self.sides))
         return max(sides, default=None)
 
-    def _side(self, axis: int, span: Span) -> int:
-        runs = self._runs(axis)
+    def _reach(self, axis: int) -> int:
+        """Count the pixels in the span: where it moves by parts of one, the most there are."""
+        span, runs = self.spans[axis], self._runs(axis)
         if any(run.token for run in runs):
-            return math.ceil(min(span.size, span.high - span.low))
-        shifts = product(*([i * run.step for i in range(run.extent)] for run in runs))
-        return max(span.pixels(sum(shift, Fraction(0))) for shift in shifts)
+            return math.ceil(span.size)
+        shifts = product(*([i * run.step % 1 for i in range(run.extent)] for run in runs))
+        return max(span.pixels(shift) for shift in {sum(each, Fraction(0)) for each in shifts})
 
     def contract(self, *dims: int) -> Field:
         """Let every element see what all elements along these dimensions saw."""
@@ -139,7 +141,7 @@ class Field:
         for axis in run.axes:
             span = spans[axis]
             spans[axis] = (
-                replace(span, start=span.low, size=span.high - span.low)
+                Span(Fraction(0), Fraction(self.sides[axis]))
                 if run.token
                 else replace(span, size=span.size + (run.extent - 1) * run.step)
             )
@@ -160,21 +162,9 @@ class Field:
         (run,) = runs
         (axis,) = run.axes
         old, spans = self.spans[axis], list(self.spans)
-        start, size = old.start + first * run.step, old.size + (span - 1) * run.step
-        spans[axis] = replace(old, start=start, size=size)
+        spans[axis] = Span(old.start + first * run.step, old.size + (span - 1) * run.step)
         moved = (Run(extent, run.axes, run.step * stride),) if extent > 1 else ()
-        return replace(self, spans=tuple(spans))._with(dim, moved)._bound(axis)
-
-    def _bound(self, axis: int) -> Field:
-        """Note the pixels at the ends that no element sees any more."""
-        runs = self._runs(axis)
-        if any(run.token for run in runs):
-            return self
-        spans = list(self.spans)
-        span = spans[axis]
-        stop = span.start + span.size + sum((run.extent - 1) * run.step for run in runs)
-        spans[axis] = replace(span, low=max(span.low, span.start), high=min(span.high, stop))
-        return replace(self, spans=tuple(spans))
+        return replace(self, spans=tuple(spans))._with(dim, moved)
 
     def _runs(self, axis: int) -> list[Run]:
         return [run for runs in self.dims for run in runs if axis in run.axes]
@@ -195,8 +185,9 @@ class Field:
 
     def _adrift(self, axes: frozenset[int]) -> Field:
         """Forget where on these axes the elements look; only how far is known."""
-        zero = Fraction(0)
-        spans = [replace(s, start=zero) if a in axes else s for a, s in enumerate(self.spans)]
+        spans = [
+            replace(s, start=Fraction(0)) if a in axes else s for a, s in enumerate(self.spans)
+        ]
         return replace(self, spans=tuple(spans))
 
     def regroup(self, shape: Sequence[int]) -> Field:
@@ -251,8 +242,8 @@ class Field:
                 if a != b:
                     one, two = one._widen(a), two._widen(b)
             dims.append(tuple(_join([a if a == b else Run(a.extent) for a, b in pairs])))
-        spans = [_hull(a, b) for a, b in zip(one.spans, two.spans, strict=True)]
-        return Field(tuple(dims), tuple(spans))
+        spans = [a.hull(b) for a, b in zip(one.spans, two.spans, strict=True)]
+        return Field(tuple(dims), tuple(spans), self.sides)
 
     def _with(self, dim: int, runs: Runs) -> Field:
         return replace(self, dims=(*self.dims[:dim], runs, *self.dims[dim + 1 :]))
@@ -268,11 +259,6 @@ def _extent(runs: Sequence[Run]) -> int:
 
 def _axes(runs: Iterable[Run]) -> frozenset[int]:
     return frozenset[int]().union(*(run.axes for run in runs))
-
-
-def _hull(a: Span, b: Span) -> Span:
-    start, stop = min(a.start, b.start), max(a.start + a.size, b.start + b.size)
-    return Span(start, stop - start, min(a.low, b.low), max(a.high, b.high))
 
 
 def _join(runs: Sequence[Run]) -> list[Run]:

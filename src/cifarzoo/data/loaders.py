@@ -187,22 +187,25 @@ class TensorLoader:
         moved._fill = _moved(self._fill, device)
         return moved
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        order, params = self._order(epoch), self._params(epoch)
-        for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
-            if order is None:
-                indices = torch.arange(
-                    first, min(first + self.batch_size, self.n), device=self.images.device
-                )
-            else:
-                indices = order[first : first + self.batch_size]
-            yield self._batch(indices, params)
+    def order(self, epoch: int) -> Tensor:
+        """Give the order in which an epoch takes the images, batch after batch.
 
-    def _order(self, epoch: int) -> Tensor | None:
+        Args:
+            epoch: from 0.
+
+        Returns:
+            Indices, int64 (n,), on the loader's device; where the last batch is dropped, the last
+            of them are not used.
+        """
         if self._shuffle == "never":
-            return None
+            return torch.arange(self.n, device=self.images.device)
         generator = generator_for("order", seed=self.seed, epoch=epoch)
         return torch.randperm(self.n, generator=generator).to(self.images.device)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        order, params = self.order(epoch), self._params(epoch)
+        for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
+            yield self._batch(order[first : first + self.batch_size], params)
 
     def _params(self, epoch: int) -> AugmentParams | None:
         if self.augmentation is None:

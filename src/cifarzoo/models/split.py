@@ -1,4 +1,4 @@
-"""Taking a transfer model apart: what is frozen runs once, what is trained runs every epoch.
+"""Taking a model apart: what is frozen runs once, what is trained runs every epoch.
 
 The model's forward pass is traced to a graph (torch.fx) in which every module that is wholly frozen
 or wholly trainable is one node. The graph is cut at the last tensor that does not depend on a
@@ -9,22 +9,16 @@ modules, so to train the second part is to train the model.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
-from typing_extensions import Self
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models.transfer import TransferClassifier, set_trainable_mode
 
-__all__ = ["ModelPart", "split_frozen"]
-
-IMAGE_SIZE = 32
-PROBE_BATCH = 5  # no other size in a network is likely to be 5
+__all__ = ["ModelPart", "is_in", "set_trainable_mode", "split_model"]
 
 
 class ModelPart(nn.Module):
@@ -54,41 +48,54 @@ class ModelPart(nn.Module):
         return self
 
 
-def split_frozen(model: TransferClassifier) -> tuple[ModelPart, ModelPart]:
+def set_trainable_mode(module: nn.Module, trainable: Sequence[str]) -> None:
+    """Put every module into evaluation mode that is not in, or around, a trainable one.
+
+    Args:
+        module: what is left as it is otherwise.
+        trainable: names of modules in it.
+    """
+    for name, child in module.named_modules():
+        if name and not any(is_in(name, other) or is_in(other, name) for other in trainable):
+            child.training = False
+
+
+def is_in(name: str, other: str) -> bool:
+    """Tell whether the module called `name` is the one called `other`, or in it."""
+    return name == other or name.startswith(f"{other}.")
+
+
+def split_model(
+    model: nn.Module, trainable: Sequence[str], *, probe: Tensor
+) -> tuple[ModelPart, ModelPart]:
     """Split a model into its frozen part and the rest.
 
-    `trainable(frozen(images))` is `model(images)`, with the same bits. The parts share the model's
-    modules: fitting the trainable part trains the model.
+    `second(first(inputs))` is `model(inputs)`, with the same bits.
 
     Args:
         model: what to split; its weights and its mode are left as they are.
+        trainable: names of its modules that are trained.
+        probe: inputs to try the parts with, (N,...) with N at least 2.
 
     Returns:
-        frozen: maps images to features (N,...), always in evaluation mode; trainable: maps
-        features to logits (N,num_classes).
+        What comes before every trainable module, always in evaluation mode, and the rest. Both
+        hold the model's own modules.
 
     Raises:
-        OptionError: the forward pass cannot be traced, or its frozen part changes with training
-            mode.
+        OptionError: the forward pass cannot be traced, or it changes with training mode outside
+            of any module.
     """
-    names = [f"network.{name}" for name in model.trainable]
-    with _mode_kept(model):
-        graph = _same_in_both_modes(model, names)
-        cut = _find_cut(model, graph, names)
-        before = _with_ancestors(cut)
-        frozen = ModelPart(fx.GraphModule(model, _graph_before(graph, before, cut)))
-        trainable = ModelPart(fx.GraphModule(model, _graph_after(graph, before, cut)), names)
-        _check_parts(model, frozen, trainable)
-    return frozen, trainable
-
-
-@contextmanager
-def _mode_kept(model: nn.Module) -> Iterator[None]:
     mode = model.training
     try:
-        yield
+        graph = _same_in_both_modes(model, trainable)
+        cut = _find_cut(model, graph, trainable, probe)
+        before = _with_ancestors(cut)
+        first = ModelPart(fx.GraphModule(model, _graph_before(graph, before, cut)))
+        second = ModelPart(fx.GraphModule(model, _graph_after(graph, before, cut)), trainable)
+        _check_parts(model, first, second, probe[1:])  # another batch size than it was traced with
     finally:
         model.train(mode)
+    return first, second
 
 
 class _Tracer(fx.Tracer):
@@ -99,7 +106,10 @@ class _Tracer(fx.Tracer):
         self._trainable = trainable
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not any(name.startswith(f"{module_qualified_name}.") for name in self._trainable)
+        return not any(
+            is_in(name, module_qualified_name) and name != module_qualified_name
+            for name in self._trainable
+        )
 
 
 def _same_in_both_modes(model: nn.Module, trainable: Sequence[str]) -> fx.Graph:
@@ -147,43 +157,38 @@ def _is_shape(node: fx.Node) -> bool:
 
 
 def _is_batch_size(node: fx.Node) -> bool:
-    return node.op == "call_method" and node.target == "size" and node.args[1:] == (0,)
+    return node.op == "call_method" and node.target == "size" and bool(node.args[1:] == (0,))
 
 
-def _find_cut(model: TransferClassifier, graph: fx.Graph, trainable: Sequence[str]) -> fx.Node:
-    tensors = _batch_tensors(model, graph)
+def _find_cut(
+    model: nn.Module, graph: fx.Graph, trainable: Sequence[str], probe: Tensor
+) -> fx.Node:
+    tensors = _batch_tensors(model, graph, probe)
     trained = _depends_on(graph, trainable)
     for node in reversed(list(graph.nodes)):
         if node in tensors and node not in trained and _is_only_way(graph, node):
             return node
-    raise _cannot_split("no tensor lies between its frozen and its trainable modules")
+    raise _cannot_split("no single tensor lies between its frozen and its trainable modules")
 
 
-def _probe(model: TransferClassifier, batch: int) -> Tensor:
-    shape = (batch, model.preprocess.mean.shape[1], IMAGE_SIZE, IMAGE_SIZE)
-    pixels = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0))
-    return pixels.to(torch.uint8).to(model.preprocess.mean.device)
-
-
-def _batch_tensors(model: TransferClassifier, graph: fx.Graph) -> set[fx.Node]:
+def _batch_tensors(model: nn.Module, graph: fx.Graph, probe: Tensor) -> set[fx.Node]:
     """Run the graph to find the nodes that give one tensor with a row for every image."""
     with torch.no_grad():
-        ShapeProp(fx.GraphModule(model, graph)).propagate(_probe(model, PROBE_BATCH))
+        ShapeProp(fx.GraphModule(model, graph)).propagate(probe)
     return {
         node
         for node in graph.nodes
         if isinstance(found := node.meta.get("tensor_meta"), TensorMetadata)
         and found.dtype.is_floating_point
-        and found.shape[:1] == (PROBE_BATCH,)
+        and found.shape[:1] == probe.shape[:1]
     }
 
 
 def _depends_on(graph: fx.Graph, trainable: Sequence[str]) -> set[fx.Node]:
     trained: set[fx.Node] = set()
     for node in graph.nodes:
-        target = f"{node.target}."
         named = node.op in ("call_module", "get_attr") and any(
-            target.startswith(f"{name}.") for name in trainable
+            is_in(str(node.target), name) for name in trainable
         )
         if named or not trained.isdisjoint(node.all_input_nodes):
             trained.add(node)
@@ -231,11 +236,9 @@ def _graph_after(graph: fx.Graph, before: set[fx.Node], cut: fx.Node) -> fx.Grap
     return part
 
 
-def _check_parts(model: TransferClassifier, frozen: nn.Module, trainable: nn.Module) -> None:
-    """Compare the parts with the whole, on a batch of another size than the one traced with."""
-    images = _probe(model, 2)
+def _check_parts(model: nn.Module, first: nn.Module, second: nn.Module, probe: Tensor) -> None:
     model.eval()
     with torch.no_grad():
-        whole, parts = model(images), trainable(frozen(images))
+        whole, parts = model(probe), second(first(probe))
     if whole.shape != parts.shape or not torch.allclose(whole, parts, atol=1e-4, equal_nan=True):
         raise _cannot_split("its parts together do not compute what the whole does")

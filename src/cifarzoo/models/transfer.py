@@ -1,27 +1,33 @@
 """Transfer learning: a backbone trained on other images, its last part trained anew.
 
-Source: the report's task 4; ResNet-18 is arXiv 1512.03385, table 1, as torchvision builds it, with
-the weights that torchvision trained on ImageNet. Everything but `layer4` and the new `fc` is frozen.
+Source: the report's task 4. ResNet-18 is arXiv 1512.03385, table 1, as torchvision builds it, with
+the weights that torchvision publishes. All of it is frozen but `layer4` and the new `fc`.
 
 Any other backbone works the same way::
 
     model = transfer_classifier(
-        backbone, preprocess=Preprocess(mean, std, size=224), trainable=("features.8", "fc"), head="fc"
+        backbone,
+        preprocess=Preprocess(mean, std, size=224),
+        trainable=("layer4", "fc"),
+        head="fc",
     )
 
-`cifarzoo.models.split.split_frozen` takes such a model apart, so that the frozen part runs only once.
+`split_frozen` takes such a model apart, so that the frozen part runs only once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from cifarzoo.errors import OptionError, suggest
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
+from cifarzoo.models.split import ModelPart, is_in, set_trainable_mode, split_model
 from cifarzoo.models.state import load_state
 from cifarzoo.spec import EarlyStopping, ModelCard, Recipe
 
@@ -33,12 +39,15 @@ __all__ = [
     "BackboneWeights",
     "TransferClassifier",
     "resnet18_transfer",
-    "set_trainable_mode",
+    "split_frozen",
     "transfer_classifier",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+IMAGE_SIZE = 32
+PROBE_IMAGES = 5  # a number that is no other size in a network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,23 +132,12 @@ class TransferClassifier(ImageClassifier):
         load_state(self.network, kept, source=source, optional=head)
 
 
-def set_trainable_mode(module: nn.Module, trainable: Sequence[str]) -> None:
-    """Put every module into evaluation mode that is not in, or around, a trainable one."""
-    for name, child in module.named_modules():
-        if name and not any(_is_in(name, other) or _is_in(other, name) for other in trainable):
-            child.training = False
-
-
-def _is_in(name: str, other: str) -> bool:
-    return name == other or name.startswith(f"{other}.")
-
-
 def _checked_names(network: nn.Module, trainable: Sequence[str], head: str) -> tuple[str, ...]:
     if isinstance(trainable, str):
         raise OptionError(f"trainable is {trainable!r}; needed are names: ({trainable!r},)")
     for name in (*trainable, head):
         _check_name(network, name)
-    if not any(_is_in(head, name) for name in trainable):
+    if not any(is_in(head, name) for name in trainable):
         raise OptionError(
             f"trainable is {tuple(trainable)}; allowed: names with the head {head!r} among them, "
             "whose weights are new"
@@ -197,9 +195,7 @@ def transfer_classifier(
     parent, _, child = head.rpartition(".")
     new = _new_head(backbone.get_submodule(head), head, num_classes)
     setattr(backbone.get_submodule(parent), child, new)
-    return TransferClassifier(
-        preprocess, backbone, trainable=names, head=head, published=published
-    )
+    return TransferClassifier(preprocess, backbone, trainable=names, head=head, published=published)
 
 
 def _new_head(old: nn.Module, name: str, num_classes: int) -> nn.Linear:
@@ -214,6 +210,33 @@ def _new_head(old: nn.Module, name: str, num_classes: int) -> nn.Linear:
         device=old.weight.device,
         dtype=old.weight.dtype,
     )
+
+
+def split_frozen(model: TransferClassifier) -> tuple[ModelPart, ModelPart]:
+    """Split a model into its frozen part, which need run only once, and the rest.
+
+    `trainable(frozen(images))` is `model(images)`, with the same bits. The parts hold the model's
+    own modules: fitting the trainable part trains the model.
+
+    Args:
+        model: its weights and its mode are left as they are.
+
+    Returns:
+        frozen: maps images to features (N,...), always in evaluation mode; trainable: maps
+        features to logits (N,num_classes).
+
+    Raises:
+        OptionError: the forward pass cannot be traced by torch.fx, or it changes with training
+            mode outside of any module.
+
+    Example:
+        >>> frozen, trainable = split_frozen(model)
+        >>> history = fit(trainable, feature_loaders(frozen, loaders), recipe)
+    """
+    shape = (PROBE_IMAGES, model.preprocess.mean.shape[1], IMAGE_SIZE, IMAGE_SIZE)
+    pixels = torch.linspace(0, 255, math.prod(shape), device=model.preprocess.mean.device)
+    probe = pixels.to(torch.uint8).reshape(shape)
+    return split_model(model, [f"network.{name}" for name in model.trainable], probe=probe)
 
 
 def resnet18_transfer(num_classes: int = 10) -> TransferClassifier:

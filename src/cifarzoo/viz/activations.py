@@ -34,8 +34,8 @@ def plot_activations(
 ) -> Figure:
     """Draw an image and the activation maps that a layer makes of it.
 
-    Each map is on its own scale, with its range written below it. If any is
-    negative somewhere, they are drawn red over zero and blue under it. The model is left as it was found.
+    Each map is on its own scale, with its range written below it. If any of them is negative
+    somewhere, all are drawn red over zero and blue under it. The model is left as it was found.
 
     Args:
         model: an `ImageClassifier`, or any module that takes float (1,3,H,W) in [0, 1].

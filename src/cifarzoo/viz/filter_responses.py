@@ -55,9 +55,7 @@ def plot_filter_responses(
         ShapeError: image is not (3,H,W).
         RangeError: image is neither uint8 nor float in [0, 1], or a map or filter is not finite.
     """
-    conv = find_layer(model, layer)
-    require_conv(f"layer {layer!r}", conv)
-    assert isinstance(conv, nn.Conv2d)
+    conv = require_conv(f"layer {layer!r}", find_layer(model, layer))
     chosen = check_indices(indices, conv.out_channels, what="filter", first=FIRST)
     maps = layer_maps(model, image, layer)
     what = f"{layer}: filters and their maps ({scale_note(conv)})"

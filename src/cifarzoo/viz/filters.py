@@ -59,11 +59,12 @@ def plot_filters(
     return figure
 
 
-def require_conv(name: str, module: object) -> None:
-    """Refuse anything but a convolution of images.
+def require_conv(name: str, module: object) -> nn.Conv2d:
+    """Refuse anything but a convolution of images; give it back.
 
     Raises:
         OptionError: module is not `torch.nn.Conv2d`.
     """
     if not isinstance(module, nn.Conv2d):
         raise OptionError(f"{name} is a {type(module).__name__}; needed is a torch.nn.Conv2d")
+    return module

@@ -1,0 +1,78 @@
+"""Checks of this repository: `nox` runs lint, typecheck and tests; `nox -l` lists the rest.
+
+Sessions that need torch share one environment, because torch alone fills gigabytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.needs_version = ">=2024.10.9"
+
+SHARED = Path(".nox", "with-torch")
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py")
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """Give the requirements of pyproject's dependency groups."""
+    return nox.project.dependency_groups(PYPROJECT, *names)
+
+
+def with_torch(session: nox.Session, *requirements: str) -> str:
+    """Install this package and the requirements into the shared environment; give its python."""
+    folder = SHARED / ("Scripts" if os.name == "nt" else "bin")
+    python = shutil.which("python", path=str(folder))
+    if python is None:
+        session.run(sys.executable, "-m", "venv", str(SHARED), external=True)
+        python = shutil.which("python", path=str(folder))
+    if python is None:
+        session.error(f"{SHARED} is not a virtual environment; delete it and run nox again")
+    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    session.run(*pip, ".", *requirements, external=True)
+    session.run(*pip, "--force-reinstall", "--no-deps", ".", external=True)
+    return python
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+
+
+@nox.session(venv_backend="none")
+def typecheck(session: nox.Session) -> None:
+    """Check types, strictly, in all code."""
+    python = with_torch(session, *group("typecheck", "tests"))
+    session.run(python, "-m", "mypy", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Run the tests against the installed package; set CIFARZOO_DATA for those on real data."""
+    python = with_torch(session, *group("tests"))
+    arguments = session.posargs or ["--cov", "--cov-report=term"]
+    session.run(python, "-m", "pytest", *arguments, external=True)
+
+
+@nox.session(venv_backend="none", default=False)
+def bench(session: nox.Session) -> None:
+    """Measure training speed against a plain loop, interleaved; writes results/."""
+    python = with_torch(session)
+    session.run(python, "benchmarks/throughput.py", *session.posargs, external=True)
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build the wheel and the source distribution into dist/."""
+    session.install("build")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
