@@ -36,7 +36,9 @@ def explore(weights: str | None, image: Tensor, out: Path) -> None:
     """Print what the first layer answers to and draw both layers."""
     torch.manual_seed(0)  # for random weights
     model = zoo.build_model("resnet18_transfer", weights=weights)
-    origin = "RANDOM weights, nothing learnt" if weights is None else f"weights: {weights}"
+    origin = (
+        "RANDOM weights, nothing learnt" if weights is None else f"weights: {Path(weights).name}"
+    )
 
     print(f"First convolution ({origin}): how much each map varies on the test pattern")
     spread = answers(model)
@@ -68,4 +70,6 @@ if __name__ == "__main__":
             image = pil_to_tensor(Image.open(args.image).convert("RGB"))
         explore(args.weights or (None if args.quick else "imagenet"), image, args.out)
     except (zoo.CifarZooError, OSError) as error:
-        sys.exit(f"{error}\nWays out: --weights FILE (torchvision's resnet18), or --quick (random)")
+        sys.exit(
+            f"{error}\nTry --weights FILE (torchvision's resnet18), or --quick (random weights)."
+        )

@@ -25,6 +25,7 @@ __all__ = [
     "NonFiniteLossError",
     "OptionError",
     "RangeError",
+    "ResultsError",
     "ShapeError",
     "UnknownModelError",
     "WeightsError",
@@ -92,8 +93,15 @@ class NonFiniteLossError(CifarZooError, ArithmeticError):
     """
 
     def __init__(self, message: str, history: History) -> None:
-        super().__init__(message)
+        super().__init__(message, history)  # both, so that the error can be pickled
         self.history = history
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ResultsError(CifarZooError, ValueError):
+    """A recorded result cannot be read or written, or belongs to another experiment."""
 
 
 class MissingExtraError(CifarZooError, ImportError):

@@ -46,9 +46,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else name)
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.empty(0, device=found).cpu()  # fails on "meta", where nothing is computed
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise OptionError(
             f"device {str(device)!r} cannot be used ({reason}); allowed: auto, cpu, and cuda or "
             "mps where there is one"
@@ -127,17 +127,30 @@ def keep_freed_memory() -> bool:
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch's random state inside the block and put the old state back after it.
 
+    Args:
+        seed: 0 to 2**63 - 1.
+        device: an accelerator whose generator is seeded beside the CPU's; others are let be.
+
     Raises:
-        OptionError: the seed is not in 0..2**63-1.
+        OptionError: the seed is not allowed.
     """
     if not 0 <= seed < 2**63:
         raise OptionError(f"seed is {seed}; allowed: 0 to 2**63 - 1")
-    accelerated = device is not None and device.type != "cpu"
-    kind = device.type if device is not None and accelerated else "cuda"
-    devices = [device] if accelerated else []
-    with torch.random.fork_rng(devices=devices, device_type=kind):
-        torch.manual_seed(seed)
+    accelerators = [device] if device is not None and device.type in ("cuda", "mps") else []
+    kind = accelerators[0].type if accelerators else "cuda"
+    with torch.random.fork_rng(devices=accelerators, device_type=kind):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+        for accelerator in accelerators:
+            _seed_accelerator(accelerator, seed)
         yield
+
+
+def _seed_accelerator(device: torch.device, seed: int) -> None:
+    if device.type == "mps":
+        torch.mps.manual_seed(seed)
+        return
+    with torch.cuda.device(device):
+        torch.cuda.manual_seed(seed)
 
 
 @functools.cache

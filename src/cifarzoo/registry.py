@@ -16,7 +16,7 @@ from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.spec import ModelCard
 from cifarzoo.weights import load_weights
 
-__all__ = ["ModelName", "build_model", "list_models", "model_card"]
+__all__ = ["ModelName", "build_from_card", "build_model", "list_models", "model_card"]
 
 ModelName: TypeAlias = Literal[
     "report_baseline",
@@ -123,7 +123,13 @@ def build_model(
         UnknownModelError: no model has that name.
         WeightsError: there are no such weights, or they do not fit.
     """
-    card = model_card(name)
+    return build_from_card(model_card(name), weights, num_classes)
+
+
+def build_from_card(
+    card: ModelCard, weights: str | Path | None, num_classes: int
+) -> ImageClassifier:
+    """Build a model as `build_model` does, from a card that need not be one of the zoo's."""
     if num_classes < 1:
         raise OptionError(f"num_classes is {num_classes}; allowed: 1 or more")
     model = card.builder(num_classes).eval()

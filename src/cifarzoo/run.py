@@ -15,15 +15,14 @@ from cifarzoo.data.features import feature_loaders
 from cifarzoo.data.loaders import BatchLoader, Loaders, cifar10_loaders, shapes_loaders
 from cifarzoo.errors import one_of
 from cifarzoo.evaluation.evaluate import Evaluation, evaluate
-from cifarzoo.hardware import seeded
+from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import TransferClassifier, split_frozen
-from cifarzoo.registry import ModelName, model_card
+from cifarzoo.registry import ModelName, build_from_card, model_card
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.fit import fit
 from cifarzoo.training.history import History
-from cifarzoo.weights import load_weights
 
 __all__ = ["DataName", "Run", "load_data", "train"]
 
@@ -63,21 +62,29 @@ class Run:
 
 
 def load_data(
-    data: str, recipe: Recipe, *, root: str | Path | None, seed: int, download: bool
+    data: str,
+    recipe: Recipe,
+    *,
+    root: str | Path | None,
+    seed: int,
+    download: bool,
+    device: str | torch.device = "auto",
 ) -> Loaders:
-    """Load a data set by name, batched, split and augmented as the recipe says.
+    """Load a data set by name, onto the device, batched, split and augmented as the recipe says.
 
     Raises:
         OptionError: no data set has that name; and what the loaders raise.
     """
     if data not in get_args(DataName):
         raise one_of("data set", data, get_args(DataName))
+    target = resolve_device(device)
     if data == "shapes":
         return shapes_loaders(
             recipe.batch_size,
             val_fraction=recipe.val_fraction,
             augmentation=recipe.augmentation,
             seed=seed,
+            device=target,
         )
     return cifar10_loaders(
         recipe.batch_size,
@@ -85,6 +92,7 @@ def load_data(
         val_fraction=recipe.val_fraction,
         augmentation=recipe.augmentation,
         seed=seed,
+        device=target,
         download=download,
     )
 
@@ -170,11 +178,10 @@ def train(
     loaders = (
         data
         if isinstance(data, Loaders)
-        else load_data(data, card.recipe, root=root, seed=seed, download=download)
+        else load_data(data, card.recipe, root=root, seed=seed, download=download, device=device)
     )
     with seeded(seed):
-        model = card.builder(num_classes)
-        load_weights(model, weights or card.initial_weights, card)
+        model = build_from_card(card, weights or card.initial_weights, num_classes)
     trained, batches = _trained_part(model, loaders, device, precision)
     history = fit(
         trained,

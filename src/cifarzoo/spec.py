@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from cifarzoo.errors import OptionError, one_of
@@ -47,6 +48,12 @@ def _require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise OptionError(f"{name} is {value!r}; allowed: {allowed}")
 
 
+def _require_whole(name: str, value: object, low: int, high: float, allowed: str) -> None:
+    whole = not isinstance(value, bool) and isinstance(value, Integral)
+    in_range = isinstance(value, Integral) and low <= int(value) <= high
+    _require(whole and in_range, name, value, f"whole numbers, {allowed}")
+
+
 def _require_name(name: str, value: str, alias: object) -> None:
     if value not in get_args(alias):
         raise one_of(name, value, get_args(alias))
@@ -76,8 +83,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         _require_name("flip", self.flip, FlipName)
         _require_name("padding", self.padding, PaddingName)
-        _require(0 <= self.translate <= 16, "translate", self.translate, "0 to 16 pixels")
-        _require(0 <= self.cutout <= 32, "cutout", self.cutout, "0 to 32 pixels")
+        _require_whole("translate", self.translate, 0, 16, "0 to 16 pixels")
+        _require_whole("cutout", self.cutout, 0, 32, "0 to 32 pixels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +101,7 @@ class EarlyStopping:
     patience: int = 4
 
     def __post_init__(self) -> None:
-        _require(self.patience >= 2, "patience", self.patience, "2 or more checks")
+        _require_whole("patience", self.patience, 2, math.inf, "2 or more checks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +151,11 @@ class Recipe:
         _require_name("optimizer", self.optimizer, OptimizerName)
         _require_name("schedule", self.schedule, ScheduleName)
         _require_name("keep", self.keep, KeepName)
-        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        _require(self.checks_per_epoch >= 1, "checks_per_epoch", self.checks_per_epoch, "1 or more")
+        for name in ("epochs", "batch_size", "checks_per_epoch"):
+            _require_whole(name, getattr(self, name), 1, math.inf, "1 or more")
+        for name, kind in (("early_stopping", EarlyStopping), ("augmentation", Augmentation)):
+            value = getattr(self, name)
+            _require(isinstance(value, kind | None), name, value, f"None, or {kind.__name__}(...)")
         _require(0 < self.lr < math.inf, "lr", self.lr, "a positive number")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 up to, but not, 1")
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")

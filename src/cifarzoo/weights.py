@@ -1,27 +1,17 @@
-"""Finds, verifies and loads weights; nothing in a file is ever executed.
-
-A file is safetensors, or a state dict that torch saved (`.pth`, `.pt`, `.bin`), which is read with
-torch's unpickler for tensors alone.
-"""
+"""Finds, verifies and loads weights: of the package, of a file, or a published backbone's."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import pickle
 import sys
-import tempfile
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
-from torch import Tensor, nn
 
 from cifarzoo.errors import DownloadError, WeightsError, suggest
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.models.state import load_state
+from cifarzoo.models.state import load_state, read_state_dict, require_file, save_weights
 from cifarzoo.models.transfer import BackboneWeights, TransferClassifier
 from cifarzoo.spec import ModelCard, Weights
 
@@ -34,7 +24,6 @@ __all__ = [
     "verify",
 ]
 
-PICKLED = (".pth", ".pt", ".bin")
 TIMEOUT_SECONDS = 60.0
 _FOLDER = Path(__file__).with_name("_weights")  # not "weights": that is this module's name
 
@@ -83,12 +72,12 @@ def _is_path(weights: str | Path) -> bool:
 
 def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:
     if tag == "default":
-        reason = f"no trained weights of {card.name} come with the package"
+        reason = f"no trained weights of {card.name} come with the package;"
     else:
-        reason = f"{card.name} has no weights {tag!r}{suggest(tag, tags)}"
+        reason = f"{card.name} has no weights {tag!r}{suggest(tag, tags) or ';'}"
     known = f"one of its tags ({', '.join(tags)}), " if tags else ""
     return (
-        f"{reason}; allowed: {known}the path of a .safetensors or .pth file, or None for random "
+        f"{reason} allowed: {known}the path of a .safetensors or .pth file, or None for random "
         f"weights to train: `cifarzoo train {card.name}`"
     )
 
@@ -124,7 +113,7 @@ def verify(path: Path, *, sha256: str, size_bytes: int | None = None) -> None:
     Raises:
         WeightsError: it is not there, or its length or hash differs.
     """
-    _require_file(path)
+    require_file(path)
     size = path.stat().st_size
     if size_bytes is not None and size != size_bytes:
         kind = "truncated" if size < size_bytes else "another file"
@@ -138,107 +127,6 @@ def verify(path: Path, *, sha256: str, size_bytes: int | None = None) -> None:
             f"{path} has SHA-256 {found}, expected {sha256}: its content was changed; delete it "
             "and get it anew"
         )
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise WeightsError(
-            f"the weights file {path} {kind}; needed is a .safetensors file, or a state dict that "
-            f"torch saved ({', '.join(PICKLED)})"
-        )
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a file of named tensors onto the CPU; whatever it holds, nothing is executed.
-
-    Args:
-        path: of a safetensors file, or of a state dict that torch saved (.pth, .pt, .bin).
-
-    Returns:
-        Name to tensor, in the file's order.
-
-    Raises:
-        WeightsError: the file is not there, is damaged, or holds something else.
-    """
-    path = Path(path).expanduser()
-    _require_file(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in PICKLED:
-        return _read_pickled(path)
-    raise WeightsError(
-        f"{path} ends in {path.suffix!r}; allowed: .safetensors, {', '.join(PICKLED)}"
-    )
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state: dict[str, Tensor] = load_file(path, device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}); get it anew"
-        ) from error
-    return state
-
-
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        stored: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is damaged, or holds more than tensors; nothing in it was executed. Needed "
-            "is a state dict: torch.save(model.state_dict(), path)"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} is not a whole file that torch saved; get it anew") from error
-    if not isinstance(stored, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
-    ):
-        inside = ", ".join(map(str, stored)) if isinstance(stored, Mapping) else type(stored)
-        raise WeightsError(
-            f"{path} holds {inside}; needed is a state dict, name to tensor: "
-            "torch.save(model.state_dict(), path)"
-        )
-    return dict(stored)
-
-
-def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write a model's weights as safetensors; the file is never half written.
-
-    Args:
-        model: `build_model(name, weights=path)` reads what an `ImageClassifier` of the same name
-            wrote.
-        path: ends in .safetensors; its folder is made if it is not there.
-
-    Raises:
-        WeightsError: the path ends in something else, or cannot be written.
-    """
-    from safetensors.torch import save_file
-
-    path = Path(path).expanduser()
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path} ends in {path.suffix!r}; allowed: .safetensors")
-    # Copied, for safetensors refuses tensors that share memory and those that are channels_last.
-    state = {
-        name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
-        for name, tensor in model.state_dict().items()
-    }
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        save_file(state, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise WeightsError(f"cannot write {path} ({error}); choose another path") from error
 
 
 def download_backbone(weights: BackboneWeights) -> Path:

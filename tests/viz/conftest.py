@@ -2,24 +2,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import pytest
 from matplotlib.figure import Figure
 
 from cifarzoo.training.history import Check, History, StopReason
-
-
-class MakeHistory(Protocol):
-    def __call__(
-        self,
-        checks: int = 8,
-        *,
-        shift: float = 0.0,
-        stopped: StopReason = "early",
-        validation: bool = True,
-        last_loss: float | None = None,
-    ) -> History: ...
 
 
 def _check(i: int, *, shift: float, validation: bool, loss: float | None) -> Check:
@@ -37,7 +24,7 @@ def _check(i: int, *, shift: float, validation: bool, loss: float | None) -> Che
 
 
 @pytest.fixture
-def make_history() -> MakeHistory:
+def make_history() -> Callable[..., History]:
     """A run without chance: the n-th check at step 100 n, every loss raised by `shift`."""
 
     def make(

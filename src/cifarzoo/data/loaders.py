@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self, TypeAlias, get_args
+from typing import Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,7 +19,15 @@ from cifarzoo.data.shapes import SHAPE_CLASSES, load_shapes
 from cifarzoo.errors import EmptyLoaderError, OptionError, one_of
 from cifarzoo.spec import Augmentation
 
-__all__ = ["BatchLoader", "Loaders", "TensorLoader", "cifar10_loaders", "shapes_loaders"]
+__all__ = [
+    "BatchLoader",
+    "HasEpochs",
+    "Loaders",
+    "Resumable",
+    "TensorLoader",
+    "cifar10_loaders",
+    "shapes_loaders",
+]
 
 ShuffleName: TypeAlias = Literal["every_epoch", "never"]
 LastBatchName: TypeAlias = Literal["keep", "drop"]
@@ -40,6 +48,24 @@ class BatchLoader(Protocol):
 
     def __len__(self) -> int:
         """Give the number of batches."""
+        ...
+
+
+@runtime_checkable
+class HasEpochs(Protocol):
+    """A loader whose batches depend on the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next `iter()` gives."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A loader that can start in the middle of an epoch without being read up to there."""
+
+    def iter_from(self, batch: int) -> Iterator[Batch]:
+        """Give the rest of the epoch, from `batch` on."""
         ...
 
 

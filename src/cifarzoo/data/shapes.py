@@ -11,11 +11,10 @@ Inigo Quilez, "2D distance functions".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -24,73 +23,73 @@ from cifarzoo.errors import OptionError
 
 __all__ = ["SHAPE_CLASSES", "load_shapes"]
 
-Floats: TypeAlias = npt.NDArray[np.float32]
-
 SIDE = 32  # pixels
-CHUNK = 500  # images drawn at once, each chunk from its own seed
+CHUNK = 500  # images that are drawn at once, each chunk from a seed of its own
 SPECKS = 4
+NOISE = 0.03  # standard deviation, of a range of 1
+TURN = math.pi / 6  # the most that a shape is turned either way
 
 
-def _disc(x: Floats, y: Floats) -> Floats:
-    return np.hypot(x, y) - 0.85
+def _disc(x: Tensor, y: Tensor) -> Tensor:
+    return torch.hypot(x, y) - 0.85
 
 
-def _ring(x: Floats, y: Floats) -> Floats:
-    return np.abs(np.hypot(x, y) - 0.75) - 0.2
+def _ring(x: Tensor, y: Tensor) -> Tensor:
+    return (torch.hypot(x, y) - 0.75).abs() - 0.2
 
 
-def _crescent(x: Floats, y: Floats) -> Floats:
-    bite = np.hypot(x - 0.5, y) - 0.75
-    return np.maximum(np.hypot(x, y) - 0.95, -bite)
+def _crescent(x: Tensor, y: Tensor) -> Tensor:
+    bite = torch.hypot(x - 0.5, y) - 0.75
+    return torch.maximum(torch.hypot(x, y) - 0.95, -bite)
 
 
-def _box(x: Floats, y: Floats, width: float, height: float) -> Floats:
-    return np.maximum(np.abs(x) - width, np.abs(y) - height)
+def _box(x: Tensor, y: Tensor, width: float, height: float) -> Tensor:
+    return torch.maximum(x.abs() - width, y.abs() - height)
 
 
-def _square(x: Floats, y: Floats) -> Floats:
+def _square(x: Tensor, y: Tensor) -> Tensor:
     return _box(x, y, 0.75, 0.75)
 
 
-def _triangle(x: Floats, y: Floats) -> Floats:
-    return np.maximum(np.abs(x) * 0.75**0.5 + y / 2, -y) - 0.5
+def _triangle(x: Tensor, y: Tensor) -> Tensor:
+    return torch.maximum(x.abs() * math.sqrt(0.75) + y / 2, -y) - 0.5
 
 
-def _cross(x: Floats, y: Floats) -> Floats:
-    return np.minimum(_box(x, y, 0.95, 0.28), _box(x, y, 0.28, 0.95))
+def _star(x: Tensor, y: Tensor) -> Tensor:
+    wedge, slope = math.pi / 5, math.pi / 3.2  # five points; the slope says how sharp they are
+    edge = math.sin(wedge) / math.sin(slope)
+    radius, angle = torch.hypot(x, y), torch.atan2(x, y).remainder(2 * wedge) - wedge
+    along = radius * angle.cos() - math.cos(wedge)
+    across = radius * angle.sin().abs() - math.sin(wedge)
+    to_edge = -(along * math.cos(slope) + across * math.sin(slope))
+    along = along + math.cos(slope) * to_edge.clamp(0, edge)
+    across = across + math.sin(slope) * to_edge.clamp(0, edge)
+    return torch.hypot(along, across) * along.sign()
 
 
-def _star(x: Floats, y: Floats) -> Floats:
-    wedge, slope = np.pi / 5, np.pi / 3.2  # five points; the slope says how sharp they are
-    angle = np.mod(np.arctan2(x, y), 2 * wedge) - wedge
-    radius = np.hypot(x, y)
-    along = radius * np.cos(angle) - np.cos(wedge)
-    across = radius * np.abs(np.sin(angle)) - np.sin(wedge)
-    to_edge = np.clip(
-        -(along * np.cos(slope) + across * np.sin(slope)), 0, np.sin(wedge) / np.sin(slope)
-    )
-    along, across = along + np.cos(slope) * to_edge, across + np.sin(slope) * to_edge
-    return np.hypot(along, across) * np.sign(along)
+def _cross(x: Tensor, y: Tensor) -> Tensor:
+    return torch.minimum(_box(x, y, 0.95, 0.28), _box(x, y, 0.28, 0.95))
 
 
-def _heart(x: Floats, y: Floats) -> Floats:
-    x, y = np.abs(x) * 0.6, y * 0.6 + 0.55
-    lobe = np.hypot(x - 0.25, y - 0.75) - 2**0.5 / 4
-    foot = np.maximum(x + y, 0) / 2
-    tip = np.minimum(np.hypot(x, y - 1), np.hypot(x - foot, y - foot)) * np.sign(x - y)
-    return np.where(x + y > 1, lobe, tip) / 0.6
+def _heart(x: Tensor, y: Tensor) -> Tensor:
+    scale = 0.6
+    x, y = x.abs() * scale, y * scale + 0.55
+    lobe = torch.hypot(x - 0.25, y - 0.75) - math.sqrt(2) / 4
+    foot = (x + y).clamp(min=0) / 2
+    tip = torch.minimum(torch.hypot(x, y - 1), torch.hypot(x - foot, y - foot)) * (x - y).sign()
+    return torch.where(x + y > 1, lobe, tip) / scale
 
 
-def _stripes(x: Floats, y: Floats) -> Floats:
-    nearest = np.abs(np.abs(x) - 0.35) - 0.35  # folds the three bars onto one
+def _stripes(x: Tensor, y: Tensor) -> Tensor:
+    nearest = (x.abs() - 0.35).abs() - 0.35  # folds the three bars onto one
     return _box(nearest, y, 0.16, 0.85)
 
 
-def _pair(x: Floats, y: Floats) -> Floats:
-    return np.hypot(np.abs(x) - 0.55, y) - 0.4
+def _pair(x: Tensor, y: Tensor) -> Tensor:
+    return torch.hypot(x.abs() - 0.55, y) - 0.4
 
 
-_DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
+_DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "disc": _disc,
     "ring": _ring,
     "crescent": _crescent,
@@ -129,75 +128,73 @@ def load_shapes(n_train: int = 20_000, n_test: int = 4_000, *, seed: int = 0) ->
 
 
 def _draw(n: int, seed: int, *, split: int) -> tuple[Tensor, Tensor]:
-    pixels = np.empty((n, SIDE, SIDE, 3), np.uint8)
-    labels = np.empty(n, np.int64)
+    pixels = torch.empty(n, SIDE, SIDE, 3, dtype=torch.uint8)
+    labels = torch.empty(n, dtype=torch.int64)
     for chunk, first in enumerate(range(0, n, CHUNK)):
         stop = min(first + CHUNK, n)
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split, chunk)))
-        drawn, of = _draw_chunk(rng)
-        pixels[first:stop], labels[first:stop] = drawn[: stop - first], of[: stop - first]
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels)
+        images, drawn = _Artist(seed, split, chunk).draw()
+        pixels[first:stop] = images.permute(0, 2, 3, 1)[: stop - first]
+        labels[first:stop] = drawn[: stop - first]
+    return pixels.permute(0, 3, 1, 2), labels
 
 
-def _draw_chunk(rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    tens = np.tile(np.arange(len(SHAPE_CLASSES)), (CHUNK // len(SHAPE_CLASSES), 1))
-    labels = rng.permuted(tens, axis=1).ravel()
-    background, figure = _colours(rng)
-    canvas = _shaded(rng, background, 0.3)
-    for _ in range(SPECKS):
-        canvas = _over(canvas, _speck(rng), rng.random((CHUNK, 1, 1, 3), np.float32))
-    canvas = _over(canvas, _figure(rng, labels), _shaded(rng, figure, 0.2))
-    canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(0.03)
-    return (canvas.clip(0, 1) * 255).round().astype(np.uint8), labels
+class _Artist:
+    """Draws one chunk of images from a seed of its own."""
+
+    def __init__(self, seed: int, split: int, chunk: int) -> None:
+        sequence = np.random.SeedSequence(seed, spawn_key=(split, chunk))
+        self._rng = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+        side = torch.arange(SIDE) - (SIDE - 1) / 2
+        self._x, self._y = side[None, :], -side[:, None]  # in pixels from the middle, y up
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Give images, uint8 (CHUNK,3,32,32), and labels."""
+        classes = len(SHAPE_CLASSES)
+        labels = torch.rand(CHUNK // classes, classes, generator=self._rng).argsort(dim=1).flatten()
+        background, figure = self._colours()
+        canvas = self._shaded(background, 0.3)
+        for _ in range(SPECKS):
+            canvas.lerp_(self._uniform(0, 1, 3), self._speck())
+        canvas.lerp_(self._shaded(figure, 0.2), self._figure(labels))
+        canvas += torch.randn(canvas.shape, generator=self._rng).mul_(NOISE)
+        return canvas.clamp_(0, 1).mul_(255).round_().to(torch.uint8), labels
+
+    def _uniform(self, low: float, high: float, channels: int = 1) -> Tensor:
+        """Give random numbers (CHUNK,channels,1,1)."""
+        return torch.rand(CHUNK, channels, 1, 1, generator=self._rng) * (high - low) + low
+
+    def _colours(self) -> tuple[Tensor, Tensor]:
+        """Give a background's and a figure's colour, (CHUNK,3,1,1), that can be told apart."""
+        background = self._uniform(0, 1, 3)
+        candidates = torch.stack([self._uniform(0, 1, 3) for _ in range(4)])
+        furthest = (candidates - background).square().sum(dim=2).flatten(1).argmax(dim=0)
+        return background, candidates[furthest, torch.arange(CHUNK)]
+
+    def _shaded(self, colour: Tensor, strength: float) -> Tensor:
+        """Fill images (CHUNK,3,32,32) with a colour that changes in some direction."""
+        angle = self._uniform(0, 2 * math.pi)
+        ramp = (angle.cos() * self._x + angle.sin() * self._y) / (SIDE / 2)
+        return colour + ramp * self._uniform(-strength, strength, 3)
+
+    def _speck(self) -> Tensor:
+        across, down, radius = (self._uniform(*ends) for ends in ((-15, 15), (-15, 15), (0.5, 1.5)))
+        return _cover(torch.hypot(self._x - across, self._y - down) - radius)
+
+    def _figure(self, labels: Tensor) -> Tensor:
+        """Give how much of each pixel the shape covers, (CHUNK,1,32,32) in [0, 1]."""
+        radius, angle = self._uniform(8, 13), self._uniform(-TURN, TURN)
+        x, y = (
+            (side - self._uniform(-1, 1) * (SIDE / 2 - radius)) / radius
+            for side in (self._x, self._y)
+        )
+        turned_x, turned_y = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
+        inside = torch.empty(CHUNK, 1, SIDE, SIDE)
+        for label, distance in enumerate(_DISTANCES.values()):
+            own = labels == label
+            inside[own] = distance(turned_x[own], turned_y[own])
+        return _cover(inside * radius)
 
 
-def _colours(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Give a background's and a figure's colour (CHUNK,3) that can be told apart."""
-    background = rng.random((CHUNK, 3), np.float32)
-    candidates = rng.random((4, CHUNK, 3), np.float32)
-    furthest = np.linalg.norm(candidates - background, axis=2).argmax(axis=0)
-    return background, candidates[furthest, np.arange(CHUNK)]
-
-
-def _grid() -> tuple[Floats, Floats]:
-    """Give each pixel's place, (1,32,32) each, in pixels from the middle; y points up."""
-    side = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
-    return side[None, None, :], -side[None, :, None]
-
-
-def _uniform(rng: np.random.Generator, low: float, high: float) -> Floats:
-    return rng.uniform(low, high, (CHUNK, 1, 1)).astype(np.float32)
-
-
-def _shaded(rng: np.random.Generator, colour: Floats, strength: float) -> Floats:
-    """Fill images (CHUNK,32,32,3) with a colour that changes in some direction."""
-    x, y = _grid()
-    angle = _uniform(rng, 0, 2 * np.pi)
-    ramp = (np.cos(angle) * x + np.sin(angle) * y) / SIDE
-    change = rng.uniform(-strength, strength, (CHUNK, 1, 1, 3)).astype(np.float32)
-    return colour[:, None, None, :] + ramp[..., None] * 2 * change
-
-
-def _over(canvas: Floats, cover: Floats, colour: Floats) -> Floats:
-    return canvas + cover[..., None] * (colour - canvas)
-
-
-def _speck(rng: np.random.Generator) -> Floats:
-    x, y = _grid()
-    radius = _uniform(rng, 0.5, 1.5)
-    distance = np.hypot(x - _uniform(rng, -15, 15), y - _uniform(rng, -15, 15)) - radius
-    return (0.5 - distance).clip(0, 1)
-
-
-def _figure(rng: np.random.Generator, labels: npt.NDArray[np.int64]) -> Floats:
-    """Give how much of each pixel the shape covers, float32 (CHUNK,32,32) in [0, 1]."""
-    x, y = _grid()
-    radius, angle = _uniform(rng, 8, 13), _uniform(rng, 0, 2 * np.pi)
-    x, y = (side - _uniform(rng, -1, 1) * (SIDE / 2 - radius) for side in (x, y))
-    along, up = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    cover = np.empty((CHUNK, SIDE, SIDE), np.float32)
-    for label, distance in enumerate(_DISTANCES.values()):
-        own = labels == label
-        inside = distance(along[own] / radius[own], up[own] / radius[own]) * radius[own]
-        cover[own] = (0.5 - inside).clip(0, 1)
-    return cover
+def _cover(distance: Tensor) -> Tensor:
+    """Turn distances in pixels into the share of a pixel that is covered."""
+    return (0.5 - distance).clamp_(0, 1)

@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import one_of
+from cifarzoo.errors import ShapeError, one_of
 from cifarzoo.evaluation.score import predictions
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision
@@ -86,13 +86,13 @@ def evaluate(
     if tta not in get_args(TtaName):
         raise one_of("tta", tta, get_args(TtaName))
     target = resolve_device(device)
+    dtype = resolve_precision(precision, target)
     keep_freed_memory()
     model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    scored = predictions(
-        model, data, device=target, dtype=resolve_precision(precision, target), tta=tta
-    )
-    logits, labels = (torch.cat(parts) for parts in zip(*scored, strict=True))
+    logits, labels = predictions(model, data, device=target, dtype=dtype, tta=tta)
     classes = logits.shape[1]
+    if classes < 2:
+        raise ShapeError(f"logits have shape {tuple(logits.shape)}; needed are 2 classes or more")
     confusion = multiclass_confusion_matrix(logits, labels, classes).cpu()
     calibration = multiclass_calibration_error(
         logits.softmax(1), labels, classes, n_bins=_CALIBRATION_BINS

@@ -13,21 +13,37 @@ from cifarzoo.evaluation.tta import views
 from cifarzoo.hardware import autocast
 from cifarzoo.spec import TtaName
 
-__all__ = ["batches_to", "check_labels", "evaluation_mode", "loss_and_accuracy", "predictions"]
+__all__ = [
+    "batches_to",
+    "check_labels",
+    "check_shapes",
+    "evaluation_mode",
+    "loss_and_accuracy",
+    "predictions",
+]
 
 
-def check_labels(labels: Tensor, logits: Tensor) -> None:
-    """Refuse labels that do not fit the logits.
+def check_shapes(labels: Tensor, logits: Tensor) -> None:
+    """Refuse labels that are not one a row of the logits.
 
     Raises:
         ShapeError: logits are not (N,K), or labels not (N,).
-        LabelError: labels are not integers in 0..K-1.
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ShapeError(
             f"labels have shape {tuple(labels.shape)} and logits {tuple(logits.shape)}; needed "
             "are labels (N,) and logits (N, classes)"
         )
+
+
+def check_labels(labels: Tensor, logits: Tensor) -> None:
+    """Refuse labels that are no classes of the logits; on a GPU it waits for them.
+
+    Raises:
+        ShapeError: logits are not (N,K), or labels not (N,).
+        LabelError: labels are not integers in 0..K-1.
+    """
+    check_shapes(labels, logits)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise LabelError(f"labels are {labels.dtype}; needed are integers, best int64")
     low, high = (int(value) for value in torch.aminmax(labels))
@@ -84,8 +100,8 @@ def predictions(
     device: torch.device,
     dtype: torch.dtype,
     tta: TtaName = "none",
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give float32 logits (N,K) and labels (N,) batch by batch.
+) -> tuple[Tensor, Tensor]:
+    """Give float32 logits (N,K) and int64 labels (N,) of all images, on the device.
 
     With test-time augmentation the logits are the logarithm of the views' mean probability.
 
@@ -94,17 +110,22 @@ def predictions(
         LabelError: a label is outside the classes.
         ShapeError: the logits or labels have a wrong shape.
     """
+    scored: list[tuple[Tensor, Tensor]] = []
     with evaluation_mode(model), autocast(device, dtype):
         for images, labels in batches_to(data, device):
-            if tta == "none":
-                logits = model(images).float()
-            else:
-                mixed = sum(
-                    weight * model(view).float().softmax(1) for weight, view in views(images, tta)
-                )
-                logits = torch.as_tensor(mixed).log()
-            check_labels(labels, logits)
-            yield logits, labels
+            logits = _logits(model, images, tta)
+            check_shapes(labels, logits)
+            scored.append((logits, labels))
+    logits, labels = (torch.cat(parts) for parts in zip(*scored, strict=True))
+    check_labels(labels, logits)  # once: on a GPU, to look at a batch is to wait for it
+    return logits, labels.long()
+
+
+def _logits(model: nn.Module, images: Tensor, tta: TtaName) -> Tensor:
+    if tta == "none":
+        return torch.as_tensor(model(images)).float()
+    mixed = sum(weight * model(view).float().softmax(1) for weight, view in views(images, tta))
+    return torch.as_tensor(mixed).log()
 
 
 def loss_and_accuracy(
@@ -114,12 +135,7 @@ def loss_and_accuracy(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[float, float]:
-    """Give mean cross-entropy and accuracy in [0, 1] over all images, moved off once."""
-    loss = torch.zeros((), device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    count = 0
-    for logits, labels in predictions(model, data, device=device, dtype=dtype):
-        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(1) == labels).sum()
-        count += len(labels)
-    return loss.item() / count, correct.item() / count
+    """Give mean cross-entropy and accuracy in [0, 1] over all images."""
+    logits, labels = predictions(model, data, device=device, dtype=dtype)
+    correct = (logits.argmax(1) == labels).sum()
+    return nn.functional.cross_entropy(logits, labels).item(), correct.item() / len(labels)

@@ -38,7 +38,7 @@ class Preprocess(nn.Module):
         size: int | None = None,
     ) -> None:
         super().__init__()
-        if len(mean) != len(std) or not len(mean) or min(std) <= 0:
+        if len(mean) != len(std) or not len(mean) or not all(value > 0 for value in std):
             raise OptionError(
                 f"mean {tuple(mean)} and std {tuple(std)}: needed are one of each per channel, "
                 "std positive"
@@ -63,7 +63,9 @@ class Preprocess(nn.Module):
             RangeError: not uint8 or float, values outside [0, 1], or NaN.
         """
         check_images(images, channels=self.mean.shape[1])
-        scaled = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
+        scaled = images.to(self.mean.dtype)  # numpy's images are often float64
+        if images.dtype == torch.uint8:
+            scaled = scaled / 255
         if self.size is not None and scaled.shape[-2:] != (self.size, self.size):
             scaled = nn.functional.interpolate(
                 scaled, size=(self.size, self.size), mode="bilinear", antialias=True
@@ -117,12 +119,16 @@ class ImageClassifier(nn.Module):
     Args:
         preprocess: turns pixels into what the network takes.
         network: maps (N,3,H,W) float to logits (N,num_classes).
+        image_size: side in pixels of the only images that the network takes; None takes any.
     """
 
-    def __init__(self, preprocess: Preprocess, network: nn.Module) -> None:
+    def __init__(
+        self, preprocess: Preprocess, network: nn.Module, *, image_size: int | None = None
+    ) -> None:
         super().__init__()
         self.preprocess = preprocess
         self.network = network
+        self.image_size = image_size
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images.
@@ -137,5 +143,11 @@ class ImageClassifier(nn.Module):
             ShapeError: the images' shape does not fit.
             RangeError: the pixels are not in the documented range.
         """
-        logits: Tensor = self.network(self.preprocess(images))
+        pixels = self.preprocess(images)
+        if self.image_size is not None and pixels.shape[-2:] != (self.image_size, self.image_size):
+            raise ShapeError(
+                f"images have shape {tuple(images.shape)}; this network takes (N, "
+                f"{images.shape[1]}, {self.image_size}, {self.image_size}); resize them first"
+            )
+        logits: Tensor = self.network(pixels)
         return logits

@@ -14,15 +14,17 @@ import functools
 import itertools
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from torch import nn
 
-from cifarzoo.errors import OptionError
+from cifarzoo.errors import OptionError, one_of
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.spec import EarlyStopping, ModelCard, Recipe
 
 __all__ = ["CARDS", "BASELINE", "BEST", "MODEL1", "MODEL2", "Layout", "report_model"]
+
+NormName: TypeAlias = Literal["none", "batch"]
 
 IMAGE_SIZE = 32
 PAPER = "TDT4265 assignment 3, a report of 2021"
@@ -42,22 +44,30 @@ class Layout:
         head_norm: whether a batch norm follows each hidden layer's ReLU.
 
     Raises:
-        OptionError: more blocks than a 32-pixel image can be halved, or an even kernel.
+        OptionError: more blocks than a 32-pixel image can be halved, an even kernel, or another
+            value that is not allowed.
     """
 
     filters: tuple[int, ...] = (32, 64, 128)
     kernel_size: int = 5
     convs_per_block: int = 1
-    block_norm: Literal["none", "batch"] = "none"
+    block_norm: NormName = "none"
     dropout: float = 0.0
     hidden: tuple[int, ...] = (64,)
-    head_norm: Literal["none", "batch"] = "none"
+    head_norm: NormName = "none"
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.filters) <= 5:
             raise OptionError(f"filters is {self.filters}; allowed: one to five blocks")
-        if self.kernel_size % 2 == 0:
-            raise OptionError(f"kernel_size is {self.kernel_size}; allowed: odd numbers")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise OptionError(f"kernel_size is {self.kernel_size}; allowed: odd numbers from 1")
+        if min(self.convs_per_block, *self.filters, *self.hidden) < 1:
+            raise OptionError(f"{self}: convs_per_block, filters and hidden must be 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout is {self.dropout}; allowed: 0 up to, but not, 1")
+        for name in ("block_norm", "head_norm"):
+            if getattr(self, name) not in get_args(NormName):
+                raise one_of(name, getattr(self, name), get_args(NormName))
 
 
 def _block(layout: Layout, channels_in: int, channels: int) -> nn.Sequential:
@@ -114,7 +124,9 @@ def report_model(layout: Layout, num_classes: int = 10) -> ImageClassifier:
     for i, (before, after) in enumerate(itertools.pairwise(channels), 1):
         layers[f"block{i}"] = _block(layout, before, after)
     layers["head"] = _head(layout, _features(layout), num_classes)
-    return ImageClassifier(Preprocess((0.5,) * 3, (0.25,) * 3), nn.Sequential(layers))
+    return ImageClassifier(
+        Preprocess((0.5,) * 3, (0.25,) * 3), nn.Sequential(layers), image_size=IMAGE_SIZE
+    )
 
 
 BASELINE = Layout()

@@ -152,7 +152,7 @@ def _simplify(graph: fx.Graph) -> None:
 
 def _is_shape(node: fx.Node) -> bool:
     if node.op == "call_function" and node.target is getattr:
-        return node.args[1] == "shape"
+        return bool(node.args[1] == "shape")
     return node.op == "call_method" and node.target == "size" and len(node.args) == 1
 
 
@@ -165,7 +165,8 @@ def _find_cut(
 ) -> fx.Node:
     tensors = _batch_tensors(model, graph, probe)
     trained = _depends_on(graph, trainable)
-    for node in reversed(list(graph.nodes)):
+    nodes: list[fx.Node] = list(graph.nodes)
+    for node in reversed(nodes):
         if node in tensors and node not in trained and _is_only_way(graph, node):
             return node
     raise _cannot_split("no single tensor lies between its frozen and its trainable modules")

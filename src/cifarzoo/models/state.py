@@ -1,15 +1,27 @@
-"""Putting a state dict into a module, with an error that says what does not fit."""
+"""State dicts: read from a file, put into a module, written to a file.
+
+A file is safetensors, or a state dict that torch saved (`.pth`, `.pt`, `.bin`), which is read with
+torch's unpickler for tensors alone: nothing in a file is ever executed.
+"""
 
 from __future__ import annotations
 
+import os
+import pickle
+import tempfile
+import warnings
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from cifarzoo.errors import WeightsError
 
-__all__ = ["load_state"]
+__all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
 
+PICKLED = (".pth", ".pt", ".bin")
 SHOWN = 3
 
 
@@ -57,3 +69,112 @@ def _shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]
         for name in wrong[:SHOWN]
     ]
     return shown + ([f"{len(wrong) - SHOWN} more shapes differ"] if len(wrong) > SHOWN else [])
+
+
+def require_file(path: Path) -> None:
+    """Refuse a path at which there is no file.
+
+    Raises:
+        WeightsError: there is none, or a folder.
+    """
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise WeightsError(
+            f"the weights file {path} {kind}; needed is a .safetensors file, or a state dict that "
+            f"torch saved ({', '.join(PICKLED)})"
+        )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a file of named tensors onto the CPU; whatever it holds, nothing is executed.
+
+    Args:
+        path: of a safetensors file, or of a state dict that torch saved (.pth, .pt, .bin).
+
+    Returns:
+        Name to tensor, in the file's order.
+
+    Raises:
+        WeightsError: the file is not there, is damaged, or holds something else.
+    """
+    path = Path(path).expanduser()
+    require_file(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in PICKLED:
+        return _read_pickled(path)
+    raise WeightsError(
+        f"{path} ends in {path.suffix!r}; allowed: .safetensors, {', '.join(PICKLED)}"
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = load_file(path, device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({error}); get it anew"
+        ) from error
+    return state
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():  # older files' pickle protocol, and the like
+            warnings.simplefilter("ignore")
+            stored: object = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is damaged, or holds more than tensors; nothing in it was executed. Needed "
+            "is a state dict: torch.save(model.state_dict(), path)"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} is not a whole file that torch saved; get it anew") from error
+    if not isinstance(stored, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
+    ):
+        kind = f"a {type(stored).__name__}"
+        inside = ", ".join(map(str, stored)) if isinstance(stored, Mapping) else kind
+        raise WeightsError(
+            f"{path} holds {inside}; needed is a state dict, name to tensor: "
+            "torch.save(model.state_dict(), path)"
+        )
+    return dict(stored)
+
+
+def save_weights(model: nn.Module, path: str | Path) -> None:
+    """Write a model's weights as safetensors; the file is never half written.
+
+    Args:
+        model: `build_model(name, weights=path)` reads what an `ImageClassifier` of the same name
+            wrote.
+        path: ends in .safetensors; its folder is made if it is not there.
+
+    Raises:
+        WeightsError: the path ends in something else, or cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path).expanduser()
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path} ends in {path.suffix!r}; allowed: .safetensors")
+    # Copied, for safetensors refuses tensors that share memory and those that are channels_last.
+    state = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        save_file(state, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise WeightsError(f"cannot write {path} ({error}); choose another path") from error

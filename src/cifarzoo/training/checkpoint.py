@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -43,12 +42,13 @@ def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     except (OSError, RuntimeError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}); free space or choose another path; "
             "the checkpoint before it, if any, is intact"
         ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)  # gone already, unless something failed
 
 
 def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
@@ -66,21 +66,29 @@ def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
     """
     if not path.exists():
         return None
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        version, payload = stored["format"], stored["payload"]
-        described = stored["identity"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}); delete it to start "
-            "the run anew, or give another path"
-        ) from error
+    stored = _read(path)
+    version = stored["format"]
     if version != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {version!r}; this version of cifarzoo reads {FORMAT}"
         )
-    _require_same(path, described, identity)
-    return dict(payload)
+    _require_same(path, stored["identity"], identity)
+    return dict(stored["payload"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    reason = "it holds something else"
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can raise whatever a parser raises
+        reason, stored = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", None
+    kinds = {"format": int, "identity": dict, "payload": dict}
+    if isinstance(stored, dict) and all(isinstance(stored.get(k), t) for k, t in kinds.items()):
+        return stored
+    raise CheckpointError(
+        f"{path} cannot be read as a checkpoint ({reason}); delete it to start the run anew, or "
+        "give another path"
+    )
 
 
 def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:

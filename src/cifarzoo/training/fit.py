@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.data.loaders import BatchLoader, Loaders
+from cifarzoo.data.loaders import BatchLoader, HasEpochs, Loaders, Resumable
 from cifarzoo.errors import EmptyLoaderError, NonFiniteLossError, OptionError
 from cifarzoo.evaluation.score import batches_to
 from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision, seeded
@@ -24,24 +21,6 @@ from cifarzoo.training.progress import ProgressBar
 from cifarzoo.training.state import RunState, identity_of
 
 __all__ = ["fit"]
-
-
-@runtime_checkable
-class HasEpochs(Protocol):
-    """A loader that is told which epoch comes next, as torch's DistributedSampler is."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next `iter()` gives, from 0."""
-        ...
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A loader that can skip batches without making them."""
-
-    def iter_from(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the epoch's batches from this one on."""
-        ...
 
 
 def fit(
@@ -66,15 +45,17 @@ def fit(
         model: any module that maps a batch of images to logits (N,K).
         loaders: `train` and `val`, each any iterable of (images, labels) with a length. A loader
             with `set_epoch(epoch)` is told the epoch; one with `iter_from(batch)` is resumed in
-            the middle of an epoch without being read from its start.
+            the middle of an epoch without being read from its start. The order may be drawn from
+            torch's global generator, as a DataLoader's is, but not from one of the loader's own.
         recipe: what to do. Its batch size and augmentation are the loader's business; `train`
             builds the loader from them.
         device: "auto", or what `torch.device` takes.
         precision: "auto" computes in bfloat16 where the device has units for it, else in float32.
             Weights stay float32.
         seed: of dropout and whatever else the model draws.
-        checkpoint: a file in which the run's state is kept at every check and at Ctrl-C. If it is
-            there, the run goes on from it, to the same result as if it had not been stopped.
+        checkpoint: a file in which the run's state is kept from the start, at every check and at
+            Ctrl-C. If it is there, the run goes on from it, to the same result as if it had not
+            been stopped.
         progress: whether to show a progress bar.
         callbacks: what looks on.
 
@@ -84,7 +65,8 @@ def fit(
     Raises:
         CheckpointError: the checkpoint is damaged, of another run, or cannot be written.
         EmptyLoaderError: a loader gave nothing.
-        KeyboardInterrupt: Ctrl-C, after the checkpoint was written and the best state put back.
+        KeyboardInterrupt: Ctrl-C, after the checkpoint was written and the best state put back. A
+            second one does not wait for the checkpoint.
         LabelError: a label is outside the model's classes.
         NonFiniteLossError: a loss became NaN or infinite; the model holds its best state.
         OptionError: a name is not known, early stopping without validation, or the like.
@@ -108,7 +90,13 @@ def fit(
                 save_checkpoint(path, state.payload(), identity)
 
         try:
+            if stored is None:
+                save()  # a path that cannot be written shows now, not after minutes
             _run(state, loaders, interrupt, save, callbacks, shown=progress)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            state.stopped = state.stopped or ("interrupted" if interrupted else "failed")
+            raise
         finally:
             state.restore_kept()
             model.eval()
@@ -130,11 +118,12 @@ def _begin(
             "the recipe stops early but there is no validation split; give loaders with val, or "
             "replace(recipe, early_stopping=None)"
         )
-    if len(loaders.train) < 1:
-        raise EmptyLoaderError(
-            "the training loader has no batch; a loader that drops its last batch has none if it "
-            "holds fewer images than its batch size"
-        )
+    for name, loader in (("training", loaders.train), ("validation", loaders.val)):
+        if loader is not None and len(loader) < 1:
+            raise EmptyLoaderError(
+                f"the {name} loader has no batch; a loader that drops its last batch has none if "
+                "it holds fewer images than its batch size"
+            )
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return RunState(
@@ -160,12 +149,10 @@ def _run(
     with ProgressBar(total_steps=state.total_steps, first_step=state.step, shown=shown) as bar:
         while state.is_running():
             state.model.train()
-            epoch, batch = divmod(state.step, state.steps_per_epoch)
-            remaining = _rest_of_epoch(loaders.train, epoch, batch)
-            for images, labels in batches_to(remaining, state.device):
+            for images, labels in batches_to(_rest_of_epoch(state, loaders.train), state.device):
                 state.take_step(images, labels)
                 bar.step(len(labels), state.train_loss, state.train_accuracy)
-                if state.step % state.steps_between_checks == 0:
+                if state.is_check_due():
                     check = _check(state, loaders.val)
                     bar.check(check)
                     for callback in callbacks:
@@ -174,33 +161,61 @@ def _run(
                 if interrupt.pending and state.is_running():
                     state.stopped = "interrupted"
                     save()
-                    raise KeyboardInterrupt
                 if not state.is_running() or state.step % state.steps_per_epoch == 0:
                     break
+            else:
+                raise EmptyLoaderError(
+                    f"the training loader ended before the {state.steps_per_epoch} batches that "
+                    f"its length promises, after step {state.step}"
+                )
     if state.stopped is None:
         state.stopped = "epochs"
         save()
+    if interrupt.pending:
+        raise KeyboardInterrupt
 
 
-def _rest_of_epoch(loader: BatchLoader, epoch: int, batch: int) -> Iterable[tuple[Tensor, Tensor]]:
+def _rest_of_epoch(state: RunState, loader: BatchLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    epoch, batch = divmod(state.step, state.steps_per_epoch)
     if isinstance(loader, HasEpochs):
         loader.set_epoch(epoch)
     if isinstance(loader, Resumable):
         return loader.iter_from(batch)
-    return itertools.islice(loader, batch, None)
+    return _skipped(state, loader, batch)
+
+
+def _skipped(state: RunState, loader: BatchLoader, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Read a loader up to a batch, in the order that its epoch began with.
+
+    A DataLoader draws that order from torch's global generator.
+    """
+    now = torch.get_rng_state()
+    if batch and state.epoch_rng is not None:
+        torch.set_rng_state(state.epoch_rng)
+    else:
+        state.epoch_rng = now
+    batches = iter(loader)
+    for _ in range(batch):
+        next(batches, None)
+    if batch:
+        torch.set_rng_state(now)
+    return batches
 
 
 def _check(state: RunState, validation: BatchLoader | None) -> Check:
     """Measure; a loss that is not finite ends the run."""
     bad_step = state.first_bad_step()
     check = None if bad_step else state.check(validation)
-    if check is not None and (check.val_loss is None or math.isfinite(check.val_loss)):
+    if check is not None and state.is_finite(check):
         state.accept(check)
         return check
     state.stopped = "diverged"
-    which = f"training loss at step {bad_step}" if bad_step else "validation loss"
+    if bad_step:
+        which = f"the training loss at step {bad_step}"
+    else:
+        which = "a weight" if validation is None else "the validation loss"
     raise NonFiniteLossError(
-        f"the {which} is not finite (found at step {state.step}, epoch "
+        f"{which} is not finite (found at step {state.step}, epoch "
         f"{state.step / state.steps_per_epoch:.2f}); the model was put back to its state of step "
         f"{state.best_step}. Try a lower lr than {state.recipe.lr:g}, a warm-up, or float32",
         state.history(),

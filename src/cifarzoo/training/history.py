@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 __all__ = ["Check", "History", "StopReason"]
 
-StopReason: TypeAlias = Literal["epochs", "early", "interrupted", "diverged"]
+StopReason: TypeAlias = Literal["epochs", "early", "interrupted", "diverged", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,8 @@ class History:
     Attributes:
         checks: in the order of their steps.
         best_step: step of the state that the model was left in.
-        stopped: why the run ended: all epochs done, early stopping, Ctrl-C, or a loss that is not
-            finite.
+        stopped: why the run ended: all epochs done, early stopping, Ctrl-C, a loss that is not
+            finite, or another error.
         steps: optimizer steps taken.
         images: training images seen, each as often as it was seen.
         seconds: of training and validating, stops not counted.

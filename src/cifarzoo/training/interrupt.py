@@ -22,7 +22,8 @@ class Interrupt:
 def deferred_interrupt() -> Iterator[Interrupt]:
     """Note the first Ctrl-C for the block to act on; a second one interrupts at once.
 
-    Python handles signals in the main thread only; elsewhere nothing is changed.
+    Python handles signals in the main thread only; elsewhere nothing is changed. Nor is it where
+    Ctrl-C is ignored, as under nohup, or handled by another program that Python runs in.
     """
     interrupt = Interrupt()
 
@@ -31,7 +32,8 @@ def deferred_interrupt() -> Iterator[Interrupt]:
             raise KeyboardInterrupt
         interrupt.pending = True
 
-    if threading.current_thread() is not threading.main_thread():
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         yield interrupt
         return
     before = signal.signal(signal.SIGINT, note)

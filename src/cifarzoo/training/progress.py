@@ -27,7 +27,7 @@ class ProgressBar:
         self._bar = tqdm(
             total=total_steps, initial=first_step, disable=not shown, unit="step", leave=True
         )
-        self._validation = ""
+        self._speed = self._validation = ""
         self._images = 0
         self._last_reading = time.perf_counter()
 
@@ -42,15 +42,19 @@ class ProgressBar:
             return
         speed = self._images / (now - self._last_reading)
         self._images, self._last_reading = 0, now
-        self._bar.set_postfix_str(
-            f"loss {loss():.4f}, accuracy {accuracy():.1%}, {speed:,.0f} images/s{self._validation}"
-        )
+        self._speed = f"{speed:,.0f} images/s"
+        self._show(loss(), accuracy())
 
     def check(self, check: Check) -> None:
-        """Show the validation figures of the newest check from now on."""
+        """Show the figures of a check; its validation figures stay until the next one."""
         if check.val_loss is not None and check.val_accuracy is not None:
-            self._validation = f" | validation {check.val_loss:.4f}, {check.val_accuracy:.1%}"
+            self._validation = f"validation {check.val_loss:.4f}, {check.val_accuracy:.1%}"
+        self._show(check.train_loss, check.train_accuracy)
         self._images, self._last_reading = 0, time.perf_counter()
+
+    def _show(self, loss: float, accuracy: float) -> None:
+        figures = (f"loss {loss:.4f}, accuracy {accuracy:.1%}", self._speed, self._validation)
+        self._bar.set_postfix_str(" | ".join(filter(None, figures)))
 
     def __enter__(self) -> Self:
         return self

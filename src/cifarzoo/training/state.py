@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -24,9 +25,10 @@ __all__ = ["RunState", "identity_of"]
 def identity_of(model: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int) -> Payload:
     """Describe a run so that a checkpoint of another one is refused."""
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
     settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
     return {
-        "model": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+        "model": hashlib.sha256(repr((shapes, trained)).encode()).hexdigest()[:16],
         "seed": seed,
         "steps_per_epoch": steps_per_epoch,
         **settings,
@@ -55,6 +57,8 @@ class RunState:
     seconds: float = 0.0
     stopped: StopReason | None = None
     checks: list[Check] = field(default_factory=list)
+    lr: float = 0.0
+    epoch_rng: Tensor | None = None
     best_step: int = 0
     best_model: dict[str, Any] = field(init=False)
     counts: list[int] = field(default_factory=list)
@@ -85,6 +89,11 @@ class RunState:
         """Whether there are steps left to take."""
         return self.stopped is None and self.step < self.total_steps
 
+    def is_check_due(self) -> bool:
+        """Whether the step just taken is followed by a check; a last state that is kept is."""
+        is_kept = self.step == self.total_steps and not self.keeps_best
+        return is_kept or self.step % self.steps_between_checks == 0
+
     def take_step(self, images: Tensor, labels: Tensor) -> None:
         """Forward, backward and one optimizer step."""
         with autocast(self.device, self.dtype):
@@ -92,11 +101,12 @@ class RunState:
         if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
             check_labels(labels, logits)  # on a GPU it would wait for every batch
         loss = nn.functional.cross_entropy(
-            logits, labels, label_smoothing=self.recipe.label_smoothing
+            logits, labels.long(), label_smoothing=self.recipe.label_smoothing
         )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        self.lr = float(self.optimizer.param_groups[0]["lr"])
         self.schedule.step()
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == labels).sum()
@@ -122,7 +132,6 @@ class RunState:
     def check(self, validation: Iterable[tuple[Tensor, Tensor]] | None) -> Check:
         """Measure, keep the state if it is the best one, and decide whether to stop."""
         val_loss = val_accuracy = None
-        lr = float(self.optimizer.param_groups[0]["lr"])
         train_loss, train_accuracy = self.train_loss(), self.train_accuracy()
         if validation is not None:
             val_loss, val_accuracy = loss_and_accuracy(
@@ -136,12 +145,18 @@ class RunState:
             train_accuracy=train_accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            lr=lr,
+            lr=self.lr,
             seconds=self.seconds,
         )
         self.counts.clear()
         self.correct.zero_()
         return result
+
+    def is_finite(self, check: Check) -> bool:
+        """Whether the model still computes numbers: its validation loss, else its weights."""
+        if check.val_loss is not None:
+            return math.isfinite(check.val_loss)
+        return all(bool(tensor.isfinite().all()) for tensor in self.model.parameters())
 
     def accept(self, check: Check) -> None:
         """Add a check whose losses are finite to the history."""
@@ -165,6 +180,8 @@ class RunState:
         """Put the kept state into the model: the best one, or the last good one after a NaN."""
         if self.stopped == "diverged" or (self.keeps_best and self.best_step):
             self.model.load_state_dict(self.best_model)
+        else:
+            self.best_step = self.step
 
     def count_seconds(self) -> None:
         """Add the time since the last call to the run's seconds."""
@@ -193,6 +210,7 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
+            "epoch_rng": self.epoch_rng,
             "device_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
             "checks": [asdict(check) for check in self.checks],
             "losses": self.losses,
@@ -214,6 +232,7 @@ class RunState:
         torch.set_rng_state(stored["rng"])
         if stored["device_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(stored["device_rng"], self.device)
+        self.epoch_rng = stored["epoch_rng"]
         self.checks = [Check(**check) for check in stored["checks"]]
         self.losses.copy_(stored["losses"])
         self.correct.copy_(stored["correct"])

@@ -33,7 +33,7 @@ __all__ = [
 LineStyle: TypeAlias = Literal["-", "--"]
 Floats: TypeAlias = NDArray[np.float64]
 Runs: TypeAlias = "History | Sequence[History]"
-MOST_MARKED = 40  # points: more dots than that hide the line
+MOST_MARKED = 40  # points: more markers than that hide the line
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +133,36 @@ def _tail(points: dict[int, float], start: int) -> tuple[Floats, Floats]:
 
 
 def draw_curve(
-    axis: Axes, drawn: Curve, *, colour: str, line: LineStyle = "-", label: str | None = None
+    axis: Axes,
+    drawn: Curve,
+    *,
+    colour: str,
+    line: LineStyle = "-",
+    marker: str = "o",
+    label: str | None = None,
 ) -> Line2D:
     """Draw the mean, a band of one standard deviation, and thin lines where runs went on alone."""
-    marker = "o" if len(drawn.steps) <= MOST_MARKED else None
     mean = axis.plot(drawn.steps, drawn.mean, color=colour, linestyle=line, label=label)[0]
-    mean.set(marker=marker, markersize=2.5, linewidth=1.6)
+    every = 1 + len(drawn.steps) // MOST_MARKED
+    mean.set(marker=marker, markersize=marker_size(marker), markevery=every, linewidth=1.6)
     if drawn.spread is not None:
         low, high = drawn.mean - drawn.spread, drawn.mean + drawn.spread
         axis.fill_between(drawn.steps, low, high, color=colour, alpha=0.18, linewidth=0)
     for steps, values in drawn.tails:
         axis.plot(steps, values, color=colour, linestyle=line, linewidth=0.7, alpha=0.7)
     return mean
+
+
+def marker_size(marker: str) -> float:
+    """Points: a dot only shows where a check is, other shapes are to be told apart."""
+    return 2.5 if marker == "o" else 5.0
+
+
+def _sample(colour: str, marker: str) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    size = marker_size(marker)
+    return Line2D([], [], color=colour, linewidth=1.6, marker=marker, markersize=size)
 
 
 def legend_entries(
@@ -160,12 +178,13 @@ def legend_entries(
     from matplotlib.patches import Patch
 
     handles: list[Artist] = [
-        Line2D([], [], color=_style.series_colour(i), linewidth=1.6) for i in range(len(named))
+        _sample(_style.series_colour(i), _style.series_marker(i)) for i in range(len(named))
     ]
     labels = [f"{x} ({len(runs)} runs)" if len(runs) > 1 else x for x, runs in named.items()]
     handles += [Line2D([], [], color=_style.GREY, linestyle=style) for style in lines.values()]
     labels += list(lines)
     if any(len(runs) > 1 for runs in named.values()):
         handles.append(Patch(color=_style.GREY, alpha=0.25, linewidth=0))
-        labels.append("± standard deviation")
+        uneven = any(len({run.checks[-1].step for run in runs}) > 1 for runs in named.values())
+        labels.append("± standard deviation" + (" (thin: single runs)" if uneven else ""))
     return handles, labels

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ __all__ = ["BLUE", "DIVERGING", "GREY", "PIXELS", "SEQUENTIAL", "SERIES", "VERMI
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "^", "s", "X")
 GREY = "#6E6E6E"
 # matplotlib's name for: exact squares where pixels are drawn large, no moiré where they are not.
 PIXELS = "antialiased"
@@ -27,8 +30,9 @@ SEQUENTIAL = "viridis"
 
 SMALL, NORMAL, LARGE = 8, 9, 11  # points
 NARROWEST = 6.0  # inches, of a figure with a title
-TITLE_CHARACTERS_PER_INCH, LEGEND_CHARACTERS_PER_INCH = 12, 14.5  # as wide as they get
-TITLE_LINE = 0.2  # inches
+TITLE_CHARACTERS_PER_INCH = 12  # of ordinary text, with a margin
+TITLE_LINE, LEGEND_ROW = 0.2, 0.2  # inches
+LEGEND_HANDLE = 0.6  # inches, of the line before each text, with the space around it
 
 
 def new_figure(width: float, height: float, *, title: str | None = None) -> Figure:
@@ -80,30 +84,45 @@ def dress_run(axis: Axes, *, y: str) -> None:
 
 
 def series_colour(position: int) -> str:
-    """The colour of the n-th thing in a figure; the eighth begins anew."""
+    """The colour of the n-th thing in a figure; the eighth begins anew, with another marker."""
     return SERIES[position % len(SERIES)]
 
 
+def series_marker(position: int) -> str:
+    """The marker of the n-th thing in a figure, which tells apart those of one colour."""
+    return MARKERS[position // len(SERIES) % len(MARKERS)]
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Write a legend below the axes, where it can hide nothing, in as many columns as fit."""
+    """Write a legend below the axes, where it can hide nothing, in as many columns as fit.
+
+    The figure grows where more than two rows are needed.
+    """
+    widths = [text_width(label, NORMAL) + LEGEND_HANDLE for label in labels]
     counts = range(len(labels), 1, -1)
-    fitting = (n for n in counts if _legend_width(labels, n) <= figure.get_figwidth())
+    columns = next((n for n in counts if _legend_width(widths, n) <= figure.get_figwidth()), 1)
+    rows = math.ceil(len(labels) / columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * max(0, rows - 2))
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=next(fitting, 1),
+        ncols=columns,
         fontsize=NORMAL,
         frameon=False,
     )
 
 
-def _legend_width(labels: Sequence[str], columns: int) -> float:
-    """Inches that a legend takes, which fills its columns from the top."""
-    rows = math.ceil(len(labels) / columns)
-    stacks = [labels[i : i + rows] for i in range(0, len(labels), rows)]
-    line = 0.6  # the line before each text, with the space around it
-    return sum(max(map(len, stack)) / LEGEND_CHARACTERS_PER_INCH + line for stack in stacks)
+def _legend_width(widths: Sequence[float], columns: int) -> float:
+    """Inches that a legend takes; matplotlib splits its entries into columns in this way."""
+    return sum(float(stack.max()) for stack in np.array_split(widths, columns))
+
+
+def text_width(text: str, points: float) -> float:
+    """Inches that a line of text takes in the font that is set."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=points).get_extents().width) / 72
 
 
 def tile_axes(figure: Figure, count: int, *, columns: int) -> list[Axes]:

@@ -44,7 +44,8 @@ def plot_gap(histories: Runs | Mapping[str, Runs], *, title: str | None = None) 
                 f"{label!r} holds a check without validation loss, which the gap needs; "
                 "fit with loaders that have a validation split"
             )
-        draw_curve(axis, curve(runs, gap), colour=_style.series_colour(position))
+        colour, marker = _style.series_colour(position), _style.series_marker(position)
+        draw_curve(axis, curve(runs, gap), colour=colour, marker=marker)
     _style.dress_run(axis, y="validation loss − training loss (nats)")
     if isinstance(histories, Mapping):
         _style.legend_below(figure, *legend_entries(named, lines={}))

@@ -39,15 +39,17 @@ def plot_histories(histories: Mapping[str, Runs], *, title: str | None = None) -
     figure = _style.new_figure(9.5, 4.2, title=title)
     loss, accuracy = figure.subplots(1, 2)
     for position, runs in enumerate(named.values()):
-        _draw_runs(loss, accuracy, runs, _style.series_colour(position))
+        _draw_runs(loss, accuracy, runs, position)
     _style.dress_run(loss, y="loss (cross-entropy, nats)")
     _style.dress_run(accuracy, y="validation accuracy (%)")
     _style.legend_below(figure, *legend_entries(named, lines={"validation": "-", "training": "--"}))
     return figure
 
 
-def _draw_runs(loss: Axes, accuracy: Axes, runs: tuple[History, ...], colour: str) -> None:
-    draw_curve(loss, curve(runs, lambda c: c.train_loss), colour=colour, line="--")
-    draw_curve(loss, curve(runs, lambda c: c.val_loss), colour=colour)
+def _draw_runs(loss: Axes, accuracy: Axes, runs: tuple[History, ...], position: int) -> None:
+    colour, marker = _style.series_colour(position), _style.series_marker(position)
+    train, val = curve(runs, lambda c: c.train_loss), curve(runs, lambda c: c.val_loss)
     percent = curve(runs, lambda c: None if c.val_accuracy is None else 100 * c.val_accuracy)
-    draw_curve(accuracy, percent, colour=colour)
+    draw_curve(loss, train, colour=colour, marker=marker, line="--")
+    draw_curve(loss, val, colour=colour, marker=marker)
+    draw_curve(accuracy, percent, colour=colour, marker=marker)

@@ -20,6 +20,7 @@ ENDINGS = {
     "early": "stopped early",
     "interrupted": "interrupted",
     "diverged": "stopped: the loss is not finite",
+    "failed": "stopped by an error",
 }
 
 

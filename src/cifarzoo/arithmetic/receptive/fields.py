@@ -11,80 +11,25 @@ since resized images have pixels that are parts of a pixel. Nothing here needs t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import count, product
-from typing import TypeAlias
+from itertools import product
 
-__all__ = ["Field", "Run", "Span"]
+from cifarzoo.arithmetic.receptive.runs import (
+    Run,
+    Runs,
+    Span,
+    axes_of,
+    extent_of,
+    join,
+    plain,
+    refine,
+    scattered,
+    take,
+)
 
-_tokens = count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A stretch of positions along one dimension of a tensor, or along a part of one.
-
-    Attributes:
-        extent: number of positions.
-        axes: the image axes that a step moves over; none for channels.
-        step: pixels per position; 0 for channels, and where the positions are in no order.
-        token: 0 if they are in order; else the same number on two tensors says that their
-            positions correspond.
-    """
-
-    extent: int
-    axes: frozenset[int] = frozenset()
-    step: Fraction = Fraction(0)
-    token: int = 0
-
-    def follows(self, outer: Run) -> bool:
-        """Whether this run continues `outer`, so that the two are one longer run."""
-        return (
-            outer.axes == self.axes
-            and not (outer.token or self.token)
-            and outer.step == self.step * self.extent
-        )
-
-    def split(self, inner: int) -> tuple[Run, Run]:
-        """Cut into an outer run and an inner one with `inner` positions."""
-        if self.token:
-            return scattered(self.extent // inner, self.axes), scattered(inner, self.axes)
-        outer = Run(self.extent // inner, self.axes, self.step * inner)
-        return outer, Run(inner, self.axes, self.step)
-
-
-Runs: TypeAlias = tuple[Run, ...]
-
-
-def scattered(extent: int, axes: frozenset[int]) -> Run:
-    """Make a run whose positions are in no order over the axes that it moves over."""
-    return Run(extent, axes, token=next(_tokens) if axes else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What a tensor's first element sees along one image axis, in pixels.
-
-    Attributes:
-        start: left end; negative in the padding.
-        size: how far it reaches from there; the right end itself is not part of it.
-    """
-
-    start: Fraction
-    size: Fraction
-
-    def pixels(self, shift: Fraction) -> int:
-        """Count the pixels whose centres lie in the interval, moved by `shift`."""
-        left = self.start + shift - Fraction(1, 2)
-        return math.ceil(left + self.size) - math.ceil(left)
-
-    def hull(self, other: Span) -> Span:
-        """Give the shortest interval that holds both."""
-        start = min(self.start, other.start)
-        stop = max(self.start + self.size, other.start + other.size)
-        return Span(start, stop - start)
+__all__ = ["Field"]
 
 
 @dataclass(frozen=True)
@@ -105,14 +50,18 @@ class Field:
     def of_image(cls, shape: Sequence[int]) -> Field:
         """Start with an image batch (N,C,*sides): each element sees its own pixel."""
         sides = tuple(shape[2:])
-        channels = [_plain(n) for n in shape[:2]]
+        channels = [plain(n) for n in shape[:2]]
         places = [(Run(n, frozenset({axis}), Fraction(1)),) for axis, n in enumerate(sides)]
         return cls((*channels, *places), (Span(Fraction(0), Fraction(1)),) * len(sides), sides)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape."""
-        return tuple(_extent(runs) for runs in self.dims)
+        return tuple(extent_of(runs) for runs in self.dims)
+
+    def moves(self) -> bool:
+        """Whether different elements can see different pixels."""
+        return any(run.axes for runs in self.dims for run in runs)
 
     def receptive_field(self) -> int | None:
         """Give the longest side in pixels of what one element sees; None without image axes."""
@@ -133,7 +82,7 @@ class Field:
         for dim in dims:
             for run in self.dims[dim]:
                 result = result._widen(run)
-            result = result._with(dim, _plain(_extent(self.dims[dim])))
+            result = result._with(dim, plain(extent_of(self.dims[dim])))
         return result
 
     def _widen(self, run: Run) -> Field:
@@ -148,7 +97,13 @@ class Field:
         return replace(self, spans=tuple(spans))
 
     def taps(
-        self, dim: int, extent: int, *, first: Fraction, stride: Fraction, span: Fraction
+        self,
+        dim: int,
+        extent: int,
+        *,
+        first: Fraction | int,
+        stride: Fraction | int,
+        span: Fraction | int,
     ) -> Field:
         """Slide a window along a dimension: position i sees first + i stride, and span from there.
 
@@ -156,9 +111,9 @@ class Field:
         """
         runs = self.dims[dim]
         if not any(run.axes for run in runs):
-            return self._with(dim, _plain(extent))
-        if len(runs) > 1 or runs[0].token:
-            return self.contract(dim)._with(dim, _plain(extent))
+            return self._with(dim, plain(extent))
+        if not self._is_regular(dim):
+            return self.contract(dim)._with(dim, plain(extent))
         (run,) = runs
         (axis,) = run.axes
         old, spans = self.spans[axis], list(self.spans)
@@ -169,19 +124,35 @@ class Field:
     def _runs(self, axis: int) -> list[Run]:
         return [run for runs in self.dims for run in runs if axis in run.axes]
 
+    def narrow(self, dim: int, start: int, length: int, step: int = 1) -> Field:
+        """Keep every `step`-th of the positions from `start` on; negative ones are padding."""
+        if (start, length, step) == (0, self.shape[dim], 1):
+            return self
+        if self._is_regular(dim):
+            return self.taps(dim, length, first=start, stride=step, span=1)
+        return self.scatter(dim, length)
+
+    def select(self, dim: int, index: int) -> Field:
+        """Keep one position along a dimension, and drop the dimension."""
+        field = self if self._is_regular(dim) else self.contract(dim)
+        return field.narrow(dim, index, 1).drop(dim)
+
+    def _is_regular(self, dim: int) -> bool:
+        return len(self.dims[dim]) < 2 and not any(run.token for run in self.dims[dim])
+
     def scatter(self, dim: int, extent: int) -> Field:
         """Reorder, repeat or drop positions along a dimension, in a way that is not followed."""
-        axes = _axes(self.dims[dim])
-        return self._with(dim, (scattered(extent, axes),) if axes else _plain(extent))
+        axes = axes_of(self.dims[dim])
+        return self._with(dim, (scattered(extent, axes),) if axes else plain(extent))
 
     def append(self, others: Sequence[Field], dim: int, extent: int) -> Field:
         """Put tensors one after the other along a dimension, which then has `extent` positions."""
         fields = [self, *others]
-        axes = _axes(run for each in fields for run in each.dims[dim])
+        axes = axes_of(run for each in fields for run in each.dims[dim])
         first, *rest = (each._adrift(axes)._with(dim, ()) for each in fields)
         for each in rest:
             first = first.merge(each)
-        return first._with(dim, (scattered(extent, axes),) if axes else _plain(extent))
+        return first._with(dim, (scattered(extent, axes),) if axes else plain(extent))
 
     def _adrift(self, axes: frozenset[int]) -> Field:
         """Forget where on these axes the elements look; only how far is known."""
@@ -194,12 +165,12 @@ class Field:
         """Take another shape with the same elements in the same order."""
         if tuple(shape) == self.shape:
             return self
-        left = _join([run for runs in self.dims for run in runs])
+        left = join([run for runs in self.dims for run in runs])
         dims: list[Runs] = []
         for extent in reversed(shape):
-            taken = _take(left, extent)
+            taken = take(left, extent)
             if taken is None:  # the cuts fall within a run: keep only which axes there are
-                axes = _axes(run for runs in self.dims for run in runs)
+                axes = axes_of(run for runs in self.dims for run in runs)
                 return replace(
                     self, dims=tuple((scattered(n, axes),) if n > 1 else () for n in shape)
                 )
@@ -215,7 +186,7 @@ class Field:
         missing = len(shape) - len(self.dims)
         dims = [()] * missing + list(self.dims)
         kept = [
-            runs if _extent(runs) == n else _plain(n) for runs, n in zip(dims, shape, strict=True)
+            runs if extent_of(runs) == n else plain(n) for runs, n in zip(dims, shape, strict=True)
         ]
         return replace(self, dims=tuple(kept))
 
@@ -225,7 +196,7 @@ class Field:
 
     def insert(self, dim: int, extent: int = 1) -> Field:
         """Add a dimension along which nothing moves over the image."""
-        return replace(self, dims=(*self.dims[:dim], _plain(extent), *self.dims[dim:]))
+        return replace(self, dims=(*self.dims[:dim], plain(extent), *self.dims[dim:]))
 
     def merge(self, other: Field) -> Field:
         """Combine two tensors of one shape: each element sees what either one saw.
@@ -235,70 +206,19 @@ class Field:
         """
         one, two, dims = self, other, list[Runs]()
         for dim, (mine, its) in enumerate(zip(self.dims, other.dims, strict=True)):
-            pairs = _refine(mine, its)
+            pairs = refine(mine, its)
             if pairs is None:
-                one, two, pairs = one.contract(dim), two.contract(dim), [(Run(_extent(mine)),) * 2]
+                one, two, pairs = (
+                    one.contract(dim),
+                    two.contract(dim),
+                    [(Run(extent_of(mine)),) * 2],
+                )
             for a, b in pairs:
                 if a != b:
                     one, two = one._widen(a), two._widen(b)
-            dims.append(tuple(_join([a if a == b else Run(a.extent) for a, b in pairs])))
+            dims.append(tuple(join([a if a == b else Run(a.extent) for a, b in pairs])))
         spans = [a.hull(b) for a, b in zip(one.spans, two.spans, strict=True)]
         return Field(tuple(dims), tuple(spans), self.sides)
 
     def _with(self, dim: int, runs: Runs) -> Field:
         return replace(self, dims=(*self.dims[:dim], runs, *self.dims[dim + 1 :]))
-
-
-def _plain(extent: int) -> Runs:
-    return (Run(extent),) if extent > 1 else ()
-
-
-def _extent(runs: Sequence[Run]) -> int:
-    return math.prod(run.extent for run in runs)
-
-
-def _axes(runs: Iterable[Run]) -> frozenset[int]:
-    return frozenset[int]().union(*(run.axes for run in runs))
-
-
-def _join(runs: Sequence[Run]) -> list[Run]:
-    """Join neighbours that are one longer run."""
-    joined: list[Run] = []
-    for run in runs:
-        if joined and run.follows(joined[-1]):
-            run = replace(run, extent=run.extent * joined.pop().extent)
-        joined.append(run)
-    return joined
-
-
-def _take(left: list[Run], extent: int) -> Runs | None:
-    """Take the innermost positions off `left`; None if that would cut a run unevenly."""
-    taken: list[Run] = []
-    while extent > 1:
-        run = left.pop()
-        if extent % run.extent and run.extent % extent == 0:
-            outer, run = run.split(extent)
-            left.append(outer)
-        if extent % run.extent:
-            return None
-        taken.insert(0, run)
-        extent //= run.extent
-    return tuple(taken)
-
-
-def _refine(mine: Runs, its: Runs) -> list[tuple[Run, Run]] | None:
-    """Cut two lists of runs over the same positions so that they pair up; None if they cannot."""
-    left, right, pairs = list(mine), list(its), list[tuple[Run, Run]]()
-    while left:
-        a, b = left.pop(), right.pop()
-        shorter = min(a.extent, b.extent)
-        if a.extent % shorter or b.extent % shorter:
-            return None
-        if a.extent > shorter:
-            outer, a = a.split(shorter)
-            left.append(outer)
-        if b.extent > shorter:
-            outer, b = b.split(shorter)
-            right.append(outer)
-        pairs.insert(0, (a, b))
-    return pairs

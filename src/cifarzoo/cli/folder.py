@@ -1,0 +1,165 @@
+"""The folder of a run: what lies in it, and whether it belongs to the run that is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cifarzoo.cli.records import Record, finite
+from cifarzoo.errors import CheckpointError, OptionError
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Where a run writes.
+
+    The record `run.json` is there from the first step on, so that whatever is found later beside
+    it (a checkpoint, weights) is known to be of that run.
+
+    Attributes:
+        path: of the folder.
+        settings: what makes the run's result: model, data, seed, recipe and the like.
+    """
+
+    path: Path
+    settings: Record
+
+    @property
+    def weights(self) -> Path:
+        """The trained weights; of a run that diverged, its best state."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def record(self) -> Path:
+        """Settings, history and scores."""
+        return self.path / "run.json"
+
+    @property
+    def curves(self) -> Path:
+        """Loss and accuracy over the run."""
+        return self.path / "curves.png"
+
+    @property
+    def examples(self) -> Path:
+        """Test images, and what the model takes them for."""
+        return self.path / "predictions.png"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of an unfinished run, unless the user names another file for it."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return self.weights, self.record, self.curves, self.examples, self.checkpoint
+
+    def clear(self) -> None:
+        """Delete what a run wrote here, and nothing else."""
+        for file in self._files:
+            file.unlink(missing_ok=True)
+
+    def finished(self) -> Record | None:
+        """Give the record of this very run if it was finished before.
+
+        Raises:
+            CheckpointError: the folder holds another run, or a record that cannot be read.
+            OptionError: it holds files that no run's record goes with.
+        """
+        if not self.record.is_file():
+            self._require_no_files()
+            return None
+        stored = _read(self.record)
+        self._require_same(stored.get("settings") or {})
+        done = stored.get("finished") is not None and self.weights.is_file()
+        return stored if done else None
+
+    def begin(self, environment: Record) -> None:
+        """Make the folder and write the record of a run that is not finished.
+
+        Raises:
+            OptionError: the folder cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write({"finished": None, "settings": self.settings, "environment": environment})
+        except OSError as error:
+            raise OptionError(
+                f"the folder {self.path} cannot be written ({error}); choose another with --out"
+            ) from error
+
+    def finish(self, result: Record) -> Record:
+        """Write the record of a run that is over, and give it.
+
+        Args:
+            result: what is known now: environment, history, scores.
+        """
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        record = {"finished": now, "settings": self.settings, **result}
+        self._write(record)
+        return record
+
+    def stop(self, result: Record) -> None:
+        """Write the record of a run that could not be finished.
+
+        Args:
+            result: what is known now: environment, history.
+        """
+        self._write({"finished": None, "settings": self.settings, **result})
+
+    def _write(self, record: Record) -> None:
+        """Replace the record at once, so that it is never half written."""
+        text = json.dumps(finite(record), indent=1)
+        temporary = self.record.with_suffix(".json.part")
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(self.record)
+
+    def _require_no_files(self) -> None:
+        found = [file.name for file in self._files if file.exists()]
+        if found:
+            raise OptionError(
+                f"{self.path} holds {', '.join(found)}, but no run.json that says what they are; "
+                "choose another folder with --out, or replace them with --fresh"
+            )
+
+    def _require_same(self, stored: Mapping[str, object]) -> None:
+        before, now = _flat(stored), _flat(json.loads(json.dumps(self.settings)))
+        differences = [
+            f"{key}: {_shown(before.get(key))} there, {_shown(now.get(key))} now"
+            for key in now | before
+            if before.get(key) != now.get(key)
+        ]
+        if differences:
+            raise CheckpointError(
+                f"{self.path} holds another run ({'; '.join(differences)}); choose another folder "
+                "with --out, or replace that run with --fresh"
+            )
+
+
+def _read(path: Path) -> Record:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as the record of a run ({error}); choose another folder with "
+            "--out, or replace what is there with --fresh"
+        ) from error
+    return stored if isinstance(stored, dict) else {}
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Give every setting a name of its own: {"recipe": {"lr": 1}} is {"recipe.lr": 1}."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    flat: dict[str, object] = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,191 @@
+"""What `cifarzoo train` does: prepare the folder, train, write, show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import typer
+from torch import nn
+
+from cifarzoo.arithmetic.cost import count_params
+from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark
+from cifarzoo.cli.folder import RunFolder
+from cifarzoo.cli.loading import load
+from cifarzoo.cli.options import DataName
+from cifarzoo.cli.outcome import show_files, show_figures, write_best, write_run
+from cifarzoo.cli.records import Record, environment_record
+from cifarzoo.cli.words import percent, recipe_words
+from cifarzoo.data.loaders import Loaders, TensorLoader
+from cifarzoo.errors import NonFiniteLossError
+from cifarzoo.run import train
+from cifarzoo.spec import ModelCard, PrecisionName, Recipe
+from cifarzoo.training.callbacks import Callback, TensorBoardCallback
+from cifarzoo.training.history import Check
+
+__all__ = ["Job", "carry_out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything that the command line says about a run.
+
+    Attributes:
+        card: what is trained, its recipe changed as the options say.
+        data: name of the data set.
+        root: where CIFAR-10 is; None looks in `CIFARZOO_DATA`, else in the user's cache.
+        limit: how many training and test images are used at most; None takes all.
+        download: whether to fetch CIFAR-10 where it is not found.
+        seed: of initial weights, order, augmentation and dropout.
+        weights: where to start from; None leaves it to the card.
+        out: the folder that is written.
+        checkpoint: file of the unfinished run's state; None keeps it in the folder.
+        device: as `fit` takes it.
+        precision: as `fit` takes it.
+        tensorboard: folder of event files; None writes none.
+        quiet: print the final figures and nothing else.
+    """
+
+    card: ModelCard
+    data: DataName
+    root: Path | None
+    limit: int | None
+    download: bool
+    seed: int
+    weights: str | None
+    out: Path
+    checkpoint: Path | None
+    device: str
+    precision: PrecisionName
+    tensorboard: Path | None
+    quiet: bool
+
+    def folder(self) -> RunFolder:
+        """Give the folder that is written."""
+        settings = {
+            "model": self.card.name,
+            "data": self.data,
+            "limit": self.limit,
+            "seed": self.seed,
+            "weights": self.weights,
+            "recipe": asdict(self.card.recipe),
+        }
+        return RunFolder(path=self.out, settings=settings)
+
+
+def carry_out(job: Job, *, fresh: bool) -> None:
+    """Train, or show what was trained before.
+
+    Args:
+        job: what to do.
+        fresh: whether to delete first what the folder holds of an earlier run.
+
+    Raises:
+        CheckpointError: the folder holds another run.
+        Exit: with code 130, after Ctrl-C.
+        And what `cifarzoo.train` raises.
+    """
+    folder = job.folder()
+    checkpoint = job.checkpoint or folder.checkpoint
+    if fresh:
+        folder.clear()
+        checkpoint.unlink(missing_ok=True)
+    record = folder.finished()
+    if record is None:
+        record = _train(job, folder, checkpoint)
+    else:
+        remark(f"This run was finished on {record['finished']}; --fresh trains it anew.\n")
+    show_figures(record)
+    if not job.quiet:
+        show_files(folder)
+
+
+def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
+    environment = environment_record(job.device, job.precision)
+    folder.begin(environment)
+    loaders = load(
+        job.data,
+        job.card.recipe,
+        root=job.root,
+        seed=job.seed,
+        limit=job.limit,
+        download=job.download,
+    )
+    if not job.quiet:
+        _announce(job, loaders, environment, checkpoint)
+    try:
+        run = train(
+            job.card,
+            data=loaders,
+            weights=job.weights,
+            seed=job.seed,
+            device=job.device,
+            precision=job.precision,
+            checkpoint=checkpoint,
+            progress=not job.quiet and is_terminal(),
+            callbacks=_callbacks(job),
+        )
+    except KeyboardInterrupt:
+        _tell_how_to_go_on(checkpoint)
+        raise typer.Exit(INTERRUPTED) from None
+    except NonFiniteLossError as error:
+        write_best(folder, error, environment)
+        raise
+    record = write_run(folder, run, loaders, environment)
+    if job.checkpoint is None:
+        checkpoint.unlink(missing_ok=True)  # the run is over, and its weights are written
+    return record
+
+
+def _callbacks(job: Job) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if job.tensorboard is not None:
+        callbacks.append(TensorBoardCallback(job.tensorboard))
+    if not job.quiet and not is_terminal():
+        callbacks.append(_Lines())
+    return callbacks
+
+
+class _Lines(Callback):
+    """One line a check, for a log; a terminal shows a progress bar instead."""
+
+    def __init__(self) -> None:
+        self._epochs = 0
+
+    def on_start(self, model: nn.Module, recipe: Recipe) -> None:
+        self._epochs = recipe.epochs
+
+    def on_check(self, check: Check) -> None:
+        validation = ""
+        if check.val_loss is not None:
+            validation = f"; validation {check.val_loss:.4f}, {percent(check.val_accuracy)}"
+        remark(
+            f"epoch {check.epoch:.2f} of {self._epochs}: loss {check.train_loss:.4f}, "
+            f"accuracy {percent(check.train_accuracy)}{validation}; {check.seconds:.1f} s"
+        )
+
+
+def _announce(job: Job, loaders: Loaders, environment: Record, checkpoint: Path) -> None:
+    with torch.device("meta"):
+        params = count_params(job.card.builder(10))
+    train = loaders.train
+    images = f"{train.n:,} training images" if isinstance(train, TensorLoader) else "your images"
+    remark(f"{job.card.name} ({params:,} parameters) on {job.data} ({images}), seed {job.seed}")
+    remark(
+        f"{recipe_words(job.card.recipe)}; {environment['precision']} on "
+        f"{environment['device']} ({environment['processor']})"
+    )
+    if checkpoint.exists():
+        remark(f"Going on from {checkpoint}.")
+    remark("Ctrl-C stops; the same command goes on from there.\n")
+
+
+def _tell_how_to_go_on(checkpoint: Path) -> None:
+    if checkpoint.exists():
+        remark(
+            f"\ninterrupted; the run is kept in {checkpoint}. The same command (without --fresh) "
+            "goes on from there."
+        )
+    else:
+        remark("\ninterrupted before there was anything to keep.")

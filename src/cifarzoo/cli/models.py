@@ -1,0 +1,124 @@
+"""`cifarzoo list` and `cifarzoo info`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cifarzoo.cli.console import remark, say, show_json, show_table
+from cifarzoo.cli.options import Json, Name
+from cifarzoo.cli.words import accuracy_words, recipe_words, size_words
+
+if TYPE_CHECKING:
+    from cifarzoo.arithmetic.cost import LayerCost
+    from cifarzoo.spec import ModelCard, Recipe
+
+__all__ = ["info_command", "list_command"]
+
+
+def list_command(
+    family: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this family, for example report.")
+    ] = None,
+    max_params: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Only models of at most N parameters.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the models: size, recipe, accuracy."""
+    from cifarzoo.cli.records import card_record
+    from cifarzoo.registry import list_models, model_card
+
+    cards = [model_card(name) for name in list_models(family=family, max_params=max_params)]
+    records = [card_record(card) for card in cards]
+    if json:
+        show_json(records)
+        return
+    if not cards:
+        remark(f"no model has at most {max_params:,} parameters; `cifarzoo list` shows them all")
+        return
+    rows = [
+        (
+            card.name,
+            f"{record['params']:,}",
+            f"{record['macs'] / 1e6:,.1f} M",
+            recipe_words(card.recipe),
+            accuracy_words(card),
+            card.summary,
+        )
+        for card, record in zip(cards, records, strict=True)
+    ]
+    header = ("name", "parameters", "MACs", "recipe", "test accuracy", "summary")
+    show_table(header, rows, numbers=("parameters", "MACs"))
+
+
+def info_command(name: Name, json: Json = False) -> None:
+    """Show one model: its card, its recipe, its layers."""
+    from cifarzoo.cli.records import card_record, layers_of
+    from cifarzoo.registry import model_card
+
+    card = model_card(name)
+    rows = layers_of(card)
+    if json:
+        show_json({**card_record(card), "layers": [asdict(row) for row in rows]})
+        return
+    say(card.name, style="bold")
+    say(card.summary)
+    say(f"family {card.family}; {card.paper}\n")
+    show_table(("recipe", ""), recipe_rows(card.recipe))
+    say()
+    _show_weights(card)
+    _show_layers(rows)
+    say(f"\nTrain it: cifarzoo train {card.name}")
+
+
+def recipe_rows(recipe: Recipe) -> list[tuple[str, str]]:
+    """List a recipe's settings, one row each, in the order of its fields."""
+    rows = []
+    for name, value in asdict(recipe).items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{key} {item}" for key, item in value.items())
+        else:
+            shown = "none" if value is None else f"{value:g}" if isinstance(value, float) else value
+        rows.append((name.replace("_", " "), str(shown)))
+    return rows
+
+
+def _show_weights(card: ModelCard) -> None:
+    if card.initial_weights is not None:
+        say(f"Training starts from the weights {card.initial_weights!r}.")
+    if not card.weights:
+        say("No trained weights come with the package.\n")
+        return
+    rows = [
+        (
+            weights.tag,
+            accuracy_words(card) if weights is card.weights[0] else f"{weights.accuracy:.2%}",
+            size_words(weights.size_bytes),
+            weights.sha256[:12],
+        )
+        for weights in card.weights
+    ]
+    show_table(("weights", "test accuracy", "size", "SHA-256"), rows)
+    say()
+
+
+def _show_layers(rows: Sequence[LayerCost]) -> None:
+    cells = [
+        (
+            row.name,
+            row.kind,
+            "×".join(str(side) for side in row.output_shape) or "–",
+            f"{row.params:,}",
+            f"{row.macs:,}",
+            "–" if row.receptive_field is None else str(row.receptive_field),
+        )
+        for row in rows
+    ]
+    params, macs = sum(row.params for row in rows), sum(row.macs for row in rows)
+    cells.append(("total", "", "", f"{params:,}", f"{macs:,}", ""))
+    header = ("layer", "kind", "output", "parameters", "MACs", "receptive field")
+    show_table(header, cells, numbers=("parameters", "MACs", "receptive field"))

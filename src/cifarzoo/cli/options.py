@@ -1,0 +1,49 @@
+"""The options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+from cifarzoo.spec import PrecisionName
+
+__all__ = [
+    "Data",
+    "DataName",
+    "Device",
+    "Json",
+    "Limit",
+    "Name",
+    "NoDownload",
+    "Precision",
+    "Root",
+]
+
+# The same names as `cifarzoo.run.DataName`, which cannot be imported without torch.
+DataName: TypeAlias = Literal["cifar10", "shapes"]
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="One of `cifarzoo list`.")]
+Data = Annotated[DataName, typer.Option(help="The data set; shapes is built in.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where CIFAR-10 is; without it CIFARZOO_DATA, else the user's cache.",
+    ),
+]
+NoDownload = Annotated[
+    bool, typer.Option("--no-download", help="Do not fetch CIFAR-10 where it is not found.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=2, help="Use only the first N training and N test images, to try things."
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[
+    PrecisionName, typer.Option(help="auto: bfloat16 where the processor has units for it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]

@@ -1,0 +1,78 @@
+"""Numbers and settings in words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cifarzoo.spec import ModelCard, Recipe
+
+__all__ = [
+    "accuracy_words",
+    "interval_words",
+    "percent",
+    "recipe_words",
+    "seconds_words",
+    "size_words",
+]
+
+
+def percent(share: float | None) -> str:
+    """Write a share of 1 as a percentage with two decimals; an unknown one as a dash."""
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.2f} %"
+
+
+def interval_words(low: float, high: float) -> str:
+    """Write an interval of shares: "71.4 to 73.2 %"."""
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def seconds_words(seconds: float) -> str:
+    """Write a duration: "41 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size_words(size_bytes: int) -> str:
+    """Write a file's size in decimal units."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    return f"{size_bytes / 1e3:.0f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def recipe_words(recipe: Recipe) -> str:
+    """Write a recipe in a few words: what makes it different from others.
+
+    Example:
+        >>> recipe_words(Recipe())
+        'SGD, lr 0.05, batch 64, 10 epochs'
+    """
+    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+    at_most = "≤ " if recipe.early_stopping is not None else ""
+    parts = [
+        names[recipe.optimizer],
+        f"lr {recipe.lr:g}",
+        f"batch {recipe.batch_size}",
+        f"{at_most}{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}",
+    ]
+    if recipe.schedule != "constant":
+        parts.append(recipe.schedule.replace("_", "-"))
+    if recipe.augmentation is not None:
+        parts.append("augmented")
+    return ", ".join(parts)
+
+
+def accuracy_words(card: ModelCard) -> str:
+    """Write what the default weights reach: "80.61 ± 0.21 % (3 seeds)", or "no weights"."""
+    if not card.weights:
+        return "no weights"
+    weights = card.weights[0]
+    if weights.accuracy_std is None:
+        return percent(weights.accuracy)
+    spread = f"{100 * weights.accuracy:.2f} ± {100 * weights.accuracy_std:.2f} %"
+    return f"{spread} ({len(weights.seeds)} seeds)"

@@ -1,0 +1,169 @@
+"""Loaders of features: what a frozen network makes of a loader's images.
+
+A frozen network gives the same answer for an image in every epoch. So where the images are not
+augmented, it runs once, and what trains after it gets its answers from memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import nn
+
+from cifarzoo.data.feature_store import FeatureStore, FrozenNetwork, MemoryBudget
+from cifarzoo.data.loaders import (
+    Batch,
+    BatchLoader,
+    HasEpochs,
+    Loaders,
+    Resumable,
+    TensorLoader,
+)
+from cifarzoo.errors import OptionError
+from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision
+from cifarzoo.spec import PrecisionName
+
+__all__ = ["FeatureLoader", "TensorFeatureLoader", "feature_loaders"]
+
+MEMORY_LIMIT_BYTES = 4 * 2**30
+
+
+def feature_loaders(
+    frozen: nn.Module,
+    loaders: Loaders,
+    *,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    device: str | torch.device = "auto",
+    precision: PrecisionName = "auto",
+    progress: bool = True,
+) -> Loaders:
+    """Turn loaders of images into loaders of features, in the same order, with the same labels.
+
+    The features of a `TensorLoader` without augmentation are computed here and kept, in the type
+    that the network gives, on the device that it runs on. What does not fit the limit is computed
+    again in every epoch, and so is what any other loader gives: it may be augmented.
+
+    Args:
+        frozen: maps images (N,3,H,W) to features (N,...); moved to the device, and put into
+            evaluation mode. It must not change as long as the loaders are used.
+        loaders: of images.
+        memory_limit_bytes: of all kept features together; 0 keeps none. Validation images come
+            first, then training, then test images.
+        device: "auto", or what `torch.device` takes.
+        precision: "auto" computes in bfloat16 where the device has units for it, else in float32.
+        progress: whether to show a progress bar while the kept features are computed.
+
+    Returns:
+        Loaders of float32 features (N,...) and labels (N,).
+
+    Raises:
+        OptionError: a value is outside what is allowed, or the device is not there.
+        ShapeError: the network does not give one row of features per image.
+    """
+    if memory_limit_bytes < 0:
+        raise OptionError(f"memory_limit_bytes is {memory_limit_bytes}; allowed: 0 or more")
+    keep_freed_memory()
+    target = resolve_device(device)
+    frozen.eval().to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = FrozenNetwork(frozen, target, resolve_precision(precision, target))
+    budget = MemoryBudget(memory_limit_bytes)
+
+    def features_of(loader: BatchLoader) -> BatchLoader:
+        if not isinstance(loader, TensorLoader):
+            return FeatureLoader(loader, network)
+        kept = 0 if loader.augmentation is not None else budget.take(network, loader.images)
+        return TensorFeatureLoader(
+            loader, FeatureStore(network, loader.images, kept, show=progress)
+        )
+
+    # The order in which they draw on the budget: validated most often, tested once.
+    val = None if loaders.val is None else features_of(loaders.val)
+    train = features_of(loaders.train)
+    test = None if loaders.test is None else features_of(loaders.test)
+    return Loaders(train, val, test)
+
+
+class FeatureLoader:
+    """Another loader's batches, their images turned into features as they come.
+
+    Args:
+        loader: any loader of images.
+        network: what makes features of them.
+    """
+
+    def __init__(self, loader: BatchLoader, network: FrozenNetwork) -> None:
+        self._loader = loader
+        self._network = network
+
+    def __len__(self) -> int:
+        """Give the number of batches in an epoch."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Give features, float32 (batch,...), and labels."""
+        return self._features_of(self._loader)
+
+    def iter_from(self, batch: int) -> Iterator[Batch]:
+        """Give the rest of the epoch, from `batch` on; no features are computed before that."""
+        if isinstance(self._loader, Resumable):
+            return self._features_of(self._loader.iter_from(batch))
+        return self._features_of(itertools.islice(self._loader, batch, None))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the loader, if it wants to know, which epoch comes next."""
+        if isinstance(self._loader, HasEpochs):
+            self._loader.set_epoch(epoch)
+
+    def _features_of(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for images, labels in batches:
+            yield self._network(images).float(), labels
+
+
+class TensorFeatureLoader:
+    """A `TensorLoader`'s batches as features, in memory as far as the store keeps them.
+
+    Args:
+        loader: of images; not changed.
+        store: the features of the same images.
+    """
+
+    def __init__(self, loader: TensorLoader, store: FeatureStore) -> None:
+        self._loader = copy.copy(loader)  # its epoch is counted here
+        self._store = store
+
+    def __len__(self) -> int:
+        """Give the number of batches in an epoch."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Give the next epoch's features, float32 (batch,...), and labels."""
+        return self.iter_from(0)
+
+    def iter_from(self, batch: int) -> Iterator[Batch]:
+        """Give the next epoch's batches from `batch` on; skipping costs nothing.
+
+        Raises:
+            OptionError: the epoch has fewer batches.
+        """
+        epoch = self._loader.epoch
+        images = self._loader.iter_from(batch)  # also checks, and goes on to the next epoch
+        if self._loader.augmentation is not None:
+            return ((self._store.network(pixels).float(), labels) for pixels, labels in images)
+        return self._batches(epoch, batch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch, from 0, the next `iter()` gives."""
+        self._loader.set_epoch(epoch)
+
+    def in_order(self, *, batch_size: int | None = None) -> TensorFeatureLoader:
+        """Give a loader of the features of the same images, in order and not augmented."""
+        return TensorFeatureLoader(self._loader.in_order(batch_size=batch_size), self._store)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        order, size = self._loader.order(epoch), self._loader.batch_size
+        for first in range(start * size, len(self) * size, size):
+            indices = order[first : first + size]
+            yield self._store.take(indices), self._loader.labels.index_select(0, indices)

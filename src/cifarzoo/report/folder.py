@@ -1,0 +1,176 @@
+"""A folder of results: one JSON file a run, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cifarzoo.errors import ResultsError
+from cifarzoo.report.decode import decode
+from cifarzoo.report.record import Failure, Record
+
+__all__ = [
+    "SCHEMA",
+    "Results",
+    "load_results",
+    "read_record",
+    "record_path",
+    "write_failure",
+    "write_record",
+    "write_text",
+]
+
+SCHEMA = 1
+
+_RECORD = re.compile(r"(?P<key>[a-z][a-z0-9_]*)-seed(?P<seed>\d+)\.json")
+_FAILURE = re.compile(r"(?P<key>[a-z][a-z0-9_]*)-seed(?P<seed>\d+)\.error\.json")
+_LIST_OF_PLAIN = re.compile(r"\[[^\[\]{}\"]*\]")
+
+T = TypeVar("T", Record, Failure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What a folder of results holds.
+
+    Attributes:
+        records: finished runs, by key and seed.
+        failures: runs that could not be done, by key and seed.
+    """
+
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...]
+
+    def of(self, key: str) -> tuple[Record, ...]:
+        """Give the runs of one experiment, in the order of their seeds."""
+        return tuple(record for record in self.records if record.key == key)
+
+    def failure_of(self, key: str) -> Failure | None:
+        """Give the newest failure of one experiment, if there is one."""
+        failures = [failure for failure in self.failures if failure.key == key]
+        return max(failures, key=lambda failure: failure.date, default=None)
+
+
+def record_path(folder: Path, key: str, seed: int) -> Path:
+    """Give the path of a run's file."""
+    return folder / f"{key}-seed{seed}.json"
+
+
+def _failure_path(folder: Path, key: str, seed: int) -> Path:
+    return folder / f"{key}-seed{seed}.error.json"
+
+
+def write_record(record: Record, folder: Path) -> Path:
+    """Write a run's file, and take away the note of an earlier failure.
+
+    Raises:
+        ResultsError: the file cannot be written.
+    """
+    path = record_path(folder, record.key, record.seed)
+    _write(path, asdict(record))
+    _failure_path(folder, record.key, record.seed).unlink(missing_ok=True)
+    return path
+
+
+def write_failure(failure: Failure, folder: Path) -> Path:
+    """Write the note that a run could not be done.
+
+    Raises:
+        ResultsError: the file cannot be written.
+    """
+    path = _failure_path(folder, failure.key, failure.seed)
+    _write(path, asdict(failure))
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read a run's file.
+
+    Raises:
+        ResultsError: the file is damaged, of another version, or its name is not its run's.
+    """
+    return _read(path, Record)
+
+
+def load_results(folder: str | Path) -> Results:
+    """Read a folder of results; files with other names are left alone.
+
+    Raises:
+        ResultsError: there is no such folder, or a file in it is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ResultsError(
+            f"{folder} is not a folder of results; `cifarzoo report --out {folder}` makes one"
+        )
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    records = [_read(path, Record) for path in files if _RECORD.fullmatch(path.name)]
+    failures = [_read(path, Failure) for path in files if _FAILURE.fullmatch(path.name)]
+    return Results(
+        records=tuple(sorted(records, key=lambda record: (record.key, record.seed))),
+        failures=tuple(sorted(failures, key=lambda failure: (failure.key, failure.seed))),
+    )
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if not isinstance(content, dict):
+            raise ValueError("it does not hold an object")
+        found = content.pop("schema", None)
+        if found != SCHEMA:
+            raise ValueError(f"it has schema {found!r}; this version of cifarzoo reads {SCHEMA}")
+        result = decode(kind, content)
+        if path.name.partition(".")[0] != f"{result.key}-seed{result.seed}":
+            raise ValueError(f"it is the run of {result.key} with seed {result.seed}: rename it")
+    except (OSError, ValueError) as error:  # a JSON or Unicode error is a ValueError
+        raise ResultsError(
+            f"{path} cannot be read as a result: {error}. Delete it to have it run again"
+        ) from error
+    return result
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it holds {constant}, which is not JSON")
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    try:
+        text = json.dumps({"schema": SCHEMA, **content}, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise ResultsError(f"{path} was not written: a figure is not finite ({error})") from error
+    write_text(path, _LIST_OF_PLAIN.sub(_on_one_line, text) + "\n")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found.group().split()).replace("[ ", "[").replace(" ]", "]")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file: whoever reads it sees what was there before, or the whole new text.
+
+    Raises:
+        ResultsError: the file cannot be written.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp's files are for their owner alone
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ResultsError(
+            f"cannot write {path} ({error}); free space, or choose another folder"
+        ) from error

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cifarzoo.errors import WeightsError
+from cifarzoo.models.state import load_state, read_state_dict, save_weights
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+class Trap:
+    """An object that makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "folder/a.safetensors"])
+def test_what_is_saved_is_read(tmp_path: Path, name: str) -> None:
+    model = network().to(memory_format=torch.channels_last)
+    save_weights(model, tmp_path / name)
+    state = read_state_dict(tmp_path / name)
+    torch.testing.assert_close(state, dict(model.state_dict()), check_stride=False)
+    assert [path.name for path in (tmp_path / name).parent.iterdir()] == ["a.safetensors"]
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    save_weights(tied, str(tmp_path / "a.safetensors"))
+    read = read_state_dict(tmp_path / "a.safetensors")
+    assert torch.equal(read["1.weight"], tied.state_dict()["0.weight"])
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.bin"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_torch_saved_is_read(tmp_path: Path, name: str, zipped: bool) -> None:
+    model = network()
+    torch.save(model.state_dict(), tmp_path / name, _use_new_zipfile_serialization=zipped)
+    torch.testing.assert_close(read_state_dict(tmp_path / name), dict(model.state_dict()))
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_nothing_in_a_file_is_executed(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "made"
+    (tmp_path / name).write_bytes(pickle.dumps({"weight": Trap(folder)}))
+    with pytest.raises(WeightsError, match=name):
+        read_state_dict(tmp_path / name)
+    torch.save({"weight": Trap(folder)}, tmp_path / "b.pth")
+    with pytest.raises(WeightsError, match=r"b\.pth .* nothing in it was executed"):
+        read_state_dict(tmp_path / "b.pth")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str, share: float) -> None:
+    path = tmp_path / name
+    if path.suffix == ".pth":
+        torch.save(network().state_dict(), path)
+    else:
+        save_weights(network(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(WeightsError, match=name):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"epoch": 3, "state_dict": {}}, "holds epoch, state_dict; needed is a state dict"),
+        ([torch.zeros(1)], "holds a list; needed is a state dict"),
+        (torch.zeros(1), "holds a Tensor"),
+    ],
+)
+def test_something_else_than_a_state_dict_is_refused(
+    tmp_path: Path, stored: object, message: str
+) -> None:
+    torch.save(stored, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=message):
+        read_state_dict(tmp_path / "a.pth")
+
+
+def test_a_wrong_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"lost\.pth does not exist; needed is"):
+        read_state_dict(tmp_path / "lost.pth")
+    with pytest.raises(WeightsError, match="is a folder"):
+        read_state_dict(tmp_path)
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(WeightsError, match=r"'\.onnx'; allowed: \.safetensors, \.pth"):
+        read_state_dict(tmp_path / "a.onnx")
+    with pytest.raises(WeightsError, match=r"ends in '\.pth'; allowed: \.safetensors"):
+        save_weights(network(), tmp_path / "a.pth")
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").mkdir()
+    (tmp_path / "a.safetensors" / "inside").touch()
+    with pytest.raises(WeightsError, match="cannot write"):
+        save_weights(network(), tmp_path / "a.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def changed(model: nn.Module, **changes: Tensor | None) -> dict[str, Tensor]:
+    state = {**model.state_dict(), **changes}
+    return {name: tensor for name, tensor in state.items() if tensor is not None}
+
+
+def test_a_state_that_does_not_fit_is_refused_whole() -> None:
+    model, other = network(), network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = changed(other, **{"3.bias": None, "4.bias": torch.zeros(2)})
+    state["3.weight"] = torch.zeros(9, 4)
+    with pytest.raises(WeightsError) as caught:
+        load_state(model, state, source="some file")
+    assert str(caught.value) == (
+        "some file does not fit the model: missing 3.bias; unexpected 4.bias; 3.weight has shape "
+        "(9, 4), needed is (2, 4)"
+    )
+    torch.testing.assert_close(dict(model.state_dict()), before)
+
+
+def test_long_lists_are_cut_and_data_parallel_is_recognised() -> None:
+    model = network()
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"0\.weight, 0\.bias, 1\.weight and 6 more") as caught:
+        load_state(model, state, source="it")
+    assert "saved from a DataParallel: take 'module.' off its names" in str(caught.value)
+
+
+def test_optional_names_may_be_missing() -> None:
+    model, other = network(), network()
+    bias = model.state_dict()["3.bias"].clone()
+    load_state(model, changed(other, **{"3.bias": None}), source="it", optional="3.")
+    assert torch.equal(model.state_dict()["3.bias"], bias)
+    assert torch.equal(model.state_dict()["3.weight"], other.state_dict()["3.weight"])
