@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from cifarzoo.training.history import History
 
 __all__ = [
@@ -90,11 +92,13 @@ class NonFiniteLossError(CifarZooError, ArithmeticError):
 
     Attributes:
         history: the run up to its last good check.
+        model: in its best state, where `train` built it; None where the caller of `fit` has it.
     """
 
     def __init__(self, message: str, history: History) -> None:
         super().__init__(message, history)  # both, so that the error can be pickled
         self.history = history
+        self.model: nn.Module | None = None
 
     def __str__(self) -> str:
         return str(self.args[0])

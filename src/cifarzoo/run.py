@@ -13,7 +13,7 @@ from torch import nn
 
 from cifarzoo.data.features import feature_loaders
 from cifarzoo.data.loaders import BatchLoader, Loaders, cifar10_loaders, shapes_loaders
-from cifarzoo.errors import one_of
+from cifarzoo.errors import NonFiniteLossError, one_of
 from cifarzoo.evaluation.evaluate import Evaluation, evaluate
 from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.classifier import ImageClassifier
@@ -182,18 +182,22 @@ def train(
     )
     with seeded(seed):
         model = build_from_card(card, weights or card.initial_weights, num_classes)
-    trained, batches = _trained_part(model, loaders, device, precision)
-    history = fit(
-        trained,
-        batches,
-        card.recipe,
-        device=device,
-        precision=precision,
-        seed=seed,
-        checkpoint=checkpoint,
-        progress=progress,
-        callbacks=callbacks,
-    )
+    trained, batches = _trained_part(model, loaders, device, precision, progress=progress)
+    try:
+        history = fit(
+            trained,
+            batches,
+            card.recipe,
+            device=device,
+            precision=precision,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=progress,
+            callbacks=callbacks,
+        )
+    except NonFiniteLossError as error:
+        error.model = model.eval()  # the caller has no other way to its best state
+        raise
     model.eval()
     score = functools.partial(evaluate, trained, device=device, precision=precision)
     in_order = batches.train.in_order() if isinstance(batches.train, InOrder) else None
@@ -209,10 +213,18 @@ def train(
 
 
 def _trained_part(
-    model: ImageClassifier, loaders: Loaders, device: str | torch.device, precision: PrecisionName
+    model: ImageClassifier,
+    loaders: Loaders,
+    device: str | torch.device,
+    precision: PrecisionName,
+    *,
+    progress: bool,
 ) -> tuple[nn.Module, Loaders]:
     """Give what is fitted and on what: a frozen part runs before, once where that is enough."""
     if not isinstance(model, TransferClassifier):
         return model, loaders
     frozen, trainable = split_frozen(model)
-    return trainable, feature_loaders(frozen, loaders, device=device, precision=precision)
+    features = feature_loaders(
+        frozen, loaders, device=device, precision=precision, progress=progress
+    )
+    return trainable, features

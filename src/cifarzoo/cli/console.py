@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "INTERRUPTED",
     "is_terminal",
-    "remark", "say", "show_json", "show_table", "survive_odd_encodings", "visible"]
+    "remark",
+    "say",
+    "show_json",
+    "show_table",
+    "survive_odd_encodings",
+    "visible",
+]
 
 INTERRUPTED = 130  # exit code: what a shell shows for a command that Ctrl-C ended
 _WIDE = 10_000  # columns; what is not a terminal has no edge to wrap at

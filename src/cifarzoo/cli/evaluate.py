@@ -21,7 +21,7 @@ from cifarzoo.cli.options import (
     WeightsOption,
 )
 from cifarzoo.cli.words import interval_words, percent
-from cifarzoo.spec import TtaName
+from cifarzoo.spec import Recipe, TtaName
 
 if TYPE_CHECKING:
     from cifarzoo.cli.records import Record
@@ -46,18 +46,18 @@ def evaluate_command(
     from cifarzoo.cli.records import environment_record, evaluation_record
     from cifarzoo.cli.trained import trained
     from cifarzoo.evaluation.evaluate import evaluate
-    from cifarzoo.registry import model_card
 
     model, chosen = trained(name, weights, data)
     loaders = load(
         chosen,
-        model_card(name).recipe,
+        Recipe(batch_size=1),  # nothing is trained: any number of images will do
         root=root,
         seed=0,
         limit=limit,
         download=not no_download,
+        device=device,
     )
-    assert loaders.test is not None  # noqa: S101 - both data sets have one
+    assert loaders.test is not None  # both data sets have one
     scored = evaluate(model, loaders.test, device=device, precision=precision, tta=tta)
     record = evaluation_record(scored, class_names(chosen))
     if json:
@@ -65,3 +65,37 @@ def evaluate_command(
         show_json({"model": name, "data": chosen, **record, "environment": environment})
     else:
         _show(name, chosen, record)
+
+
+def _show(name: str, data: DataName, record: Record) -> None:
+    say(f"{name} on the {record['n']:,} test images of {data}", style="bold")
+    say()
+    rows = [
+        ("accuracy", percent(record["accuracy"])),
+        ("95 % interval", interval_words(*record["interval"])),
+        ("loss", f"{record['loss']:.4f}"),
+        ("calibration error", percent(record["calibration_error"])),
+    ]
+    show_table(("", "value"), rows, numbers=("value",))
+    say()
+    classes = list(record["per_class"])
+    cells = [
+        (
+            label,
+            percent(record["per_class"][label]),
+            f"{sum(row):,}",
+            _mistakes(classes, row, true=i),
+        )
+        for i, (label, row) in enumerate(zip(classes, record["confusion"], strict=True))
+    ]
+    header = ("class", "accuracy", "images", "most often taken for")
+    show_table(header, cells, numbers=("accuracy", "images"))
+
+
+def _mistakes(classes: Sequence[str], row: Sequence[int], *, true: int) -> str:
+    """Name the wrong class that a class's images are most often given."""
+    wrong = [(count, i) for i, count in enumerate(row) if i != true and count]
+    if not wrong:
+        return "–"
+    count, i = max(wrong)
+    return f"{classes[i]} ({percent(count / sum(row))})"

@@ -14,7 +14,7 @@ from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark
 from cifarzoo.cli.folder import RunFolder
 from cifarzoo.cli.loading import load
 from cifarzoo.cli.options import DataName
-from cifarzoo.cli.outcome import show_files, show_figures, write_best, write_run
+from cifarzoo.cli.outcome import show_figures, show_files, write_best, write_run
 from cifarzoo.cli.records import Record, environment_record
 from cifarzoo.cli.words import percent, recipe_words
 from cifarzoo.data.loaders import Loaders, TensorLoader
@@ -111,6 +111,7 @@ def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
         seed=job.seed,
         limit=job.limit,
         download=job.download,
+        device=job.device,
     )
     if not job.quiet:
         _announce(job, loaders, environment, checkpoint)
@@ -167,14 +168,15 @@ class _Lines(Callback):
 
 
 def _announce(job: Job, loaders: Loaders, environment: Record, checkpoint: Path) -> None:
+    machine = environment["machine"]
     with torch.device("meta"):
         params = count_params(job.card.builder(10))
     train = loaders.train
     images = f"{train.n:,} training images" if isinstance(train, TensorLoader) else "your images"
     remark(f"{job.card.name} ({params:,} parameters) on {job.data} ({images}), seed {job.seed}")
     remark(
-        f"{recipe_words(job.card.recipe)}; {environment['precision']} on "
-        f"{environment['device']} ({environment['processor']})"
+        f"{recipe_words(job.card.recipe)}; {machine['precision']} on {machine['device']} "
+        f"({machine['processor']})"
     )
     if checkpoint.exists():
         remark(f"Going on from {checkpoint}.")

@@ -29,6 +29,7 @@ def load(
     seed: int,
     limit: int | None,
     download: bool,
+    device: str,
 ) -> Loaders:
     """Load a data set, or its first images.
 
@@ -40,12 +41,13 @@ def load(
         limit: how many training images (before the split) and test images are used at most;
             None takes all.
         download: whether to fetch CIFAR-10 where it is not found.
+        device: where the images are kept.
     """
     from cifarzoo.data.loaders import Loaders, shapes_loaders
     from cifarzoo.run import load_data
 
     if limit is None:
-        return load_data(data, recipe, root=root, seed=seed, download=download)
+        return load_data(data, recipe, root=root, seed=seed, download=download, device=device)
     if data == "shapes":  # drawn one by one, so the others need not be
         return shapes_loaders(
             recipe.batch_size,
@@ -54,8 +56,9 @@ def load(
             val_fraction=recipe.val_fraction,
             augmentation=recipe.augmentation,
             seed=seed,
+            device=device,
         )
-    whole = load_data(data, recipe, root=root, seed=seed, download=download)
+    whole = load_data(data, recipe, root=root, seed=seed, download=download, device=device)
     held_out = round(limit * recipe.val_fraction)
     return Loaders(
         _first(whole.train, limit - held_out),
@@ -65,6 +68,6 @@ def load(
 
 
 def _first(loader: BatchLoader, n: int) -> BatchLoader:
-    from cifarzoo.data.loaders import TensorLoader
+    from cifarzoo.data.tensors import TensorLoader
 
     return loader.first(n) if isinstance(loader, TensorLoader) else loader

@@ -19,6 +19,8 @@ __all__ = [
     "NoDownload",
     "Precision",
     "Root",
+    "WeightsData",
+    "WeightsOption",
 ]
 
 # The same names as `cifarzoo.run.DataName`, which cannot be imported without torch.
@@ -26,6 +28,14 @@ DataName: TypeAlias = Literal["cifar10", "shapes"]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="One of `cifarzoo list`.")]
 Data = Annotated[DataName, typer.Option(help="The data set; shapes is built in.")]
+WeightsOption = Annotated[
+    str,
+    typer.Option("--weights", metavar="TAG|FILE", help="A tag of `cifarzoo info`, or a file."),
+]
+WeightsData = Annotated[
+    DataName | None,
+    typer.Option("--data", help="The data set; without it the one the weights were trained on."),
+]
 Root = Annotated[
     Path | None,
     typer.Option(

@@ -7,11 +7,11 @@ import shlex
 import torch
 from torch import nn
 
-from cifarzoo import __version__
 from cifarzoo.cli.console import remark, say, show_table
 from cifarzoo.cli.folder import RunFolder
 from cifarzoo.cli.loading import class_names
 from cifarzoo.cli.records import Record, evaluation_record, history_record
+from cifarzoo.cli.trained import notes_on
 from cifarzoo.cli.words import interval_words, percent, seconds_words, size_words
 from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import NonFiniteLossError
@@ -65,17 +65,8 @@ def write_best(folder: RunFolder, error: NonFiniteLossError, environment: Record
 
 
 def _save_weights(folder: RunFolder, model: nn.Module) -> None:
-    data = folder.settings["data"]
-    save_weights(
-        model,
-        folder.weights,
-        metadata={
-            "cifarzoo": __version__,
-            "model": folder.settings["model"],
-            "data": data,
-            "classes": ",".join(class_names(data)),
-        },
-    )
+    notes = notes_on(model=folder.settings["model"], data=folder.settings["data"])
+    save_weights(model, folder.weights, metadata=notes)
 
 
 def _draw_curves(folder: RunFolder, history: History) -> None:
@@ -83,9 +74,7 @@ def _draw_curves(folder: RunFolder, history: History) -> None:
         plot_history(history).savefig(folder.curves, dpi=DOTS_PER_INCH)
 
 
-def _draw_examples(
-    folder: RunFolder, run: Run, loaders: Loaders, classes: tuple[str, ...]
-) -> None:
+def _draw_examples(folder: RunFolder, run: Run, loaders: Loaders, classes: tuple[str, ...]) -> None:
     if loaders.test is None:
         return
     images, labels = next(iter(loaders.test))

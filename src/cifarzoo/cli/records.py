@@ -8,8 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    import torch
-
     from cifarzoo.arithmetic.cost import LayerCost
     from cifarzoo.evaluation.evaluate import Evaluation
     from cifarzoo.spec import ModelCard, PrecisionName
@@ -83,23 +81,8 @@ def history_record(history: History) -> Record:
     return asdict(history)
 
 
-def environment_record(device: str | torch.device, precision: PrecisionName) -> Record:
-    """Say where a run is made: versions, processor, device, and the precision that is used."""
-    import platform
+def environment_record(device: str, precision: PrecisionName) -> Record:
+    """Say where a run is made, and by what code."""
+    from cifarzoo.report.provenance import this_machine, this_source
 
-    import torch
-
-    from cifarzoo import __version__
-    from cifarzoo.hardware import processor_name, resolve_device, resolve_precision
-
-    target = resolve_device(device)
-    dtype = resolve_precision(precision, target)
-    return {
-        "cifarzoo": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": str(target),
-        "processor": processor_name(target),
-        "precision": str(dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-    }
+    return {"machine": asdict(this_machine(device, precision)), "source": asdict(this_source())}

@@ -69,7 +69,7 @@ class Fetch:
     """How the archive is downloaded: how often a host is asked again, and how long waited for."""
 
     retries: int = 2
-    timeout_seconds: float = 60
+    timeout_seconds: float = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +95,16 @@ def _place(root: str | Path | None) -> Place:
 def _load(place: Place, release: Release, *, fetch: Fetch | None) -> ImageData:
     files = _find(place.path, release)
     # A path to a file that is not there is a typing mistake, not a place to download to.
-    if files is None and fetch is not None and not place.path.name.endswith(".gz"):
-        _download(place.path, release, fetch)
+    if files is None and fetch is not None and not _names_archive(place.path):
+        _download(place, release, fetch)
         files = _find(place.path, release)
     if files is None:
-        raise DataNotFoundError(_not_found(place, release))
+        raise DataNotFoundError("\n".join([*_looked_at(place, release), *_ways_out(release)]))
     return decode(files, release)
+
+
+def _names_archive(path: Path) -> bool:
+    return path.suffix in (".gz", ".tgz")
 
 
 def _find(path: Path, release: Release) -> Iterator[tuple[str, bytes]] | None:
@@ -113,61 +117,56 @@ def _find(path: Path, release: Release) -> Iterator[tuple[str, bytes]] | None:
     return read_archive(archive, release) if archive.is_file() else None
 
 
-def _not_found(place: Place, release: Release) -> str:
-    lines = [f"CIFAR-10 is not in {place.path} ({place.origin}). Looked at:"]
+def _looked_at(place: Place, release: Release) -> list[str]:
+    head = f"CIFAR-10 is not in {place.path} ({place.origin})"
+    if _names_archive(place.path):
+        return [f"{head}: there is no such file."]
+    lines = [f"{head}. Looked at:"]
     for folder in (place.path / release.folder, place.path):
         missing = missing_files(folder, release)
-        partly = folder.is_dir() and len(missing) < len(release.files)
-        lines.append(f"  {folder}: " + (f"lacks {', '.join(missing)}" if partly else "no data"))
-    lines += [
-        f"  {place.path / release.archive}: not there",
+        partly = len(missing) < len(release.files)
+        lines.append(f"  {folder}: {'lacks ' + ', '.join(missing) if partly else 'no data files'}")
+    return [*lines, f"  {place.path / release.archive}: not there"]
+
+
+def _ways_out(release: Release) -> list[str]:
+    return [
         "Ways out:",
-        f"  set CIFARZOO_DATA, or pass root=, to a folder that holds {release.folder} or "
-        f"{release.archive};",
-        f"  pass download=True to fetch it from {release.url}",
-        "    (CIFARZOO_MIRROR names another host);",
-        "  try things on the built-in shapes: shapes_loaders(), --data shapes.",
+        f"  - set CIFARZOO_DATA, or pass root=, to a folder that holds {release.folder} or",
+        f"    {release.archive};",
+        f"  - have it downloaded (download=True) from {release.url},",
+        "    or from the host whose URL is in CIFARZOO_MIRROR;",
+        "  - try things on the built-in shapes instead: shapes_loaders(), or --data shapes.",
     ]
-    return "\n".join(lines)
 
 
-def _download(folder: Path, release: Release, fetch: Fetch) -> None:
-    """Put the archive into `folder`; of several processes one fetches it, the others wait."""
+def _download(place: Place, release: Release, fetch: Fetch) -> None:
+    """Put the archive into the place; of several processes one fetches it, the others wait."""
     import filelock
 
+    folder = place.path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".cifarzoo.lock"):
-            if not (folder / release.archive).is_file():
-                _download_from_any(folder, release, fetch)
+            failures = [] if _find(folder, release) else _try_hosts(folder, release, fetch)
     except OSError as error:
-        if isinstance(error, DownloadError):
-            raise
-        raise DownloadError(
-            f"cannot write CIFAR-10 into {folder}: {error}. Set CIFARZOO_DATA, or pass root=, to "
-            "a folder that can be written to"
-        ) from error
+        failures = [f"  {folder} cannot be written to: {error}"]
+    if failures:
+        lines = [*_looked_at(place, release), "Downloading it failed:", *failures]
+        raise DownloadError("\n".join([*lines, *_ways_out(release)]))
 
 
-def _download_from_any(folder: Path, release: Release, fetch: Fetch) -> None:
+def _try_hosts(folder: Path, release: Release, fetch: Fetch) -> list[str]:
+    """Download from the first host that has it; give what went wrong if none has."""
     failures = []
     for url in _urls(release):
         try:
-            return _download_from(url, folder, release, fetch)
+            _download_from(url, folder, release, fetch)
         except (ValueError, OSError) as error:  # requests' errors are OSErrors
             failures.append(f"  {url}: {error}")
-    raise DownloadError(
-        "\n".join(
-            [
-                "CIFAR-10 could not be downloaded:",
-                *failures,
-                "Ways out:",
-                "  set CIFARZOO_MIRROR to another host's URL, of the archive or its folder;",
-                f"  put {release.archive} into {folder} by hand;",
-                "  try things on the built-in shapes: shapes_loaders(), --data shapes.",
-            ]
-        )
-    )
+        else:
+            return []
+    return failures
 
 
 def _urls(release: Release) -> list[str]:
@@ -184,7 +183,7 @@ def _download_from(url: str, folder: Path, release: Release, fetch: Fetch) -> No
 
     def checked(url: str, output_file: str, caller: object) -> None:
         http(url, output_file, caller)
-        _check_received(Path(output_file), url, release)
+        _check_received(Path(output_file), release)
 
     # Without "identity" a server may send gzip data that requests would silently unpack.
     http = pooch.HTTPDownloader(
@@ -209,7 +208,7 @@ def _download_from(url: str, folder: Path, release: Release, fetch: Fetch) -> No
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_received(path: Path, url: str, release: Release) -> None:
+def _check_received(path: Path, release: Release) -> None:
     size = path.stat().st_size
     if size != release.archive_bytes:
         raise DataCorruptError(f"received {size:,} bytes, expected {release.archive_bytes:,}")

@@ -145,13 +145,16 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     return dict(stored)
 
 
-def save_weights(model: nn.Module, path: str | Path) -> None:
+def save_weights(
+    model: nn.Module, path: str | Path, *, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a model's weights as safetensors; the file is never half written.
 
     Args:
         model: `build_model(name, weights=path)` reads what an `ImageClassifier` of the same name
             wrote.
         path: ends in .safetensors; its folder is made if it is not there.
+        metadata: notes for the file's header.
 
     Raises:
         WeightsError: the path ends in something else, or cannot be written.
@@ -172,7 +175,7 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         temporary = Path(name)
-        save_file(state, temporary)
+        save_file(state, temporary, None if metadata is None else dict(metadata))
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:

@@ -1,0 +1,18 @@
+"""The whole report: runs its experiments, records them, and writes them as one page."""
+
+from cifarzoo.report.experiments import EXPERIMENTS, Experiment, experiment_of
+from cifarzoo.report.folder import Results, load_results
+from cifarzoo.report.page import write_page
+from cifarzoo.report.record import ModeName
+from cifarzoo.report.run_all import run_report
+
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "ModeName",
+    "Results",
+    "experiment_of",
+    "load_results",
+    "run_report",
+    "write_page",
+]

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 __all__ = ["decode"]
 
 T = TypeVar("T")
+Hint: TypeAlias = Any  # typing has no type for the forms that an annotation can have
 
 
 def decode(cls: type[T], value: object, *, where: str = "") -> T:
@@ -44,8 +54,9 @@ def decode(cls: type[T], value: object, *, where: str = "") -> T:
     return cls(**given)
 
 
-def _decoded(hint: Any, value: object, where: str) -> object:
-    origin, args = get_origin(hint), get_args(hint)
+def _decoded(hint: Hint, value: object, where: str) -> object:
+    origin: Hint = get_origin(hint)
+    args = get_args(hint)
     if origin in (Union, UnionType):
         return _any_of(args, value, where)
     if is_dataclass(hint) and isinstance(hint, type):
@@ -61,13 +72,13 @@ def _decoded(hint: Any, value: object, where: str) -> object:
     return float(value) if hint is float and isinstance(value, int) else value
 
 
-def _is_plain(hint: Any, value: object) -> bool:
+def _is_plain(hint: Hint, value: object) -> bool:
     if isinstance(value, bool):
         return hint is bool  # to Python a bool is an int
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def _any_of(hints: tuple[Any, ...], value: object, where: str) -> object:
+def _any_of(hints: tuple[Hint, ...], value: object, where: str) -> object:
     """Decode an optional value; no other unions are in use."""
     if value is None and NoneType in hints:
         return None
@@ -75,7 +86,7 @@ def _any_of(hints: tuple[Any, ...], value: object, where: str) -> object:
     return _decoded(hint, value, where)
 
 
-def _tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[object, ...]:
+def _tuple(args: tuple[Hint, ...], value: object, where: str) -> tuple[object, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{where} is {_short(value)}; needed is a list")
     hints = (args[0],) * len(value) if args[-1] is Ellipsis else args
@@ -85,7 +96,7 @@ def _tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[object, ..
     return tuple(_decoded(hint, item, f"{where}[{i}]") for i, (hint, item) in pairs)
 
 
-def _mapping(hint: Any, value: object, where: str) -> dict[str, object]:
+def _mapping(hint: Hint, value: object, where: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} is {_short(value)}; needed is an object")
     return {key: _decoded(hint, item, f"{where}.{key}") for key, item in value.items()}

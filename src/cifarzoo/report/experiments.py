@@ -17,12 +17,14 @@ __all__ = [
     "BASELINE_KEY",
     "EXPERIMENTS",
     "Experiment",
+    "FILTERS_KEY",
     "Reported",
     "experiment_of",
     "find_experiments",
 ]
 
 BASELINE_KEY = "baseline"
+FILTERS_KEY = "filters"  # the pictures of tasks 4b and 4c: nothing is trained for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

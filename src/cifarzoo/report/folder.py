@@ -21,6 +21,8 @@ __all__ = [
     "load_results",
     "read_record",
     "record_path",
+    "remove_failure",
+    "write_bytes",
     "write_failure",
     "write_record",
     "write_text",
@@ -74,7 +76,7 @@ def write_record(record: Record, folder: Path) -> Path:
     """
     path = record_path(folder, record.key, record.seed)
     _write(path, asdict(record))
-    _failure_path(folder, record.key, record.seed).unlink(missing_ok=True)
+    remove_failure(folder, record.key, record.seed)
     return path
 
 
@@ -87,6 +89,11 @@ def write_failure(failure: Failure, folder: Path) -> Path:
     path = _failure_path(folder, failure.key, failure.seed)
     _write(path, asdict(failure))
     return path
+
+
+def remove_failure(folder: Path, key: str, seed: int) -> None:
+    """Take away the note of an earlier failure, if there is one."""
+    _failure_path(folder, key, seed).unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> Record:
@@ -153,7 +160,12 @@ def _on_one_line(found: re.Match[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file: whoever reads it sees what was there before, or the whole new text.
+    """Write a text file; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file: whoever reads it sees what was there before, or all that is new.
 
     Raises:
         ResultsError: the file cannot be written.
@@ -162,8 +174,8 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)  # mkstemp's files are for their owner alone

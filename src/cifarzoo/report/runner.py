@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
+
+import torch
 
 from cifarzoo.arithmetic.cost import count_params
 from cifarzoo.data.loaders import BatchLoader, Loaders, TensorLoader, shapes_loaders
@@ -30,8 +32,6 @@ __all__ = [
 ]
 
 QUICK_IMAGES = 600  # to train and validate on; a third as many to test on
-
-Outcome: TypeAlias = Record | Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
         "data": conditions.data,
         "mode": conditions.mode,
         "recipe": recipe_of(experiment, conditions.mode),
-        "network": fingerprint_of(experiment.card),
+        "network": _fingerprint(experiment),
     }
     differences = [
         f"{name}: {getattr(found, name)} in the file, {value} now"
@@ -98,6 +98,11 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
             "delete the file to have it run again"
         )
     return found
+
+
+def _fingerprint(experiment: Experiment) -> str:
+    with torch.device("meta"):  # nothing is allocated
+        return fingerprint_of(experiment.card.builder(10))
 
 
 def load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
@@ -139,7 +144,7 @@ def _first(
     )
 
 
-def run_experiment(experiment: Experiment, seed: int, conditions: Conditions) -> Outcome:
+def run_experiment(experiment: Experiment, seed: int, conditions: Conditions) -> Record | Failure:
     """Train, score and record; a run that was interrupted goes on from its checkpoint.
 
     Returns:
@@ -151,59 +156,66 @@ def run_experiment(experiment: Experiment, seed: int, conditions: Conditions) ->
         ResultsError: the files cannot be written.
         And what the loaders, `fit` and `evaluate` raise.
     """
-    source = this_source()  # before anything runs: the code that is loaded now
+    this_source()  # read before anything runs: the code that is loaded now
     checkpoint = checkpoint_path(conditions.folder, experiment.key, seed)
     resumed, began = checkpoint.exists(), time.perf_counter()
-    recipe = recipe_of(experiment, conditions.mode)
-    loaders = load(conditions, recipe, seed=seed)
+    loaders = load(conditions, recipe_of(experiment, conditions.mode), seed=seed)
     try:
-        run = train(
-            experiment.card,
-            data=loaders,
-            recipe=recipe,
-            weights=conditions.weights if experiment.card.initial_weights else None,
-            seed=seed,
-            device=conditions.device,
-            precision=conditions.precision,
-            checkpoint=checkpoint,
-            progress=conditions.progress,
-        )
+        run = _train(experiment, loaders, seed, conditions, checkpoint)
     except (DownloadError, WeightsError, NonFiniteLossError) as error:
         failure = Failure(key=experiment.key, seed=seed, error=str(error), date=_now())
         write_failure(failure, conditions.folder)
         return failure
-    record = Record(
-        key=experiment.key,
-        title=experiment.title,
-        task=experiment.task,
-        seed=seed,
-        data=conditions.data,
-        mode=conditions.mode,
-        network=fingerprint_of(experiment.card),
-        params=count_params(run.model),
-        trainable=count_params(run.model, which="trainable"),
-        recipe=recipe,
-        **_scores(run),
-        history=run.history,
-        machine=this_machine(conditions.device, conditions.precision),
-        source=source,
-        date=_now(),
-        total_seconds=None if resumed else time.perf_counter() - began,
-    )
+    seconds = None if resumed else time.perf_counter() - began
+    record = _record_of(run, experiment, conditions, total_seconds=seconds)
     write_record(record, conditions.folder)
     _forget(checkpoint)
     return record
 
 
-def _scores(run: Run) -> dict[Literal["train", "val", "test"], Scores | None]:
-    def scores(evaluation: Evaluation | None, confusion: Literal["keep", "drop"]) -> Scores | None:
-        return None if evaluation is None else Scores.of(evaluation, confusion=confusion)
+def _train(
+    experiment: Experiment, loaders: Loaders, seed: int, conditions: Conditions, checkpoint: Path
+) -> Run:
+    return train(
+        experiment.card,
+        data=loaders,
+        recipe=recipe_of(experiment, conditions.mode),
+        weights=conditions.weights if experiment.card.initial_weights else None,
+        seed=seed,
+        device=conditions.device,
+        precision=conditions.precision,
+        checkpoint=checkpoint,
+        progress=conditions.progress,
+    )
 
-    return {
-        "train": scores(run.train, "drop"),
-        "val": scores(run.val, "drop"),
-        "test": scores(run.test, "keep"),
-    }
+
+def _record_of(
+    run: Run, experiment: Experiment, conditions: Conditions, *, total_seconds: float | None
+) -> Record:
+    return Record(
+        key=experiment.key,
+        title=experiment.title,
+        task=experiment.task,
+        seed=run.seed,
+        data=conditions.data,
+        mode=conditions.mode,
+        network=fingerprint_of(run.model),
+        params=count_params(run.model),
+        trainable=count_params(run.model, which="trainable"),
+        recipe=run.card.recipe,
+        train=_scores(run.train, confusion="drop"),
+        val=_scores(run.val, confusion="drop"),
+        test=_scores(run.test, confusion="keep"),
+        history=run.history,
+        machine=this_machine(conditions.device, conditions.precision),
+        source=this_source(),
+        date=_now(),
+        total_seconds=total_seconds,
+    )
+
+
+def _scores(evaluation: Evaluation | None, *, confusion: Literal["keep", "drop"]) -> Scores | None:
+    return None if evaluation is None else Scores.of(evaluation, confusion=confusion)
 
 
 def _now() -> str:

@@ -76,7 +76,8 @@ def _convolutions() -> tuple[Answer, ...]:
             question="the 3×5 image convolved with the Sobel kernel, zeros around it",
             reported=_REPORTED_1A,
             computed=_matrix(convolve2d(IMAGE, KERNEL)),
-            note="The report prints −1 as the third value of the first row; it is −11.",
+            note="The report prints −1 as the third value of the first row; the arithmetic, and "
+            "the course's published solution, give −11.",
         ),
         Answer(
             part="1a",
@@ -172,5 +173,5 @@ def shift_changes() -> tuple[ShiftChange, ...]:
 
 
 def _change(still: Tensor, moved: Tensor) -> float:
-    lengths = still.flatten(1).norm(dim=1)
-    return ((still - moved).flatten(1).norm(dim=1) / lengths).mean().item()
+    shares = (still - moved).flatten(1).norm(dim=1) / still.flatten(1).norm(dim=1)
+    return float(shares.mean())

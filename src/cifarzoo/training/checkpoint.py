@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,6 +80,10 @@ def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
 def _read(path: Path) -> dict[str, Any]:
     reason = "it holds something else"
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch itself does not look at the checksums
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} was changed")
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise whatever a parser raises
         reason, stored = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", None

@@ -70,9 +70,10 @@ class Field:
 
     def _reach(self, axis: int) -> int:
         """Count the pixels in the span: where it moves by parts of one, the most there are."""
-        span, runs = self.spans[axis], self._runs(axis)
-        if any(run.token for run in runs):
+        span, runs = self.spans[axis], [run for runs in self.dims for run in runs]
+        if any(run.token for run in runs if axis in run.axes):
             return math.ceil(span.size)
+        runs = [run for run in runs if axis in run.axes and run.step.denominator > 1]
         shifts = product(*([i * run.step % 1 for i in range(run.extent)] for run in runs))
         return max(span.pixels(shift) for shift in {sum(each, Fraction(0)) for each in shifts})
 
@@ -103,11 +104,20 @@ class Field:
         *,
         first: Fraction | int,
         stride: Fraction | int,
-        span: Fraction | int,
+        span: int,
     ) -> Field:
-        """Slide a window along a dimension: position i sees first + i stride, and span from there.
+        """Slide a window along a dimension.
 
-        All three are in positions of the dimension as it is. The result has `extent` positions.
+        Position i of the result sees `span` positions from first + i stride on. Where these
+        are fractions, the true window is a whole number of positions nearby: `first` is then
+        its mean over the phases.
+
+        Args:
+            dim: the dimension.
+            extent: its length in the result.
+            first: where the first window begins, in positions.
+            stride: from one window to the next, in positions.
+            span: the length of a window, in positions; the largest where it varies.
         """
         runs = self.dims[dim]
         if not any(run.axes for run in runs):
@@ -117,12 +127,11 @@ class Field:
         (run,) = runs
         (axis,) = run.axes
         old, spans = self.spans[axis], list(self.spans)
-        spans[axis] = Span(old.start + first * run.step, old.size + (span - 1) * run.step)
+        enlarges = Fraction(stride).denominator > 1
+        size = max(old.size, run.step) if enlarges else old.size  # over pixels that were skipped
+        spans[axis] = Span(old.start + first * run.step, size + (span - 1) * run.step)
         moved = (Run(extent, run.axes, run.step * stride),) if extent > 1 else ()
         return replace(self, spans=tuple(spans))._with(dim, moved)
-
-    def _runs(self, axis: int) -> list[Run]:
-        return [run for runs in self.dims for run in runs if axis in run.axes]
 
     def narrow(self, dim: int, start: int, length: int, step: int = 1) -> Field:
         """Keep every `step`-th of the positions from `start` on; negative ones are padding."""

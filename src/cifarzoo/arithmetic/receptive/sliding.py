@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -23,9 +24,8 @@ def _convolve(call: Call) -> Fields:
     for dim, (k, s, p, d) in enumerate(zip(kernel, *settings, strict=True), 2):
         reach = (k - 1) * d
         if call.integer("transposed"):
-            # position i sees the whole numbers from (i + p - reach) / s to (i + p) / s; the half
-            # steps put the interval's centre between the first of them and the next
-            first, stride = Fraction(p - reach, s) + HALF - Fraction(1, 2 * s), Fraction(1, s)
+            # position i sees the whole numbers from (i + p - reach) / s to (i + p) / s
+            first, stride = Fraction(p - reach, s) + _mean_rounding(s), Fraction(1, s)
             reach //= s
         else:
             first, stride = Fraction(-p), Fraction(s)
@@ -66,12 +66,19 @@ def _resize(radius: Fraction | int, *, antialias: bool = False) -> Rule:
             fixed = corners and m > 1  # first and last centres meet; else the borders do
             stride = Fraction(n - 1, m - 1) if fixed else Fraction(n, m)
             reach = radius * max(Fraction(1), stride) if antialias else Fraction(radius)
-            nudge = Fraction(1, 4 * m)  # the filter is zero at its ends: leave those pixels out
-            first = (HALF if fixed else stride / 2) - reach + nudge
-            field = field.taps(dim, m, first=first, stride=stride, span=2 * reach - nudge)
+            centre = HALF if fixed else stride / 2
+            span = max(_inside(centre + i * stride, reach) for i in range(m))
+            first = centre - Fraction(span, 2)
+            field = field.taps(dim, m, first=first, stride=stride, span=span)
         return field
 
     return of_source(rule)
+
+
+def _inside(centre: Fraction, reach: Fraction) -> int:
+    """Count the positions whose middles lie within the reach; a filter is zero at its ends."""
+    left, right = centre - reach - HALF, centre + reach - HALF
+    return max(1, math.ceil(right) - math.floor(left) - 1)
 
 
 def _resize_to_nearest(field: Field, call: Call) -> Field:
@@ -82,8 +89,14 @@ def _resize_to_nearest(field: Field, call: Call) -> Field:
 
 def _repeat(field: Field, dim: int, extent: int) -> Field:
     """Let position i see the position floor(i n / extent)."""
-    first, stride = Fraction(1, 2 * extent) - HALF, Fraction(field.shape[dim], extent)
+    stride = Fraction(field.shape[dim], extent)
+    first = -_mean_rounding(stride.denominator)
     return field.taps(dim, extent, first=first, stride=stride, span=1)
+
+
+def _mean_rounding(parts: int) -> Fraction:
+    """Give how far a multiple of 1 / parts is moved by rounding it down, on average."""
+    return Fraction(parts - 1, 2 * parts)
 
 
 def _shuffle_pixels(field: Field, call: Call) -> Field:

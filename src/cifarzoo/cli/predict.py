@@ -1,0 +1,111 @@
+"""`cifarzoo predict`: what a model takes an image file for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cifarzoo.cli.console import remark, show_json, show_table
+from cifarzoo.cli.options import Device, Json, Name, Precision, WeightsData, WeightsOption
+from cifarzoo.cli.words import percent
+from cifarzoo.errors import OptionError
+
+if TYPE_CHECKING:
+    from cifarzoo.cli.pictures import Picture
+    from cifarzoo.cli.records import Record
+    from cifarzoo.models.classifier import ImageClassifier
+    from cifarzoo.spec import PrecisionName
+
+__all__ = ["predict_command"]
+
+AT_ONCE = 250  # images per batch
+
+
+def predict_command(
+    name: Name,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Any image files.")],
+    weights: WeightsOption = "default",
+    data: WeightsData = None,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes to show.")] = 3,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    json: Json = False,
+) -> None:
+    """Say what image files show, with probabilities.
+
+    An image of any size is made 32 pixels wide; of one that is not square only the middle is
+    looked at.
+    """
+    from cifarzoo.cli.loading import class_names
+    from cifarzoo.cli.trained import trained
+
+    model, chosen = trained(name, weights, data)
+    classes = class_names(chosen)
+    pictures = _read(images)
+    likely = _probabilities(model, list(pictures.values()), device, precision)
+    records: list[Record] = []
+    for path, row in zip(pictures, likely, strict=True):
+        best = sorted(zip(classes, row, strict=True), key=lambda pair: -pair[1])[:top]
+        predictions = [{"class": label, "probability": share} for label, share in best]
+        records.append({"image": str(path), "predictions": predictions})
+    if json:
+        show_json({"model": name, "data": chosen, "images": records})
+    elif records:
+        _show(records)
+    if len(pictures) < len(set(images)):
+        raise typer.Exit(1)
+
+
+def _read(paths: Sequence[Path]) -> dict[Path, Picture]:
+    """Read what can be read; the others are named."""
+    from cifarzoo.cli.pictures import read_picture
+
+    pictures = {}
+    for path in paths:
+        try:
+            pictures[path] = read_picture(path)
+        except OptionError as error:
+            remark(f"error: {error}", style="red")
+            continue
+        if pictures[path].note:
+            remark(f"{path}: {pictures[path].note}")
+    return pictures
+
+
+def _probabilities(
+    model: ImageClassifier, pictures: Sequence[Picture], device: str, precision: PrecisionName
+) -> list[list[float]]:
+    """Give each picture's probabilities, one for each class."""
+    import torch
+
+    from cifarzoo.hardware import autocast, resolve_device, resolve_precision
+
+    target = resolve_device(device)
+    model.to(target)
+    rows: list[list[float]] = []
+    for first in range(0, len(pictures), AT_ONCE):
+        batch = torch.stack([picture.pixels for picture in pictures[first : first + AT_ONCE]])
+        with torch.no_grad(), autocast(target, resolve_precision(precision, target)):
+            logits = model(batch.to(target))
+        rows += logits.float().softmax(1).tolist()
+    return rows
+
+
+def _show(records: Sequence[Record]) -> None:
+    top = len(records[0]["predictions"])
+    header = ["image", *(column for i in range(1, top + 1) for column in (f"guess {i}", f"p{i}"))]
+    rows = [
+        (
+            record["image"],
+            *(
+                cell
+                for prediction in record["predictions"]
+                for cell in (prediction["class"], percent(prediction["probability"]))
+            ),
+        )
+        for record in records
+    ]
+    show_table(header, rows, numbers=[column for column in header if column.startswith("p")])

@@ -1,0 +1,66 @@
+"""Trained weights, and what their file says about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast, get_args
+
+from cifarzoo.cli.console import remark
+from cifarzoo.cli.options import DataName
+from cifarzoo.errors import WeightsError
+from cifarzoo.models.classifier import ImageClassifier
+from cifarzoo.registry import build_model
+
+__all__ = ["notes_on", "trained"]
+
+KEY = "cifarzoo"
+
+
+def notes_on(*, model: str, data: DataName) -> dict[str, str]:
+    """Give the metadata that `trained` looks for in a weights file.
+
+    It is one entry, for safetensors keeps several in no fixed order, and the same weights are to
+    be the same file.
+    """
+    return {KEY: json.dumps({"model": model, "data": data})}
+
+
+def trained(name: str, weights: str, data: DataName | None) -> tuple[ImageClassifier, DataName]:
+    """Build a model with its weights, and find out what data they are for.
+
+    Args:
+        name: of the model.
+        weights: a tag of its card, or a file.
+        data: what the user says; None takes what the file says, else CIFAR-10.
+
+    Returns:
+        The model, on the CPU in evaluation mode, and the name of a data set.
+
+    Raises:
+        WeightsError: the weights are not there, damaged, or of another model.
+        UnknownModelError: no model has that name.
+    """
+    notes = _notes(Path(weights).expanduser())
+    model, trained_on = notes.get("model"), notes.get("data")
+    if model not in (None, name):
+        raise WeightsError(f"{weights} holds weights of {model}, not of {name}; name that model")
+    if trained_on not in get_args(DataName):
+        return build_model(name, weights=weights), data or "cifar10"
+    if data not in (None, trained_on):
+        remark(f"These weights were trained on {trained_on}, not on {data}.")
+    return build_model(name, weights=weights), data or cast("DataName", trained_on)
+
+
+def _notes(path: Path) -> dict[str, str]:
+    """Read what `notes_on` wrote; nothing for other files, which `build_model` judges."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            notes = json.loads((file.metadata() or {}).get(KEY, "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}

@@ -1,0 +1,189 @@
+"""The report as one self-contained HTML page, made from a folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from cifarzoo.arithmetic.cost import LayerCost, layer_table
+from cifarzoo.report import words
+from cifarzoo.report.experiments import EXPERIMENTS, FILTERS_KEY, experiment_of
+from cifarzoo.report.figures import page_pictures
+from cifarzoo.report.folder import Results, load_results, write_text
+from cifarzoo.report.provenance import this_source
+from cifarzoo.report.record import Record
+from cifarzoo.report.summary import Change, Summary, ablation, change, summaries
+from cifarzoo.report.task1 import IMAGE, KERNEL, answers, shift_changes
+
+__all__ = ["PAGE_NAME", "Conditions", "write_page"]
+
+PAGE_NAME = "report.html"
+_MODELS = ("baseline", "model1", "model2", "best", "resnet18_transfer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """A machine and a state of the code that runs were made with.
+
+    Attributes:
+        letter: what the tables call it.
+        machine: in words.
+        source: commit, or version.
+        versions: of Python and the libraries, in words.
+        dates: of the first and the last run, in words.
+    """
+
+    letter: str
+    machine: str
+    source: str
+    versions: str
+    dates: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How the figures of one experiment were measured.
+
+    Attributes:
+        summary: the experiment.
+        letters: of the conditions.
+        epochs: passes over the training images, mean over the runs.
+        seconds: of training and validating, likewise.
+        images_per_second: likewise.
+        endings: why the runs ended.
+    """
+
+    summary: Summary
+    letters: str
+    epochs: float
+    seconds: float
+    images_per_second: float
+    endings: str
+
+
+def write_page(folder: str | Path) -> Path:
+    """Write the page of a folder of results into it; whatever was not run is shown as that.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ResultsError: there is no such folder, a file in it is damaged, or its runs cannot be
+            averaged with one another.
+    """
+    folder = Path(folder)
+    path = folder / PAGE_NAME
+    write_text(path, _render(load_results(folder), folder))
+    return path
+
+
+def _render(results: Results, folder: Path) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("cifarzoo", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(words, name) for name in words.__all__}
+    return environment.get_template("template.html").render(_context(results, folder))
+
+
+def _context(results: Results, folder: Path) -> dict[str, object]:
+    found = summaries(results)
+    extra = [found[key] for key in found if key not in {each.key for each in EXPERIMENTS}]
+    listed = _conditions(results.records)
+    changes = ablation(found)
+    return {
+        "found": found,
+        "models": [found[key] for key in _MODELS] + extra,
+        "extra": extra,
+        "stand_in": _stand_in(results.records),
+        "runs": len(results.records),
+        "missing": [summary for summary in found.values() if not summary.records],
+        "images": {"image": IMAGE, "kernel": KERNEL},
+        "answers": answers(),
+        "shifts": shift_changes(),
+        "layers": {key: _layers(key) for key in _MODELS[:4]},
+        "changes": changes,
+        "reach": _reach(changes),
+        "norm": change(found["model2"], found["model2_without_batch_norm"]),
+        "pictures": page_pictures(found, folder),
+        "filters_failure": results.failure_of(FILTERS_KEY),
+        "conditions": listed,
+        "measured": [_measured(s, listed) for s in found.values() if s.records],
+        "source": this_source(),
+        "newest": max((record.date for record in results.records), default=None),
+    }
+
+
+def _stand_in(records: Iterable[Record]) -> str | None:
+    """Say what makes the figures unfit to be set beside the report's; None if nothing does."""
+    record = next(iter(records), None)  # all are alike in this, or there is no page
+    if record is None:
+        return None
+    reasons = []
+    if record.data != "cifar10":
+        reasons.append(f"the data is a stand-in ({record.data}), not CIFAR-10")
+    if record.mode == "quick":
+        reasons.append("each run was a single epoch over a few hundred images (quick mode)")
+    return "; ".join(reasons) or None
+
+
+def _layers(key: str) -> tuple[LayerCost, ...]:
+    import torch
+
+    with torch.device("meta"):
+        return layer_table(experiment_of(key).card.builder(10))
+
+
+def _reach(changes: Iterable[Change]) -> float:
+    """Give the largest distance from zero that an interval of the ablation reaches."""
+    ends = [
+        abs(end)
+        for each in changes
+        if each.difference is not None
+        for end in (each.difference.low, each.difference.high, each.difference.mean)
+        if end is not None
+    ]
+    return max(ends, default=0.0) or 1.0
+
+
+def _origin(record: Record) -> tuple[str, str, str]:
+    versions = ", ".join(f"{name} {version}" for name, version in record.source.versions.items())
+    return str(record.machine), record.source.label, versions
+
+
+def _conditions(records: Iterable[Record]) -> dict[tuple[str, str, str], Conditions]:
+    """Give every machine and state of the code a letter."""
+    dates: dict[tuple[str, str, str], list[str]] = {}
+    for record in sorted(records, key=lambda record: record.date):
+        dates.setdefault(_origin(record), []).append(record.date[:10])
+    return {
+        origin: Conditions(
+            letter=chr(ord("A") + i) if i < 26 else f"Z{i}",
+            machine=origin[0],
+            source=origin[1],
+            versions=origin[2],
+            dates=days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
+        )
+        for i, (origin, days) in enumerate(dates.items())
+    }
+
+
+def _measured(summary: Summary, listed: dict[tuple[str, str, str], Conditions]) -> Measured:
+    records = summary.records
+    histories = [record.history for record in records]
+    endings = {"epochs": "all epochs", "early": "early", "interrupted": "stopped by hand"}
+    return Measured(
+        summary=summary,
+        letters=", ".join(sorted({listed[_origin(record)].letter for record in records})),
+        epochs=fmean(history.checks[-1].epoch if history.checks else 0.0 for history in histories),
+        seconds=fmean(history.seconds for history in histories),
+        images_per_second=fmean(history.images_per_second for history in histories),
+        endings=", ".join(sorted({endings.get(h.stopped, h.stopped) for h in histories})),
+    )

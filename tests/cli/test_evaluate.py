@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from typer.testing import Result
+
+Call: TypeAlias = Callable[..., Result]
+
+
+def test_score_is_that_of_the_training(call: Call, trained: Path) -> None:
+    weights = trained / "weights.safetensors"
+    result = call("evaluate", "report_baseline", "--weights", weights, "--limit", "100", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    at_training = json.loads((trained / "run.json").read_text())["scores"]["test"]
+    assert record["data"] == "shapes"  # known from the weights
+    assert {key: record[key] for key in at_training} == at_training
+    assert sum(map(sum, record["confusion"])) == record["n"] == 100
+
+
+def test_table_shows_every_class(call: Call, trained: Path) -> None:
+    weights = trained / "weights.safetensors"
+    result = call(
+        "evaluate", "report_baseline", "--weights", weights, "--limit", "50", "--tta", "flip"
+    )
+    lines = result.stdout.splitlines()
+    assert lines[0] == "report_baseline on the 50 test images of shapes"
+    assert any(line.startswith("95 % interval") for line in lines)
+    first = [line.split()[0] for line in lines if line]
+    assert {"accuracy", "loss", "calibration", "class", "disc", "star", "pair"} <= set(first)
+
+
+def test_model_without_weights_says_how_to_train_it(call: Call) -> None:
+    result = call("evaluate", "resnet18_transfer")
+    assert result.exit_code == 1
+    assert "cifarzoo train resnet18_transfer" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_weights_of_another_model_are_named(call: Call, trained: Path, command: str) -> None:
+    weights = trained / "weights.safetensors"
+    images = ["x.png"] if command == "predict" else []
+    result = call(command, "report_best", *images, "--weights", weights)
+    assert result.exit_code == 1
+    assert "holds weights of report_baseline, not of report_best" in result.stderr
+
+
+def test_damaged_weights_are_named(call: Call, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"\x00" * 20)
+    result = call("evaluate", "report_baseline", "--weights", weights, "--limit", "50")
+    assert result.exit_code == 1
+    assert "weights.safetensors is not a whole safetensors file" in result.stderr
+
+
+def test_other_data_than_the_weights_know_is_remarked(
+    call: Call, trained: Path, tmp_path: Path
+) -> None:
+    result = call(
+        "evaluate",
+        "report_baseline",
+        "--weights",
+        trained / "weights.safetensors",
+        "--data",
+        "cifar10",
+        "--root",
+        tmp_path,
+        "--no-download",
+    )
+    assert result.exit_code == 1
+    assert "were trained on shapes, not on cifar10" in result.stderr

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cifarzoo.cli.folder import RunFolder
+from cifarzoo.errors import CheckpointError, OptionError
+
+SETTINGS = {"model": "m", "seed": 0, "recipe": {"lr": 0.05, "early_stopping": {"patience": 4}}}
+
+
+def folder_at(path: Path, **changes: object) -> RunFolder:
+    return RunFolder(path=path, settings={**SETTINGS, **changes})
+
+
+def finished(path: Path) -> RunFolder:
+    folder = folder_at(path)
+    folder.begin({})
+    folder.weights.write_bytes(b"w")
+    folder.finish({"scores": {}})
+    return folder
+
+
+def test_new_folder_holds_no_finished_run(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path / "a" / "b")
+    assert folder.finished() is None
+    folder.begin({"machine": {}})
+    assert folder.finished() is None
+    assert json.loads(folder.record.read_text())["settings"] == SETTINGS
+
+
+def test_finished_run_is_recognised(tmp_path: Path) -> None:
+    record = finished(tmp_path).finished()
+    assert record is not None
+    assert record["scores"] == {}
+    assert record["finished"].endswith("UTC")
+
+
+def test_run_whose_weights_are_gone_is_not_finished(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    folder.weights.unlink()
+    assert folder.finished() is None
+
+
+def test_run_that_stopped_is_not_finished(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    folder.begin({})
+    folder.weights.write_bytes(b"the best state")
+    folder.stop({"history": {}})
+    assert folder.finished() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, r"seed: 0 there, 1 now"),
+        ({"limit": 5}, r"limit: none there, 5 now"),
+        ({"recipe": {"lr": 0.1, "early_stopping": None}}, r"recipe\.lr: 0.05 there, 0.1 now"),
+        (
+            {"recipe": {"lr": 0.05, "early_stopping": None}},
+            r"recipe\.early_stopping\.patience: 4 there, none now",
+        ),
+    ],
+)
+def test_other_settings_are_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    finished(tmp_path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        folder_at(tmp_path, **changes).finished()
+    assert "--out" in str(caught.value)
+    assert "--fresh" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+def test_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"--fresh"):
+        folder_at(tmp_path).finished()
+
+
+def test_files_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"precious")
+    with pytest.raises(OptionError, match=r"weights\.safetensors.*no run\.json"):
+        folder_at(tmp_path).finished()
+
+
+def test_clear_deletes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    other = tmp_path / "notes.txt"
+    other.touch()
+    folder.clear()
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="cannot be written"):
+        folder_at(tmp_path / "file").begin({})

@@ -1,0 +1,200 @@
+"""`cifarzoo train`: what it writes, what it says, how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from typer.testing import Result
+
+from cifarzoo import build_model
+
+Call: TypeAlias = Callable[..., Result]
+Tiny: TypeAlias = tuple[str, ...]
+
+TINY_BUT_LONGER = ("--data", "shapes", "--limit", "200", "--batch-size", "10", "--epochs", "6")
+LONGER = (*TINY_BUT_LONGER, "--lr", "0.01", "--quiet")
+    "--data",
+    "shapes",
+    "--limit",
+    "200",
+    "--epochs",
+    "12",
+    "--batch-size",
+    "10",
+    "--lr",
+    "0.01",
+    "--quiet",
+]
+
+
+def test_run_leaves_weights_record_and_pictures(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names == {"weights.safetensors", "run.json", "curves.png", "predictions.png"}
+    for picture in ("curves.png", "predictions.png"):
+        with Image.open(trained / picture) as image:
+            assert min(image.size) > 300
+
+
+def test_record_holds_settings_history_and_scores(trained: Path) -> None:
+    record = json.loads((trained / "run.json").read_text())
+    assert record["settings"]["model"] == "report_baseline"
+    assert record["settings"]["recipe"]["epochs"] == 1
+    assert record["params"] == 390_410
+    assert record["history"]["stopped"] == "epochs"
+    assert len(record["history"]["checks"]) == 2
+    assert {split: score["n"] for split, score in record["scores"].items()} == {
+        "train": 90,
+        "val": 10,
+        "test": 100,
+    }
+    assert len(record["scores"]["test"]["per_class"]) == 10
+    assert record["environment"]["source"]["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_weights_fit_the_model_and_say_what_they_are(trained: Path) -> None:
+    path = trained / "weights.safetensors"
+    build_model("report_baseline", weights=path)
+    with safe_open(path, "pt") as file:
+        notes = json.loads(file.metadata()["cifarzoo"])
+    assert notes == {"model": "report_baseline", "data": "shapes"}
+
+
+def test_repetition_says_that_it_was_finished(call: Call, tiny: Tiny, trained: Path) -> None:
+    before = (trained / "weights.safetensors").stat().st_mtime_ns
+    result = call("train", "report_baseline", *tiny, "--out", trained)
+    assert result.exit_code == 0
+    assert "was finished on" in result.stderr
+    assert "--fresh" in result.stderr
+    assert "Next: cifarzoo evaluate report_baseline --weights" in result.stderr
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
+    assert rows["test"][-1] == "100"
+    assert rows["training"][-1] == "90"
+    assert (trained / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_other_settings_are_refused_and_nothing_is_lost(
+    call: Call, tiny: Tiny, trained: Path
+) -> None:
+    result = call("train", "report_baseline", *tiny, "--lr", "0.5", "--out", trained)
+    assert result.exit_code == 1
+    assert "recipe.lr: 0.05 there, 0.5 now" in result.stderr
+    assert (trained / "weights.safetensors").is_file()
+
+
+def test_fresh_starts_anew(call: Call, tiny: Tiny, tmp_path: Path) -> None:
+    out, checkpoint = tmp_path / "run", tmp_path / "state.pt"
+    out.mkdir()
+    (out / "weights.safetensors").write_bytes(b"old")
+    checkpoint.write_bytes(b"damaged")
+    options = (*tiny, "--out", out, "--checkpoint", checkpoint)
+    assert "no run.json" in call("train", "report_baseline", *options).stderr
+    logs = tmp_path / "logs"
+    result = call("train", "report_baseline", *options, "--fresh", "--tensorboard", logs)
+    assert result.exit_code == 0, result.stderr
+    assert "epoch 1.00 of 1: loss" in result.stderr
+    assert "90 training images" in result.stderr
+    assert checkpoint.is_file()  # its place was asked for, so it stays
+    assert any(logs.iterdir())
+    build_model("report_baseline", weights=out / "weights.safetensors")
+
+
+def test_loss_that_is_not_finite_keeps_the_best_state(
+    call: Call, tiny: Tiny, tmp_path: Path
+) -> None:
+    result = call("train", "report_baseline", *tiny, "--lr", "1e30", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "is not finite" in result.stderr
+    assert "error:" in result.stderr
+    assert str(tmp_path / "run" / "weights.safetensors") in result.stderr
+    model = build_model("report_baseline", weights=tmp_path / "run" / "weights.safetensors")
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["finished"] is None
+    assert record["history"]["stopped"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--lr", "0"), "lr is 0.0; allowed: a positive number"),
+        (("--epochs", "0"), "epochs is 0"),
+        (("--batch-size", "500"), "batch_size"),
+        (("--device", "cdua"), "device 'cdua'"),
+        (("--weights", "nope.safetensors"), "nope.safetensors does not exist"),
+    ],
+)
+def test_bad_options_are_named(
+    call: Call, tiny: Tiny, tmp_path: Path, options: Tiny, message: str
+) -> None:
+    result = call("train", "report_baseline", *tiny, *options, "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_missing_data_is_one_error(call: Call, tmp_path: Path) -> None:
+    result = call(
+        "train", "report_baseline", "--root", tmp_path, "--no-download", "--out", tmp_path / "run"
+    )
+    assert result.exit_code == 1
+    assert f"error: CIFAR-10 is not in {tmp_path}" in result.stderr
+    assert "--data shapes" in result.stderr
+
+
+def started(out: Path) -> subprocess.Popen[str]:
+    """Start a training in a process of its own, and wait for its first checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cifarzoo", "train", "report_baseline", *LONGER, "--out", out],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint.pt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.01)
+    return process
+
+
+@pytest.fixture(scope="module")
+def whole(call: Call, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of the run that nobody stops."""
+    out = tmp_path_factory.mktemp("whole")
+    result = call("train", "report_baseline", *LONGER, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    return (out / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT and SIGKILL to send")
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [(signal.SIGINT, 130, "interrupted; the run is kept in"), (signal.SIGKILL, -9, "")],
+    ids=["ctrl-c", "kill -9"],
+)
+def test_stopped_run_goes_on_to_the_same_weights(
+    call: Call, whole: bytes, tmp_path: Path, number: int, code: int, message: str
+) -> None:
+    process = started(tmp_path)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code
+    assert message in said
+    assert "Traceback" not in said
+    assert (tmp_path / "checkpoint.pt").is_file()
+    assert not (tmp_path / "weights.safetensors").exists()
+    result = call("train", "report_baseline", *LONGER, "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "weights.safetensors").read_bytes() == whole

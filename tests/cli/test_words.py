@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cifarzoo import Augmentation, EarlyStopping, Recipe, Weights, model_card
+from cifarzoo.cli import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (41.2, "41 s"), (185, "3 min 5 s"), (7810, "2 h 10 min")],
+)
+def test_seconds(seconds: float, shown: str) -> None:
+    assert words.seconds_words(seconds) == shown
+
+
+@given(st.floats(min_value=0, max_value=1e6))
+def test_sixty_seconds_are_a_minute(seconds: float) -> None:
+    assert "60 s" not in words.seconds_words(seconds).replace("160 s", "")
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(999, "999 bytes"), (1562, "2 kB"), (1_562_840, "1.6 MB")]
+)
+def test_sizes(size: int, shown: str) -> None:
+    assert words.size_words(size) == shown
+
+
+def test_shares() -> None:
+    assert words.percent(0.7251) == "72.51 %"
+    assert words.percent(float("nan")) == words.percent(None) == "–"
+    assert words.interval_words(0.7163, 0.7338) == "71.6 to 73.4 %"
+
+
+def test_recipes() -> None:
+    assert words.recipe_words(Recipe()) == "SGD, lr 0.05, batch 64, 10 epochs"
+    recipe = Recipe(
+        epochs=1,
+        optimizer="adamw",
+        lr=1e-3,
+        schedule="one_cycle",
+        early_stopping=EarlyStopping(),
+        augmentation=Augmentation(flip="random"),
+    )
+    expected = "AdamW, lr 0.001, batch 64, ≤ 1 epoch, one-cycle, augmented"
+    assert words.recipe_words(recipe) == expected
+
+
+def test_accuracies(published: Weights) -> None:
+    card = model_card("report_best")
+    assert words.accuracy_words(replace(card, weights=())) == "no weights"
+    assert words.accuracy_words(replace(card, weights=(published,))) == "80.61 ± 0.21 % (3 seeds)"
+    one = replace(published, accuracy_std=None, seeds=(0,))
+    assert words.accuracy_words(replace(card, weights=(one,))) == "80.61 %"

@@ -1,0 +1,97 @@
+"""Shared by all tests: networks and data that train in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from cifarzoo import Augmentation, ImageClassifier, Layout, Loaders, Recipe, TensorLoader
+from cifarzoo.hardware import seeded
+from cifarzoo.models.report import report_model
+
+TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
+
+
+def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw noise with a brighter band of rows; which rows says the class."""
+    labels = torch.arange(first, first + n) % 10
+    generator = torch.Generator().manual_seed(first)
+    images = torch.randint(0, 100, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    for i, label in enumerate(labels.tolist()):
+        images[i, :, 3 * label : 3 * label + 3] += 120
+    return images, labels
+
+
+@pytest.fixture
+def make_loaders() -> Callable[..., Loaders]:
+    """Loaders of made-up images: six training batches of eight, by default."""
+
+    def make(
+        *,
+        n_train: int = 48,
+        n_val: int = 20,
+        n_test: int = 10,
+        batch_size: int = 8,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> Loaders:
+        train = TensorLoader(
+            *_images(n_train),
+            batch_size=batch_size,
+            shuffle="every_epoch",
+            last_batch="drop",
+            augmentation=augmentation,
+            seed=seed,
+        )
+        return Loaders(
+            train,
+            TensorLoader(*_images(n_val, first=1000), batch_size=8) if n_val else None,
+            TensorLoader(*_images(n_test, first=2000), batch_size=8) if n_test else None,
+        )
+
+    return make
+
+
+@pytest.fixture
+def loaders(make_loaders: Callable[..., Loaders]) -> Loaders:
+    return make_loaders()
+
+
+@pytest.fixture
+def make_model() -> Callable[..., ImageClassifier]:
+    """Networks of some two thousand parameters; the same for the same seed."""
+
+    def make(layout: Layout = TINY, *, seed: int = 0, **changes: object) -> ImageClassifier:
+        with seeded(seed):
+            return report_model(replace(layout, **changes))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def model(make_model: Callable[..., ImageClassifier]) -> ImageClassifier:
+    return make_model()
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """Two epochs of six steps, checked at every second one."""
+    return Recipe(epochs=2, batch_size=8, lr=0.05, checks_per_epoch=3)
+
+
+@contextmanager
+def _same_bits() -> Iterator[None]:
+    before = torch.get_rng_state()
+    yield
+    assert torch.equal(before, torch.get_rng_state()), "the global random state was changed"
+
+
+@pytest.fixture
+def global_state_untouched() -> Callable[[], object]:
+    """Give a context that fails if torch's global random state differs after it."""
+    return _same_bits

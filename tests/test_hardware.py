@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cifarzoo import OptionError, hardware
+from cifarzoo.hardware import (
+    autocast,
+    cpu_has_bfloat16_matrix_units,
+    keep_freed_memory,
+    processor_name,
+    resolve_device,
+    resolve_precision,
+    seeded,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> Iterator[None]:
+    caches: list[Any] = [cpu_has_bfloat16_matrix_units, keep_freed_memory, processor_name]
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+def _capabilities(monkeypatch: pytest.MonkeyPatch, **capabilities: object) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True, "avx512_f": True}, torch.float32),
+        ({"architecture": "arm64", "bf16": True}, torch.bfloat16),
+        ({"architecture": "arm64", "neon": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_auto_is_bfloat16_only_where_the_processor_has_matrix_units(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], expected: torch.dtype
+) -> None:
+    _capabilities(monkeypatch, **capabilities)
+    assert resolve_precision("auto", CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags : fpu avx512_bf16 amx_bf16 amx_tile", True),
+        ("flags : fpu avx512_bf16", False),
+        ("Features : asimd bf16 i8mm", True),
+    ],
+)
+def test_older_torch_is_told_by_the_systems_list_of_flags(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: bool
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(hardware, "Path", lambda _: tmp_path / "cpuinfo")
+    assert cpu_has_bfloat16_matrix_units() is expected
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((8, 0), "bfloat16"), ((7, 5), "float32")])
+def test_auto_on_a_gpu_asks_for_its_generation(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_precision("auto", torch.device("cuda")) == getattr(torch, expected)
+
+
+def test_asked_for_precision_is_taken_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    _capabilities(monkeypatch, amx_bf16=True)
+    assert resolve_precision("float32", CPU) == torch.float32
+    _capabilities(monkeypatch)
+    assert resolve_precision("bfloat16", CPU) == torch.bfloat16
+
+
+def test_unknown_precision_gets_the_closest_one() -> None:
+    with pytest.raises(OptionError, match="'bfloat6'; did you mean 'bfloat16'"):
+        resolve_precision("bfloat6", CPU)  # type: ignore[arg-type]
+
+
+def test_autocast_computes_in_what_was_chosen() -> None:
+    layer, inputs = torch.nn.Linear(2, 2), torch.zeros(1, 2)
+    with autocast(CPU, torch.bfloat16):
+        assert layer(inputs).dtype == torch.bfloat16
+    with autocast(CPU, torch.float32):
+        assert layer(inputs).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_the_fastest_device(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert resolve_device("auto").type == expected
+
+
+def test_device_that_is_there_is_given_back() -> None:
+    assert resolve_device("cpu") == CPU
+    assert resolve_device(CPU) == CPU
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "xla", "hpu", "privateuseone"])
+def test_device_that_is_not_there_is_refused_in_a_sentence(device: str) -> None:
+    with pytest.raises(OptionError, match="allowed: auto, cpu") as caught:
+        resolve_device(device)
+    assert repr(device) in str(caught.value)
+    assert len(str(caught.value)) < 500  # torch's own message may list every backend
+
+
+def _no_allocator(_: object) -> None:
+    raise AssertionError("the allocator was touched")
+
+
+def test_allocator_is_left_alone_where_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", _no_allocator)
+    monkeypatch.setenv("CIFARZOO_KEEP_MEMORY", "0")
+    assert keep_freed_memory() is False
+
+
+def test_allocator_is_left_alone_where_it_is_not_glibcs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", _no_allocator)
+    monkeypatch.delenv("CIFARZOO_KEEP_MEMORY", raising=False)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert keep_freed_memory() is False
+
+
+def test_allocator_gets_three_settings_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    class FakeLibrary:
+        def mallopt(self, option: int, value: int) -> int:
+            calls.append((option, value))
+            return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: FakeLibrary())
+    monkeypatch.delenv("CIFARZOO_KEEP_MEMORY", raising=False)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    assert keep_freed_memory() is True
+    assert keep_freed_memory() is True
+    # malloc.h: M_MMAP_MAX is -4, M_TRIM_THRESHOLD -1, M_TOP_PAD -2
+    assert calls == [(-4, 0), (-1, 2**31 - 1), (-2, 64 * 2**20)]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_glibc_takes_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CIFARZOO_KEEP_MEMORY", raising=False)
+    assert keep_freed_memory() is True
+
+
+def test_seeded_draws_the_same_and_puts_the_old_state_back(
+    global_state_untouched: Callable[[], AbstractContextManager[None]],
+) -> None:
+    drawn = []
+    for seed in (3, 3, 4):
+        with global_state_untouched(), seeded(seed):
+            drawn.append(torch.rand(4))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_seeded_draws_what_torch_draws_for_the_seed() -> None:
+    with seeded(7, CPU):
+        ours = torch.rand(4)
+    assert torch.equal(ours, torch.rand(4, generator=torch.Generator().manual_seed(7)))
+
+
+def test_state_comes_back_after_an_error(
+    global_state_untouched: Callable[[], AbstractContextManager[None]],
+) -> None:
+    with global_state_untouched():
+        with pytest.raises(ZeroDivisionError), seeded(1):
+            torch.rand(1)
+            raise ZeroDivisionError
+
+
+def test_seeding_for_the_cpu_leaves_accelerators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seed_all(_: int) -> None:
+        raise AssertionError("a GPU that is not used was seeded")
+
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, seed_all)
+    with seeded(1, CPU), seeded(1):
+        torch.rand(1)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seed_outside_of_the_range_is_refused(seed: int) -> None:
+    with pytest.raises(OptionError, match=f"seed is {seed}"), seeded(seed):
+        pass
+
+
+def test_largest_seed_is_taken() -> None:
+    with seeded(2**63 - 1):
+        assert torch.rand(1).shape == (1,)
+
+
+def test_processor_has_a_name() -> None:
+    assert processor_name()
+    assert processor_name(CPU) == processor_name()

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cifarzoo import (
+    Augmentation,
+    CifarZooError,
+    EarlyStopping,
+    ModelCard,
+    OptionError,
+    Recipe,
+    Weights,
+)
+from cifarzoo import spec as nouns
+
+WEIGHTS = Weights(
+    tag="v1",
+    sha256="0" * 64,
+    size_bytes=1,
+    accuracy=0.5,
+    accuracy_std=None,
+    seeds=(0,),
+    recipe=Recipe(),
+)
+
+
+def _no_model(num_classes: int) -> Any:
+    raise AssertionError(num_classes)
+
+
+CARD = ModelCard(
+    name="a", family="b", summary="c", builder=_no_model, recipe=Recipe(), paper="none"
+)
+
+NAN = math.nan
+BAD: list[tuple[Callable[..., object], str, list[object]]] = [
+    (Augmentation, "flip", ["sometimes", "", None, True]),
+    (Augmentation, "padding", ["wrap", None]),
+    (Augmentation, "translate", [-1, 17, 1.5, True, "2", None]),
+    (Augmentation, "cutout", [-1, 33, 0.5, NAN]),
+    (EarlyStopping, "patience", [1, 0, -4, 2.5, "4", None]),
+    (Recipe, "epochs", [0, -1, 1.5, NAN, math.inf, "10", True]),
+    (Recipe, "batch_size", [0, 0.5, 64.0, None]),
+    (Recipe, "checks_per_epoch", [0, 1.5]),
+    (Recipe, "optimizer", ["sdg", "SGD", "", None]),
+    (Recipe, "schedule", ["cosin", None]),
+    (Recipe, "keep", ["first", None]),
+    (Recipe, "lr", [0, -0.1, NAN, math.inf]),
+    (Recipe, "momentum", [-0.1, 1, NAN]),
+    (Recipe, "weight_decay", [-1e-9, NAN, math.inf]),
+    (Recipe, "label_smoothing", [-0.1, 1, NAN]),
+    (Recipe, "val_fraction", [-0.1, 1, 1.5, NAN]),
+    (Recipe, "warmup_epochs", [-1, 10, 11, NAN]),
+    (Recipe, "early_stopping", [4, "yes", {"patience": 4}]),
+    (Recipe, "augmentation", ["flip", True, EarlyStopping()]),
+    (lambda **changes: replace(WEIGHTS, **changes), "sha256", ["", "0" * 63, "G" * 64]),
+    (lambda **changes: replace(WEIGHTS, **changes), "size_bytes", [0, -1]),
+    (lambda **changes: replace(WEIGHTS, **changes), "accuracy", [-0.1, 1.1, 81.2, NAN]),
+    (lambda **changes: replace(WEIGHTS, **changes), "seeds", [()]),
+    (lambda **changes: replace(CARD, **changes), "name", ["", "A", "1a", "a-b", "a b", "a\n"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "value"),
+    [(build, name, value) for build, name, values in BAD for value in values],
+)
+def test_value_outside_what_is_allowed_is_refused_at_birth(
+    build: Callable[..., object], name: str, value: object
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        build(**{name: value})
+    message = str(caught.value)
+    assert name in message
+    assert repr(value) in message
+    assert "llowed" in message
+    assert isinstance(caught.value, (CifarZooError, ValueError))
+
+
+def test_misspelt_name_gets_the_closest_one() -> None:
+    with pytest.raises(OptionError, match="did you mean 'cosine'"):
+        Recipe(schedule="cosin")  # type: ignore[arg-type]
+
+
+def test_one_cycle_does_not_take_a_second_warm_up() -> None:
+    with pytest.raises(OptionError, match="warms up by itself"):
+        Recipe(schedule="one_cycle", warmup_epochs=1)
+
+
+def test_numpy_integers_are_integers() -> None:
+    assert Recipe(epochs=np.int64(3)).epochs == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("build", "changes"),
+    [
+        (Augmentation, {"translate": 0, "cutout": 0}),
+        (Augmentation, {"translate": 16, "cutout": 32, "flip": "alternating"}),
+        (EarlyStopping, {"patience": 2}),
+        (Recipe, {"epochs": 1, "warmup_epochs": 0.999, "batch_size": 1}),
+        (Recipe, {"val_fraction": 0.0, "momentum": 0.999, "label_smoothing": 0.999}),
+    ],
+)
+def test_ends_of_the_ranges_are_allowed(
+    build: Callable[..., object], changes: dict[str, object]
+) -> None:
+    made = build(**changes)
+    assert all(getattr(made, name) == value for name, value in changes.items())
+
+
+@pytest.mark.parametrize("value", [Augmentation(), EarlyStopping(), Recipe(), WEIGHTS, CARD])
+def test_nouns_are_frozen_slotted_and_keyword_only(value: Any) -> None:
+    first = dataclasses.fields(value)[0].name
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, first, None)
+    assert not hasattr(value, "__dict__")
+    assert all(field.kw_only for field in dataclasses.fields(value))
+    assert hash(value) == hash(replace(value))
+    assert replace(value) == value
+
+
+@pytest.mark.parametrize("value", [Augmentation(), EarlyStopping(), Recipe(), WEIGHTS])
+def test_nouns_can_be_pickled(value: object) -> None:
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+def test_recipe_is_checked_again_when_it_is_varied() -> None:
+    with pytest.raises(OptionError, match="epochs"):
+        replace(Recipe(), epochs=0)
+
+
+@given(
+    optimizer=st.sampled_from(get_args(nouns.OptimizerName)),
+    schedule=st.sampled_from(get_args(nouns.ScheduleName)),
+    epochs=st.integers(1, 500),
+    lr=st.floats(1e-6, 10),
+    momentum=st.floats(0, 0.999),
+    stopping=st.none() | st.builds(EarlyStopping, patience=st.integers(2, 50)),
+    augmentation=st.none()
+    | st.builds(Augmentation, translate=st.integers(0, 16), cutout=st.integers(0, 32)),
+)
+def test_every_allowed_recipe_survives_a_round_trip_through_its_repr(**settings: Any) -> None:
+    settings["early_stopping"] = settings.pop("stopping")
+    recipe = Recipe(**settings)
+    names = {"Recipe": Recipe, "EarlyStopping": EarlyStopping, "Augmentation": Augmentation}
+    assert eval(repr(recipe), names) == recipe
+
+
+def test_defaults_are_torchs_and_the_reports() -> None:
+    recipe = Recipe()
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.keep) == (10, 64, 0.05, "best")
+    assert recipe.momentum == torch.optim.SGD([torch.zeros(1)], lr=1).defaults["momentum"]
+    assert recipe.early_stopping is None
+    assert EarlyStopping().patience == 4
+
+
+def test_every_name_of_the_room_is_public() -> None:
+    assert set(nouns.__all__) >= {"Augmentation", "EarlyStopping", "ModelCard", "Recipe", "Weights"}
+    assert all(hasattr(nouns, name) for name in nouns.__all__)

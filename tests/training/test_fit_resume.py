@@ -1,0 +1,325 @@
+"""A run that was stopped, however it was stopped, ends as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from cifarzoo import (
+    Augmentation,
+    Callback,
+    Check,
+    CheckpointError,
+    EarlyStopping,
+    History,
+    ImageClassifier,
+    Loaders,
+    Recipe,
+    fit,
+)
+from cifarzoo.training.checkpoint import load_checkpoint
+from cifarzoo.training.state import identity_of
+
+fit_quietly = partial(fit, device="cpu", precision="float32", progress=False)
+
+MakeLoaders = Callable[..., Loaders]
+MakeModel = Callable[..., ImageClassifier]
+Result = tuple[list[Tensor], History]
+
+AUGMENTED = Augmentation(flip="alternating", translate=2, cutout=6)
+RECIPES = {
+    "sgd": Recipe(epochs=3, lr=0.1, momentum=0.9, checks_per_epoch=3),
+    "adam": Recipe(epochs=3, optimizer="adam", lr=0.01, checks_per_epoch=2, schedule="cosine"),
+    "adamw": Recipe(epochs=3, optimizer="adamw", lr=0.01, schedule="one_cycle", keep="last"),
+    "warm-up": Recipe(epochs=3, lr=0.1, warmup_epochs=1.5, schedule="cosine", checks_per_epoch=6),
+    "early": Recipe(epochs=9, lr=0.5, checks_per_epoch=3, early_stopping=EarlyStopping(patience=3)),
+}
+each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+
+
+@pytest.fixture(autouse=True)
+def _usual_handler() -> Iterator[None]:
+    """A job in the background may have been started with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class StoppingLoader:
+    """Another loader, which does something when it gives a certain batch of the run."""
+
+    def __init__(self, loaders: Loaders, stops: dict[int, Callable[[], None]]) -> None:
+        self._loader, self._stops, self._epoch = loaders.train, stops, 0
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.iter_from(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._loader.set_epoch(epoch)  # type: ignore[attr-defined]
+
+    def iter_from(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        rest = self._loader.iter_from(batch)  # type: ignore[attr-defined]
+        for number, images_and_labels in enumerate(rest, self._epoch * len(self) + batch):
+            self._stops.pop(number, lambda: None)()
+            yield images_and_labels
+
+
+def _ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _fault() -> None:
+    raise OSError("the cable was pulled")
+
+
+def _result(model: nn.Module, history: History) -> Result:
+    checks = tuple(replace(check, seconds=0) for check in history.checks)
+    state = [tensor.detach().clone() for tensor in model.state_dict().values()]
+    return state, replace(history, checks=checks, seconds=0)
+
+
+def _assert_same(one: Result, other: Result) -> None:
+    assert one[1] == other[1]
+    assert all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
+
+
+def _uninterrupted(make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe) -> Result:
+    model = make_model(block_norm="batch", dropout=0.3)
+    return _result(model, fit_quietly(model, make_loaders(augmentation=AUGMENTED), recipe, seed=3))
+
+
+def _stopped_run(
+    make_model: MakeModel,
+    make_loaders: MakeLoaders,
+    recipe: Recipe,
+    path: Path,
+    stops: dict[int, Callable[[], None]],
+) -> Result:
+    """Run until it is done, from a new model every time that it was stopped."""
+    for attempt in range(len(stops) + 1):
+        model = make_model(block_norm="batch", dropout=0.3, seed=attempt)
+        if attempt == 0:
+            model = make_model(block_norm="batch", dropout=0.3)
+        loaders = make_loaders(augmentation=AUGMENTED)
+        stopping = Loaders(StoppingLoader(loaders, stops), loaders.val)
+        try:
+            torch.manual_seed(attempt)
+            return _result(model, fit_quietly(model, stopping, recipe, seed=3, checkpoint=path))
+        except (KeyboardInterrupt, OSError):
+            continue
+    raise AssertionError("the run was stopped more often than it was told to")
+
+
+@each_recipe
+@pytest.mark.parametrize("chance", range(3))
+def test_run_that_was_stopped_ends_with_the_same_bits(
+    make_model: MakeModel, make_loaders: MakeLoaders, tmp_path: Path, recipe: Recipe, chance: int
+) -> None:
+    whole = _uninterrupted(make_model, make_loaders, recipe)
+    dice = random.Random(chance)
+    steps = dice.sample(range(whole[1].steps), 3)
+    stops = {step: dice.choice([_ctrl_c, _fault]) for step in sorted(steps)}
+    stopped = _stopped_run(make_model, make_loaders, recipe, tmp_path / "run.pt", stops)
+    _assert_same(stopped, whole)
+    assert not stops
+
+
+@pytest.mark.parametrize("step", [0, 1, 5, 6, 7, 11])
+def test_ctrl_c_keeps_the_very_step(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path, step: int
+) -> None:
+    path, model, loaders = tmp_path / "run.pt", make_model(), make_loaders()
+    stopping = Loaders(StoppingLoader(loaders, {step: _ctrl_c}), loaders.val)
+    with pytest.raises(KeyboardInterrupt):
+        fit_quietly(model, stopping, recipe, checkpoint=path)
+    stored = load_checkpoint(path, identity_of(model, recipe, 0, 6))
+    assert stored is not None
+    assert stored["step"] == step + 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not model.training
+
+
+def test_ctrl_c_leaves_the_best_state_and_tells_the_callbacks(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe
+) -> None:
+    ends: list[History] = []
+
+    class End(Callback):
+        def on_start(self, model: nn.Module, recipe: Recipe) -> None:
+            self.model, self.states = model, dict[int, Tensor]()
+
+        def on_check(self, check: Check) -> None:
+            self.states[check.step] = self.model.get_parameter("network.head.logits.bias").clone()
+
+        def on_end(self, history: History) -> None:
+            ends.append(history)
+
+    loaders, model, end = make_loaders(), make_model(), End()
+    stopping = Loaders(StoppingLoader(loaders, {8: _ctrl_c}), loaders.val)
+    with pytest.raises(KeyboardInterrupt):
+        fit_quietly(model, stopping, recipe, callbacks=[end])
+    (history,) = ends
+    assert (history.stopped, history.steps) == ("interrupted", 9)
+    kept = end.states[history.best_step]
+    assert torch.equal(model.get_parameter("network.head.logits.bias"), kept)
+
+
+def test_second_ctrl_c_does_not_wait(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path
+) -> None:
+    def twice() -> None:
+        _ctrl_c()
+        _ctrl_c()
+
+    path, model, loaders = tmp_path / "run.pt", make_model(), make_loaders()
+    stopping = Loaders(StoppingLoader(loaders, {7: twice}), loaders.val)
+    with pytest.raises(KeyboardInterrupt):
+        fit_quietly(model, stopping, recipe, checkpoint=path)
+    stored = load_checkpoint(path, identity_of(model, recipe, 0, 6))
+    assert stored is not None
+    assert stored["step"] == 6
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_run_that_is_done_is_not_run_again(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path
+) -> None:
+    path, first = tmp_path / "run.pt", make_model()
+    one = _result(first, fit_quietly(first, make_loaders(), recipe, checkpoint=path))
+    second, loaders = make_model(seed=1), make_loaders()
+    never = Loaders(StoppingLoader(loaders, dict.fromkeys(range(12), _fault)), loaders.val)
+    two = _result(second, fit_quietly(second, never, recipe, checkpoint=path))
+    _assert_same(one, two)
+
+
+@pytest.mark.parametrize("step", [2, 5, 8])
+def test_torchs_own_loader_goes_on_in_the_same_order(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path, step: int
+) -> None:
+    images, labels = (torch.cat(parts) for parts in zip(*make_loaders().train, strict=True))
+    data = DataLoader(TensorDataset(images, labels), batch_size=8, shuffle=True)
+    val = make_loaders().val
+
+    class Stop(Callback):
+        def on_check(self, check: Check) -> None:
+            if check.step == step:
+                _ctrl_c()
+
+    recipe = replace(recipe, checks_per_epoch=6)
+    models = [make_model(dropout=0.2), make_model(dropout=0.2), make_model(dropout=0.2)]
+    whole = fit_quietly(models[0], Loaders(data, val), recipe)
+    path = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit_quietly(models[1], Loaders(data, val), recipe, checkpoint=path, callbacks=[Stop()])
+    torch.rand(step)
+    resumed = fit_quietly(models[2], Loaders(data, val), recipe, checkpoint=path)
+    _assert_same(_result(models[2], resumed), _result(models[0], whole))
+
+
+def test_checkpoint_of_another_recipe_is_refused_and_the_model_left_alone(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.pt"
+    fit_quietly(make_model(), make_loaders(), recipe, checkpoint=path)
+    content = path.read_bytes()
+    other = make_model(seed=1)
+    before = [tensor.clone() for tensor in other.state_dict().values()]
+    with pytest.raises(CheckpointError, match=r"recipe.lr: '0.05' in the file, '0.1' now"):
+        fit_quietly(other, make_loaders(), replace(recipe, lr=0.1), checkpoint=path)
+    assert all(torch.equal(a, b) for a, b in zip(before, other.state_dict().values(), strict=True))
+    for changed, what in (
+        (make_model(filters=(4, 4)), "model"),
+        (make_model(), "seed"),
+        (make_model(), "steps_per_epoch"),
+    ):
+        with pytest.raises(CheckpointError, match=f"another run .*{what}"):
+            fit_quietly(
+                changed,
+                make_loaders(batch_size=4 if what == "steps_per_epoch" else 8),
+                recipe,
+                seed=int(what == "seed"),
+                checkpoint=path,
+            )
+    assert path.read_bytes() == content
+
+
+def test_path_that_cannot_be_written_is_refused_before_the_first_step(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    loaders = make_loaders()
+    never = Loaders(StoppingLoader(loaders, {0: _fault}), loaders.val)
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
+        fit_quietly(make_model(), never, recipe, checkpoint=tmp_path / "file" / "run.pt")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from cifarzoo import Layout, Loaders, Recipe, TensorLoader, fit, report_model
+
+deadly = int(sys.argv[2])
+torch.manual_seed(0)
+model = report_model(Layout(filters=(4, 8), kernel_size=3, hidden=(8,), dropout=0.2))
+images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
+labels = torch.arange(48) % 10
+train = TensorLoader(images, labels, batch_size=8, shuffle="every_epoch")
+count, flush = 0, os.fsync
+
+def killed(handle):
+    global count
+    flush(handle)
+    count += 1
+    if count == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)  # the new file is written, but has no name yet
+
+os.fsync = killed
+recipe = Recipe(epochs=2, lr=0.1, momentum=0.9, checks_per_epoch=3)
+history = fit(model, Loaders(train, TensorLoader(images[:16], labels[:16])), recipe, device="cpu",
+              precision="float32", checkpoint=sys.argv[1], progress=False)
+torch.save(model.state_dict(), sys.argv[3])
+print(*(check.val_loss for check in history.checks))
+"""
+
+
+def _run_killed(folder: Path, deadly: int) -> subprocess.CompletedProcess[str]:
+    source = str(Path(sys.modules["cifarzoo"].__file__ or "").parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder / "run.pt"), str(deadly), str(folder / "end.pt")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": source},
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_killed_process_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    expected = _run_killed(whole, 0)
+    assert expected.returncode == 0, expected.stderr
+    assert _run_killed(killed, 4).returncode == -signal.SIGKILL
+    resumed = _run_killed(killed, 0)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == expected.stdout
+    one, two = (torch.load(folder / "end.pt", weights_only=True) for folder in (whole, killed))
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cifarzoo.training.interrupt import deferred_interrupt
+
+
+@pytest.fixture(autouse=True)
+def _usual_handler() -> Iterator[None]:
+    """A job in the background may have been started with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_first_press_is_noted_and_the_second_interrupts() -> None:
+    with deferred_interrupt() as interrupt:
+        assert not interrupt.pending
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.pending
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_handler_is_put_back_whatever_happens() -> None:
+    def mine(number: int, frame: object) -> None:
+        raise AssertionError
+
+    signal.signal(signal.SIGINT, mine)
+    with deferred_interrupt():
+        assert signal.getsignal(signal.SIGINT) is not mine
+    assert signal.getsignal(signal.SIGINT) is mine
+    with pytest.raises(ZeroDivisionError), deferred_interrupt():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) is mine
+
+
+def test_ignored_interrupt_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with deferred_interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert not interrupt.pending
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_other_threads_change_nothing() -> None:
+    handler, seen = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with deferred_interrupt() as interrupt:
+            seen.append((signal.getsignal(signal.SIGINT), interrupt.pending))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(handler, False)]
