@@ -49,7 +49,7 @@ def test_error_derives_from_the_builtin_that_its_users_know() -> None:
 def test_error_is_caught_as_ours_and_as_the_builtin(child: type[CifarZooError]) -> None:
     assert child.__bases__[1].__module__ == "builtins"
     for kind in child.__bases__:
-        with pytest.raises(kind, match="^what$"):  # KeyError alone would show quotes
+        with pytest.raises(kind, match=r"^what$"):  # KeyError alone would show quotes
             raise _made(child)
 
 

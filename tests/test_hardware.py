@@ -185,10 +185,13 @@ def test_seeded_draws_what_torch_draws_for_the_seed() -> None:
 def test_state_comes_back_after_an_error(
     global_state_untouched: Callable[[], AbstractContextManager[None]],
 ) -> None:
-    with global_state_untouched():
-        with pytest.raises(ZeroDivisionError), seeded(1):
+    def fail() -> None:
+        with seeded(1):
             torch.rand(1)
             raise ZeroDivisionError
+
+    with global_state_untouched(), pytest.raises(ZeroDivisionError):
+        fail()
 
 
 def test_seeding_for_the_cpu_leaves_accelerators_alone(monkeypatch: pytest.MonkeyPatch) -> None:

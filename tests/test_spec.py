@@ -5,7 +5,7 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
-from typing import Any, get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from cifarzoo import (
     Augmentation,
     CifarZooError,
     EarlyStopping,
+    ImageClassifier,
     ModelCard,
     OptionError,
     Recipe,
@@ -35,7 +36,7 @@ WEIGHTS = Weights(
 )
 
 
-def _no_model(num_classes: int) -> Any:
+def _no_model(num_classes: int) -> ImageClassifier:
     raise AssertionError(num_classes)
 
 
@@ -119,8 +120,11 @@ def test_ends_of_the_ranges_are_allowed(
     assert all(getattr(made, name) == value for name, value in changes.items())
 
 
+Noun: TypeAlias = Augmentation | EarlyStopping | Recipe | Weights | ModelCard
+
+
 @pytest.mark.parametrize("value", [Augmentation(), EarlyStopping(), Recipe(), WEIGHTS, CARD])
-def test_nouns_are_frozen_slotted_and_keyword_only(value: Any) -> None:
+def test_nouns_are_frozen_slotted_and_keyword_only(value: Noun) -> None:
     first = dataclasses.fields(value)[0].name
     with pytest.raises(FrozenInstanceError):
         setattr(value, first, None)
@@ -150,9 +154,24 @@ def test_recipe_is_checked_again_when_it_is_varied() -> None:
     augmentation=st.none()
     | st.builds(Augmentation, translate=st.integers(0, 16), cutout=st.integers(0, 32)),
 )
-def test_every_allowed_recipe_survives_a_round_trip_through_its_repr(**settings: Any) -> None:
-    settings["early_stopping"] = settings.pop("stopping")
-    recipe = Recipe(**settings)
+def test_every_allowed_recipe_survives_a_round_trip_through_its_repr(
+    optimizer: nouns.OptimizerName,
+    schedule: nouns.ScheduleName,
+    epochs: int,
+    lr: float,
+    momentum: float,
+    stopping: EarlyStopping | None,
+    augmentation: Augmentation | None,
+) -> None:
+    recipe = Recipe(
+        optimizer=optimizer,
+        schedule=schedule,
+        epochs=epochs,
+        lr=lr,
+        momentum=momentum,
+        early_stopping=stopping,
+        augmentation=augmentation,
+    )
     names = {"Recipe": Recipe, "EarlyStopping": EarlyStopping, "Augmentation": Augmentation}
     assert eval(repr(recipe), names) == recipe
 

@@ -169,6 +169,5 @@ def _download(weights: BackboneWeights, path: Path) -> None:
             f"{weights.url} could not be downloaded: {error}\n"
             "Ways out:\n"
             f"  download it elsewhere, and put it into {path.parent} (TORCH_HOME moves that),\n"
-            "    or pass its path as weights=, or --weights;\n"
-            "  pass weights of another kind: any file of this backbone's state dict."
+            "    or pass its path as weights=, or --weights."
         ) from error

@@ -56,7 +56,7 @@ def test_plain_table_is_columns(capsys: pytest.CaptureFixture[str]) -> None:
 def test_table_is_dressed_in_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
     console.show_table(("name",), [("[b]a",)])
     out = capsys.readouterr().out
     assert "─" in out

@@ -44,6 +44,14 @@ def test_run_whose_weights_are_gone_is_not_finished(tmp_path: Path) -> None:
     assert folder.finished() is None
 
 
+def test_run_that_left_nothing_binds_nothing(tmp_path: Path) -> None:
+    folder_at(tmp_path).begin({})
+    assert folder_at(tmp_path, seed=1).finished() is None
+    folder_at(tmp_path).checkpoint.touch()
+    with pytest.raises(CheckpointError, match="seed"):
+        folder_at(tmp_path, seed=1).finished()
+
+
 def test_run_that_stopped_is_not_finished(tmp_path: Path) -> None:
     folder = folder_at(tmp_path)
     folder.begin({})
@@ -72,7 +80,7 @@ def test_other_settings_are_named(tmp_path: Path, changes: dict[str, object], me
     assert "--fresh" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00", "{}", '{"settings": 1}'])
 def test_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"--fresh"):

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import builtins
+import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from torch import nn
@@ -73,9 +72,8 @@ def test_fault_in_a_callback_ends_the_run_and_the_others_hear_of_it(
 
 
 def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder))
+    name = "tensorboard.backend.event_processing.event_accumulator"
+    events = importlib.import_module(name).EventAccumulator(str(folder))
     events.Reload()
     return {
         tag: [(event.step, event.value) for event in events.Scalars(tag)]
@@ -117,22 +115,7 @@ def test_tensorboard_leaves_out_what_was_not_measured(
 def test_missing_tensorboard_gets_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real = builtins.__import__
-
-    def without(
-        name: str,
-        globals: Mapping[str, object] | None = None,
-        locals: Mapping[str, object] | None = None,
-        fromlist: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> ModuleType:
-        if name.startswith("tensorboard"):
-            raise ModuleNotFoundError(name)
-        return real(name, globals, locals, fromlist or (), level)
-
-    for name in [name for name in sys.modules if "tensorboard" in name]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.delattr("torch.utils.tensorboard", raising=False)
-    monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"pip install 'cifarzoo\[tensorboard\]'"):
         TensorBoardCallback(tmp_path)

@@ -92,10 +92,11 @@ def test_changed_bytes_are_noticed_or_do_not_matter(path: Path) -> None:
             damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
         path.write_bytes(damaged)
         try:
-            assert torch.equal(_load(path)["model"]["weight"], torch.arange(200.0))
-        except CheckpointError as error:
-            assert str(path) in str(error)
+            weight = _load(path)["model"]["weight"]
+        except CheckpointError:
             refused += 1
+        else:
+            assert torch.equal(weight, torch.arange(200.0))
     assert refused > 50  # the rest hit the padding between the records
 
 
@@ -204,12 +205,16 @@ def test_bytes_are_on_the_disk_before_the_name_is(
 ) -> None:
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (order.append("fsync"), fsync(handle))[1])
+
+    def flushed(handle: int) -> None:
+        order.append("fsync")
+        fsync(handle)
 
     def renamed(self: Path, target: Path) -> Path:
         order.append("rename")
         return replace(self, target)
 
+    monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(Path, "replace", renamed)
     save_checkpoint(path, PAYLOAD, IDENTITY)
     assert order == ["fsync", "rename"]

@@ -24,7 +24,6 @@ from cifarzoo import (
     fit,
 )
 from cifarzoo.spec import OptimizerName
-from cifarzoo.training import fit as fit_function
 
 fit_quietly = partial(fit, device="cpu", precision="float32", progress=False)
 
@@ -61,8 +60,8 @@ class Snapshots(Callback):
 def test_run_learns_and_reports_what_it_did(
     make_model: MakeModel, make_loaders: MakeLoaders
 ) -> None:
-    recipe = Recipe(epochs=8, batch_size=8, optimizer="adam", lr=0.01, checks_per_epoch=2)
-    model = make_model(filters=(8, 8), hidden=(16,))
+    recipe = Recipe(epochs=8, batch_size=8, optimizer="adam", lr=0.003, checks_per_epoch=2)
+    model = make_model(filters=(8, 8), hidden=(32,))
     history = fit_quietly(model, make_loaders(), recipe)
     assert [check.step for check in history.checks] == list(range(3, 49, 3))
     assert [check.epoch for check in history.checks] == [step / 6 for step in range(3, 49, 3)]
@@ -333,10 +332,13 @@ def test_losses_are_read_once_a_check_and_not_every_step(
     make_model: MakeModel, loaders: Loaders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU, to read a number is to wait for it."""
-    reads = []
-    item = Tensor.item
-    monkeypatch.setattr(Tensor, "item", lambda self: (reads.append(self.shape), item(self))[1])
+    reads, item = list[Tensor](), Tensor.item
+
+    def noted(self: Tensor) -> float:
+        reads.append(self)
+        return item(self)
+
+    monkeypatch.setattr(Tensor, "item", noted)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     fit_quietly(model, Loaders(loaders.train), Recipe(epochs=1))
     assert len(reads) <= 4
-    assert fit_function.__module__ or True

@@ -111,13 +111,14 @@ def test_nan_in_validation_stops_the_run(linear: nn.Module, batches: Batches) ->
 
 
 def test_run_that_diverges_keeps_its_best_state_not_its_last(
-    linear: nn.Module, batches: Batches, loaders: Loaders
+    linear: nn.Module, batches: Batches
 ) -> None:
     watch = Watch()
-    recipe = Recipe(epochs=30, lr=0.5, checks_per_epoch=6)
+    recipe = Recipe(epochs=1, lr=0.05, checks_per_epoch=6)
     twice = _with_nan([*batches, *batches], 10)
+    other_labels = [(images, (labels + 1) % 10) for images, labels in batches]
     with pytest.raises(NonFiniteLossError) as caught:
-        fit_quietly(linear, Loaders(twice, loaders.val), recipe, callbacks=[watch])
+        fit_quietly(linear, Loaders(twice, other_labels), recipe, callbacks=[watch])
     losses = {check.step: check.val_loss or math.nan for check in caught.value.history.checks}
     best = min(losses, key=lambda step: losses[step])
     assert best < max(losses)
@@ -137,7 +138,7 @@ def test_weights_that_became_nan_in_the_last_step_are_not_taken_for_good(
         calls += 1
         return gradient * (math.nan if calls == 4 else 1)
 
-    linear.get_parameter("1.weight").register_hook(spoil)
+    linear.get_parameter("1.weight").register_hook(spoil)  # type: ignore[no-untyped-call]
     recipe = replace(Recipe(epochs=2, lr=0.001, checks_per_epoch=3), keep=keep)  # type: ignore[arg-type]
     with pytest.raises(NonFiniteLossError, match="a weight is not finite") as caught:
         fit_quietly(linear, Loaders(batches), recipe)
@@ -170,8 +171,8 @@ def test_bad_state_does_not_overwrite_the_checkpoint(
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.full((8,), 10), "labels lie in 10..10; the model has 10 classes, so 0..9"),
-        (torch.full((8,), -1), "labels lie in -1..-1"),
+        (torch.full((8,), 10), r"labels lie in \d+\.\.10; the model has 10 classes, so 0\.\.9 are"),
+        (torch.full((8,), -1), r"labels lie in -1\.\."),
         (torch.zeros(8), "labels are torch.float32; needed are integers"),
     ],
 )

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import cifarzoo
 from cifarzoo import (
     Augmentation,
     Callback,
@@ -269,57 +271,50 @@ def test_path_that_cannot_be_written_is_refused_before_the_first_step(
         fit_quietly(make_model(), never, recipe, checkpoint=tmp_path / "file" / "run.pt")
 
 
-KILLED = """
+RUN = """
 import os, signal, sys
-from pathlib import Path
 import torch
 from cifarzoo import Layout, Loaders, Recipe, TensorLoader, fit, report_model
 
-deadly = int(sys.argv[2])
-torch.manual_seed(0)
-model = report_model(Layout(filters=(4, 8), kernel_size=3, hidden=(8,), dropout=0.2))
-images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
-labels = torch.arange(48) % 10
-train = TensorLoader(images, labels, batch_size=8, shuffle="every_epoch")
-count, flush = 0, os.fsync
+def run(path, deadly=0):
+    torch.manual_seed(0)
+    model = report_model(Layout(filters=(4, 8), kernel_size=3, hidden=(8,), dropout=0.2))
+    images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(48) % 10
+    train = TensorLoader(images, labels, batch_size=8, shuffle="every_epoch")
+    recipe = Recipe(epochs=2, lr=0.1, momentum=0.9, checks_per_epoch=3)
+    flush, count = os.fsync, 0
 
-def killed(handle):
-    global count
-    flush(handle)
-    count += 1
-    if count == deadly:
-        os.kill(os.getpid(), signal.SIGKILL)  # the new file is written, but has no name yet
+    def killed(handle):
+        nonlocal count
+        flush(handle)
+        count += 1
+        if count == deadly:
+            os.kill(os.getpid(), signal.SIGKILL)  # the file is written, but has no name yet
 
-os.fsync = killed
-recipe = Recipe(epochs=2, lr=0.1, momentum=0.9, checks_per_epoch=3)
-history = fit(model, Loaders(train, TensorLoader(images[:16], labels[:16])), recipe, device="cpu",
-              precision="float32", checkpoint=sys.argv[1], progress=False)
-torch.save(model.state_dict(), sys.argv[3])
-print(*(check.val_loss for check in history.checks))
+    if deadly:
+        os.fsync = killed
+    val = TensorLoader(images[:16], labels[:16])
+    history = fit(model, Loaders(train, val), recipe, device="cpu", precision="float32",
+                  checkpoint=path, progress=False)
+    return model, history
 """
-
-
-def _run_killed(folder: Path, deadly: int) -> subprocess.CompletedProcess[str]:
-    source = str(Path(sys.modules["cifarzoo"].__file__ or "").parents[1])
-    return subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder / "run.pt"), str(deadly), str(folder / "end.pt")],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": source},
-    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_process_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    killed.mkdir()
-    expected = _run_killed(whole, 0)
-    assert expected.returncode == 0, expected.stderr
-    assert _run_killed(killed, 4).returncode == -signal.SIGKILL
-    resumed = _run_killed(killed, 0)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout == expected.stdout
-    one, two = (torch.load(folder / "end.pt", weights_only=True) for folder in (whole, killed))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    path, names = tmp_path / "run.pt", dict[str, Any]()
+    exec(RUN, names)
+    whole = names["run"](None)
+    killed = subprocess.run(
+        [sys.executable, "-c", f"{RUN}\nrun(sys.argv[1], 4)", str(path)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(cifarzoo.__file__).parents[1])},
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(tmp_path.iterdir())) == 2, "it was killed in the middle of a write"
+    stored = torch.load(path, weights_only=True)["payload"]
+    assert stored["step"] == 4
+    _assert_same(_result(*names["run"](path)), _result(*whole))
+    assert list(tmp_path.iterdir()) == [path], "the half-written file is gone"

@@ -74,7 +74,9 @@ class RunFolder:
             self._require_no_files()
             return None
         stored = _read(self.record)
-        self._require_same(stored.get("settings") or {})
+        if not self.weights.exists() and not self.checkpoint.exists():
+            return None  # nothing of that run is left to lose
+        self._require_same(stored["settings"])
         done = stored.get("finished") is not None and self.weights.is_file()
         return stored if done else None
 
@@ -142,13 +144,15 @@ class RunFolder:
 
 def _read(path: Path) -> Record:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        stored: Record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(stored["settings"], dict):
+            raise TypeError("its settings are not an object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as the record of a run ({error}); choose another folder with "
-            "--out, or replace what is there with --fresh"
+            f"{path} cannot be read as the record of a run ({type(error).__name__}: {error}); "
+            "choose another folder with --out, or replace what is there with --fresh"
         ) from error
-    return stored if isinstance(stored, dict) else {}
+    return stored
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:

@@ -9,7 +9,6 @@ import torch
 import typer
 from torch import nn
 
-from cifarzoo.arithmetic.cost import count_params
 from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark
 from cifarzoo.cli.folder import RunFolder
 from cifarzoo.cli.loading import load
@@ -92,10 +91,14 @@ def carry_out(job: Job, *, fresh: bool) -> None:
         folder.clear()
         checkpoint.unlink(missing_ok=True)
     record = folder.finished()
-    if record is None:
-        record = _train(job, folder, checkpoint)
-    else:
+    if record is not None:
         remark(f"This run was finished on {record['finished']}; --fresh trains it anew.\n")
+    else:
+        try:
+            record = _train(job, folder, checkpoint)
+        except KeyboardInterrupt:
+            _tell_how_to_go_on(checkpoint)
+            raise typer.Exit(INTERRUPTED) from None
     show_figures(record)
     if not job.quiet:
         show_files(folder)
@@ -127,9 +130,6 @@ def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
             progress=not job.quiet and is_terminal(),
             callbacks=_callbacks(job),
         )
-    except KeyboardInterrupt:
-        _tell_how_to_go_on(checkpoint)
-        raise typer.Exit(INTERRUPTED) from None
     except NonFiniteLossError as error:
         write_best(folder, error, environment)
         raise
@@ -170,7 +170,7 @@ class _Lines(Callback):
 def _announce(job: Job, loaders: Loaders, environment: Record, checkpoint: Path) -> None:
     machine = environment["machine"]
     with torch.device("meta"):
-        params = count_params(job.card.builder(10))
+        params = sum(parameter.numel() for parameter in job.card.builder(10).parameters())
     train = loaders.train
     images = f"{train.n:,} training images" if isinstance(train, TensorLoader) else "your images"
     remark(f"{job.card.name} ({params:,} parameters) on {job.data} ({images}), seed {job.seed}")

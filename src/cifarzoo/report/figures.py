@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +14,6 @@ from cifarzoo.report.filters import FILTER_FILES
 from cifarzoo.report.pictures import Picture, curves_picture, framed_picture, stored_picture
 from cifarzoo.report.summary import Summary
 from cifarzoo.report.words import number, seeds_words
-from cifarzoo.training.history import Check, History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -50,8 +49,7 @@ def draw_filters(folder: Path, weights: str | Path | None) -> Failure | None:
     try:
         _draw(folder, weights or model_card(_MODEL).initial_weights)
     except (DownloadError, WeightsError) as error:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        failure = Failure(key=FILTERS_KEY, seed=0, error=str(error), date=now)
+        failure = Failure.of(FILTERS_KEY, 0, error)
         write_failure(failure, folder)
         return failure
     remove_failure(folder, FILTERS_KEY, 0)

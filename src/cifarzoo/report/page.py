@@ -13,7 +13,7 @@ from cifarzoo.report.experiments import EXPERIMENTS, FILTERS_KEY, experiment_of
 from cifarzoo.report.figures import page_pictures
 from cifarzoo.report.folder import Results, load_results, write_text
 from cifarzoo.report.provenance import this_source
-from cifarzoo.report.record import Record
+from cifarzoo.report.record import Failure, Record
 from cifarzoo.report.summary import Change, Summary, ablation, change, summaries
 from cifarzoo.report.task1 import IMAGE, KERNEL, answers, shift_changes
 
@@ -109,16 +109,25 @@ def _context(results: Results, folder: Path) -> dict[str, object]:
         "answers": answers(),
         "shifts": shift_changes(),
         "layers": {key: _layers(key) for key in _MODELS[:4]},
+        "recipes": {key: experiment_of(key).card.recipe for key in _MODELS},
         "changes": changes,
         "reach": _reach(changes),
         "norm": change(found["model2"], found["model2_without_batch_norm"]),
         "pictures": page_pictures(found, folder),
-        "filters_failure": results.failure_of(FILTERS_KEY),
+        "failures": _failures(results, found),
         "conditions": listed,
         "measured": [_measured(s, listed) for s in found.values() if s.records],
         "source": this_source(),
         "newest": max((record.date for record in results.records), default=None),
     }
+
+
+def _failures(results: Results, found: dict[str, Summary]) -> list[tuple[str, Failure]]:
+    """Give the newest failure of whatever has no result, by its title."""
+    untrained = [(summary.title, summary.key) for summary in found.values() if not summary.records]
+    named = [*untrained, ("Tasks 4b and 4c", FILTERS_KEY)]
+    noted = [(title, results.failure_of(key)) for title, key in named]
+    return [(title, failure) for title, failure in noted if failure is not None]
 
 
 def _stand_in(records: Iterable[Record]) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from torch import nn
@@ -14,7 +16,7 @@ from cifarzoo.report.provenance import Machine, Source
 from cifarzoo.spec import Recipe
 from cifarzoo.training.history import History
 
-__all__ = ["Failure", "ModeName", "Record", "Scores", "fingerprint_of"]
+__all__ = ["Failure", "ModeName", "Record", "Scores", "fingerprint_of", "utc_now"]
 
 ModeName: TypeAlias = Literal["full", "quick"]
 
@@ -117,6 +119,17 @@ class Failure:
     seed: int
     error: str
     date: str
+
+    @classmethod
+    def of(cls, key: str, seed: int, error: Exception) -> Failure:
+        """Note an error, now; what it says of the user's home folder stays at home."""
+        text = str(error).replace(str(Path.home()), "~")
+        return cls(key=key, seed=seed, error=text, date=utc_now())
+
+
+def utc_now() -> str:
+    """Give the time to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def fingerprint_of(model: nn.Module) -> str:

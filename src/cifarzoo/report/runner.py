@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,7 @@ from cifarzoo.evaluation.evaluate import Evaluation
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.folder import read_record, record_path, write_failure, write_record
 from cifarzoo.report.provenance import this_machine, this_source
-from cifarzoo.report.record import Failure, ModeName, Record, Scores, fingerprint_of
+from cifarzoo.report.record import Failure, ModeName, Record, Scores, fingerprint_of, utc_now
 from cifarzoo.run import Run, load_data, train
 from cifarzoo.spec import PrecisionName, Recipe
 
@@ -31,7 +30,7 @@ __all__ = [
     "run_experiment",
 ]
 
-QUICK_IMAGES = 600  # to train and validate on; a third as many to test on
+QUICK_IMAGES = 300  # to train and validate on; a third as many to test on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +162,7 @@ def run_experiment(experiment: Experiment, seed: int, conditions: Conditions) ->
     try:
         run = _train(experiment, loaders, seed, conditions, checkpoint)
     except (DownloadError, WeightsError, NonFiniteLossError) as error:
-        failure = Failure(key=experiment.key, seed=seed, error=str(error), date=_now())
+        failure = Failure.of(experiment.key, seed, error)
         write_failure(failure, conditions.folder)
         return failure
     seconds = None if resumed else time.perf_counter() - began
@@ -209,17 +208,13 @@ def _record_of(
         history=run.history,
         machine=this_machine(conditions.device, conditions.precision),
         source=this_source(),
-        date=_now(),
+        date=utc_now(),
         total_seconds=total_seconds,
     )
 
 
 def _scores(evaluation: Evaluation | None, *, confusion: Literal["keep", "drop"]) -> Scores | None:
     return None if evaluation is None else Scores.of(evaluation, confusion=confusion)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _forget(checkpoint: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,23 +33,28 @@ def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload
     Raises:
         CheckpointError: the file cannot be written; the one before is intact.
     """
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.partial")  # what a kill leaves, the next run reuses
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             torch.save({"format": FORMAT, "identity": identity, "payload": dict(payload)}, file)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except (OSError, RuntimeError) as error:
+        _remove(temporary)
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}); free space or choose another path; "
             "the checkpoint before it, if any, is intact"
         ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)  # gone already, unless something failed
+    except KeyboardInterrupt:
+        _remove(temporary)
+        raise
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # the folder may be what is wrong
+        temporary.unlink()
 
 
 def load_checkpoint(path: Path, identity: Payload) -> Payload | None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from fractions import Fraction
-
 import pytest
 import torch
 from hypothesis import given
@@ -18,7 +16,7 @@ def image(*sides: int) -> Field:
 
 def slide(field: Field, kernel: int, stride: int) -> Field:
     extent = (field.shape[2] - kernel) // stride + 1
-    return field.taps(2, extent, first=0, stride=stride, span=kernel)
+    return field.taps(2, extent, lambda i: (i * stride, i * stride + kernel - 1), rise=stride)
 
 
 def test_an_image_sees_itself() -> None:
@@ -40,15 +38,15 @@ def test_windows_follow_the_textbook(layers: list[tuple[int, int]]) -> None:
 @given(windows, windows)
 def test_contraction_sees_what_all_saw(one: tuple[int, int], two: tuple[int, int]) -> None:
     field = slide(slide(image(40), *one), *two)
-    extent, (span,) = field.shape[2], field.spans
+    extent, (windows,) = field.shape[2], field.windows
     step = one[1] * two[1]
-    assert field.contract(2).spans[0].size == span.size + (extent - 1) * step
+    assert field.contract(2).windows[0].size == windows.size + (extent - 1) * step
     assert not field.contract(2).moves()
 
 
 def test_never_more_than_the_image() -> None:
-    field = image(8).taps(2, 8, first=-10, stride=1, span=21)
-    assert field.spans[0].size == 21
+    field = image(8).taps(2, 8, lambda i: (i - 10, i + 10))
+    assert field.windows[0].size == 21
     assert field.receptive_field() == 8
 
 
@@ -77,8 +75,8 @@ def test_uneven_views_keep_only_what_is_sure() -> None:
 
 
 def test_merging_takes_the_union() -> None:
-    left = image(20).taps(2, 20, first=-3, stride=1, span=4)
-    right = image(20).taps(2, 20, first=0, stride=1, span=6)
+    left = image(20).taps(2, 20, lambda i: (i - 3, i))
+    right = image(20).taps(2, 20, lambda i: (i, i + 5))
     both = left.merge(right)
     assert both.receptive_field() == 9
     assert both == right.merge(left)
@@ -92,12 +90,33 @@ def test_merging_with_the_whole_image() -> None:
     assert not field.merge(pooled).moves()
 
 
-def test_fractions_of_a_pixel() -> None:
-    half = Fraction(1, 2)
-    doubled = image(4).taps(2, 8, first=Fraction(-1, 4), stride=half, span=1)
+def test_phases_are_kept_apart() -> None:
+    doubled = image(4).taps(2, 8, lambda i: (i // 2, i // 2), every=2)
+    assert doubled.windows[0].ends == ((0, 1), (0, 1))
+    assert [slide(doubled, kernel, 1).receptive_field() for kernel in range(1, 6)] == [
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
+    assert slide(doubled, 2, 2).receptive_field() == 1
+    assert slide(doubled, 2, 2).windows == image(4).windows
+
+
+def test_enlarging_what_was_thinned_out_steps_over_pixels() -> None:
+    thin = slide(image(8), 1, 2)
+    doubled = thin.taps(2, 8, lambda i: (i // 2, i // 2), every=2)
     assert doubled.receptive_field() == 1
-    windows = [doubled.taps(2, 9 - k, first=0, stride=1, span=k) for k in range(1, 6)]
-    assert [window.receptive_field() for window in windows] == [1, 2, 2, 3, 3]
+    assert slide(doubled, 2, 1).receptive_field() == 3
+
+
+def test_merging_different_phases() -> None:
+    coarse = slide(image(8), 2, 2).taps(2, 8, lambda i: (i // 2, i // 2), every=2)
+    assert coarse.merge(image(8)).receptive_field() == 2
+    shifted = image(8).taps(2, 8, lambda i: (i - 1, i - 1))
+    assert coarse.merge(shifted).receptive_field() == 3
+    assert coarse.merge(shifted).windows[0].ends == ((-1, 2), (0, 2))
 
 
 def test_joined_tensors_keep_the_larger_field() -> None:

@@ -47,10 +47,16 @@ def check(model: Model, shape: tuple[int, ...]) -> int | None:
     return found
 
 
+def check_inside(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """As `check`, unless so much is seen that every element sees less at some border."""
+    found = traced(model.double().eval(), torch.zeros(1, *shape, dtype=torch.float64))
+    seen = measured(model, shape)
+    assert found == seen or (found is not None and found > max(seen, shape[-1] // 4))
+
+
 @st.composite
-def shrinking(draw: st.DrawFn, *, skips: bool = True) -> nn.Module:
+def shrinking(draw: st.DrawFn) -> nn.Module:
     kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 2))
-    stride = stride if skips else min(stride, kernel)
     kind = draw(st.sampled_from(["conv", "max", "mean", "pad"]))
     if kind == "conv":
         dilation, padding = draw(st.integers(1, 2)), draw(st.integers(0, 2))
@@ -67,29 +73,21 @@ def growing(draw: st.DrawFn) -> nn.Module:
     kernel, stride = draw(st.integers(2, 5)), draw(st.integers(1, 3))
     transposed = nn.ConvTranspose1d(2, 2, kernel, min(stride, kernel), draw(st.integers(0, 1)))
     repeated = nn.Upsample(scale_factor=stride)
-    blended = nn.Upsample(scale_factor=stride, mode="linear", align_corners=draw(st.booleans()))
+    # by two, no middle falls on another: NaN times a weight of zero would be measured as well
+    blended = nn.Upsample(scale_factor=2, mode="linear", align_corners=draw(st.booleans()))
     return draw(st.sampled_from([transposed, repeated, blended]))
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(shrinking(), max_size=4))
 def test_chains_of_layers_are_exact(chain: list[nn.Module]) -> None:
-    check(nn.Sequential(*chain), (2, 96))
+    check_inside(nn.Sequential(*chain), (2, 96))
 
 
-@settings(deadline=None, max_examples=20)
-@given(growing(), st.lists(shrinking(skips=False), max_size=1))
-def test_layers_that_enlarge_are_exact(layer: nn.Module, before: list[nn.Module]) -> None:
-    check(nn.Sequential(*before, layer), (2, 48))
-
-
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.one_of(growing(), shrinking()), max_size=3))
-def test_mixed_chains_are_bounds(chain: list[nn.Module]) -> None:
-    model, shape = nn.Sequential(*chain).double().eval(), (2, 48)
-    found = traced(model, torch.zeros(1, *shape, dtype=torch.float64))
-    assert found is not None
-    assert found >= measured(model, shape)
+def test_chains_that_enlarge_are_exact(chain: list[nn.Module]) -> None:
+    check_inside(nn.Sequential(*chain), (2, 48))
 
 
 class Residual(nn.Module):

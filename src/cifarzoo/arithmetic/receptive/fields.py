@@ -1,25 +1,22 @@
 """Which pixels each element of a tensor can depend on, as a rule that layers transform.
 
-A `Field` says it for a whole tensor at once. Its spans give, for each axis of the image (rows,
-columns), the interval of pixels that the tensor's first element sees; its runs say by how many
-pixels that interval moves per step along each dimension of the tensor. A convolution widens the
-interval, a stride lengthens the step, flattening puts two runs into one dimension, and a sum over
-a dimension makes every element see what all of them saw. Intervals and steps are exact fractions,
-since resized images have pixels that are parts of a pixel. Nothing here needs torch.
+A `Field` says it for a whole tensor at once: for each axis of the image (rows, columns) what
+pixels the positions along it see, and for each dimension of the tensor how it runs over those
+positions. A convolution lets each position see what its neighbours saw, flattening puts two runs
+into one dimension, and a sum over a dimension lets every element see what all of them saw.
+Nothing here needs torch.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import product
 
 from cifarzoo.arithmetic.receptive.runs import (
+    Reach,
     Run,
     Runs,
-    Span,
+    Windows,
     axes_of,
     extent_of,
     join,
@@ -38,12 +35,12 @@ class Field:
 
     Attributes:
         dims: the runs of each dimension, outermost first; extents multiply to its length.
-        spans: one for each image axis.
+        windows: what the positions along each image axis see.
         sides: the image's length along each axis, in pixels.
     """
 
     dims: tuple[Runs, ...]
-    spans: tuple[Span, ...]
+    windows: tuple[Windows, ...]
     sides: tuple[int, ...]
 
     @classmethod
@@ -51,8 +48,8 @@ class Field:
         """Start with an image batch (N,C,*sides): each element sees its own pixel."""
         sides = tuple(shape[2:])
         channels = [plain(n) for n in shape[:2]]
-        places = [(Run(n, frozenset({axis}), Fraction(1)),) for axis, n in enumerate(sides)]
-        return cls((*channels, *places), (Span(Fraction(0), Fraction(1)),) * len(sides), sides)
+        places = [(Run(n, frozenset({axis}), 1),) for axis, n in enumerate(sides)]
+        return cls((*channels, *places), (Windows(),) * len(sides), sides)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,17 +62,16 @@ class Field:
 
     def receptive_field(self) -> int | None:
         """Give the longest side in pixels of what one element sees; None without image axes."""
-        sides = (min(self._reach(axis), side) for axis, side in enumerate(self.sides))
+        sides = (min(self._size(axis), side) for axis, side in enumerate(self.sides))
         return max(sides, default=None)
 
-    def _reach(self, axis: int) -> int:
-        """Count the pixels in the span: where it moves by parts of one, the most there are."""
-        span, runs = self.spans[axis], [run for runs in self.dims for run in runs]
-        if any(run.token for run in runs if axis in run.axes):
-            return math.ceil(span.size)
-        runs = [run for run in runs if axis in run.axes and run.step.denominator > 1]
-        shifts = product(*([i * run.step % 1 for i in range(run.extent)] for run in runs))
-        return max(span.pixels(shift) for shift in {sum(each, Fraction(0)) for each in shifts})
+    def _size(self, axis: int) -> int:
+        windows, positions = self.windows[axis], {0}
+        for run in (run for runs in self.dims for run in runs if axis in run.axes):
+            steps = [i * run.step for i in range(min(run.extent, len(windows.ends)))]
+            positions = {(p + step) % len(windows.ends) for p in positions for step in steps}
+        ends = [windows.at(position) for position in positions]
+        return max(stop - start for start, stop in ends)
 
     def contract(self, *dims: int) -> Field:
         """Let every element see what all elements along these dimensions saw."""
@@ -87,59 +83,50 @@ class Field:
         return result
 
     def _widen(self, run: Run) -> Field:
-        spans = list(self.spans)
+        """Let each position see what all positions of the run, from there on, saw."""
+        windows, last = list(self.windows), (run.extent - 1) * run.step
         for axis in run.axes:
-            span = spans[axis]
-            spans[axis] = (
-                Span(Fraction(0), Fraction(self.sides[axis]))
-                if run.token
-                else replace(span, size=span.size + (run.extent - 1) * run.step)
-            )
-        return replace(self, spans=tuple(spans))
+            if run.token:
+                windows[axis] = Windows(((0, self.sides[axis]),), 0)
+            else:
+                windows[axis] = windows[axis].slide(lambda i: (i, i + last))
+        return replace(self, windows=tuple(windows))
 
-    def taps(
-        self,
-        dim: int,
-        extent: int,
-        *,
-        first: Fraction | int,
-        stride: Fraction | int,
-        span: int,
-    ) -> Field:
+    def taps(self, dim: int, extent: int, reach: Reach, *, every: int = 1, rise: int = 1) -> Field:
         """Slide a window along a dimension.
-
-        Position i of the result sees `span` positions from first + i stride on. Where these
-        are fractions, the true window is a whole number of positions nearby: `first` is then
-        its mean over the phases.
 
         Args:
             dim: the dimension.
             extent: its length in the result.
-            first: where the first window begins, in positions.
-            stride: from one window to the next, in positions.
-            span: the length of a window, in positions; the largest where it varies.
+            reach: for a position of the result, the first and the last position that it sees.
+            every: after so many positions,
+            rise: both ends of the reach are so many positions further on.
         """
-        runs = self.dims[dim]
-        if not any(run.axes for run in runs):
+        axes = axes_of(self.dims[dim])
+        if not axes:
             return self._with(dim, plain(extent))
-        if not self._is_regular(dim):
+        if not self._is_regular(dim) or self._elsewhere(dim, axes):
             return self.contract(dim)._with(dim, plain(extent))
-        (run,) = runs
-        (axis,) = run.axes
-        old, spans = self.spans[axis], list(self.spans)
-        enlarges = Fraction(stride).denominator > 1
-        size = max(old.size, run.step) if enlarges else old.size  # over pixels that were skipped
-        spans[axis] = Span(old.start + first * run.step, size + (span - 1) * run.step)
-        moved = (Run(extent, run.axes, run.step * stride),) if extent > 1 else ()
-        return replace(self, spans=tuple(spans))._with(dim, moved)
+        (run,), (axis,) = self.dims[dim], axes
+        windows, step = list(self.windows), run.step
+        on_run = windows[axis].slide(lambda i: (i * step, i * step), rise=step)
+        windows[axis] = on_run.slide(reach, every=every, rise=rise)
+        moved = (Run(extent, axes, 1),) if extent > 1 else ()
+        return replace(self, windows=tuple(windows))._with(dim, moved)
 
     def narrow(self, dim: int, start: int, length: int, step: int = 1) -> Field:
         """Keep every `step`-th of the positions from `start` on; negative ones are padding."""
         if (start, length, step) == (0, self.shape[dim], 1):
             return self
-        if self._is_regular(dim):
-            return self.taps(dim, length, first=start, stride=step, span=1)
-        return self.scatter(dim, length)
+        if not self._is_regular(dim):
+            return self.scatter(dim, length)
+        windows = list(self.windows)
+        for run in self.dims[dim]:
+            for axis in run.axes:
+                windows[axis] = windows[axis].moved(start * run.step)
+        kept = [replace(run, extent=length, step=run.step * step) for run in self.dims[dim]]
+        moved = replace(self, windows=tuple(windows))
+        return moved._with(dim, (kept or plain(length)) if length > 1 else ())
 
     def select(self, dim: int, index: int) -> Field:
         """Keep one position along a dimension, and drop the dimension."""
@@ -149,26 +136,33 @@ class Field:
     def _is_regular(self, dim: int) -> bool:
         return len(self.dims[dim]) < 2 and not any(run.token for run in self.dims[dim])
 
+    def _elsewhere(self, dim: int, axes: frozenset[int]) -> list[int]:
+        """List the other dimensions that run over any of these axes."""
+        return [i for i, runs in enumerate(self.dims) if i != dim and axes & axes_of(runs)]
+
     def scatter(self, dim: int, extent: int) -> Field:
         """Reorder, repeat or drop positions along a dimension, in a way that is not followed."""
         axes = axes_of(self.dims[dim])
-        return self._with(dim, (scattered(extent, axes),) if axes else plain(extent))
+        if not axes:
+            return self._with(dim, plain(extent))
+        apart = self.contract(*self._elsewhere(dim, axes))
+        return apart._adrift(axes)._with(dim, (scattered(extent, axes),))
 
     def append(self, others: Sequence[Field], dim: int, extent: int) -> Field:
         """Put tensors one after the other along a dimension, which then has `extent` positions."""
         fields = [self, *others]
         axes = axes_of(run for each in fields for run in each.dims[dim])
-        first, *rest = (each._adrift(axes)._with(dim, ()) for each in fields)
+        first, *rest = (
+            each.contract(*each._elsewhere(dim, axes))._adrift(axes)._with(dim, ())
+            for each in fields
+        )
         for each in rest:
             first = first.merge(each)
         return first._with(dim, (scattered(extent, axes),) if axes else plain(extent))
 
     def _adrift(self, axes: frozenset[int]) -> Field:
-        """Forget where on these axes the elements look; only how far is known."""
-        spans = [
-            replace(s, start=Fraction(0)) if a in axes else s for a, s in enumerate(self.spans)
-        ]
-        return replace(self, spans=tuple(spans))
+        windows = [w.adrift() if axis in axes else w for axis, w in enumerate(self.windows)]
+        return replace(self, windows=tuple(windows))
 
     def regroup(self, shape: Sequence[int]) -> Field:
         """Take another shape with the same elements in the same order."""
@@ -180,9 +174,8 @@ class Field:
             taken = take(left, extent)
             if taken is None:  # the cuts fall within a run: keep only which axes there are
                 axes = axes_of(run for runs in self.dims for run in runs)
-                return replace(
-                    self, dims=tuple((scattered(n, axes),) if n > 1 else () for n in shape)
-                )
+                loose = tuple((scattered(n, axes),) if n > 1 else () for n in shape)
+                return replace(self._adrift(axes), dims=loose)
             dims.append(taken)
         return replace(self, dims=tuple(reversed(dims)))
 
@@ -194,10 +187,9 @@ class Field:
         """Repeat along dimensions of length 1, and along new leading ones."""
         missing = len(shape) - len(self.dims)
         dims = [()] * missing + list(self.dims)
-        kept = [
-            runs if extent_of(runs) == n else plain(n) for runs, n in zip(dims, shape, strict=True)
-        ]
-        return replace(self, dims=tuple(kept))
+        pairs = zip(dims, shape, strict=True)
+        kept = tuple(runs if extent_of(runs) == n else plain(n) for runs, n in pairs)
+        return replace(self, dims=kept)
 
     def drop(self, dim: int) -> Field:
         """Remove a dimension of length 1, or one along which nothing moves over the image."""
@@ -217,17 +209,27 @@ class Field:
         for dim, (mine, its) in enumerate(zip(self.dims, other.dims, strict=True)):
             pairs = refine(mine, its)
             if pairs is None:
-                one, two, pairs = (
-                    one.contract(dim),
-                    two.contract(dim),
-                    [(Run(extent_of(mine)),) * 2],
-                )
+                one, two, pairs = one.contract(dim), two.contract(dim), []
+                dims.append(plain(extent_of(mine)))
+                continue
+            kept: list[Run] = []
             for a, b in pairs:
-                if a != b:
-                    one, two = one._widen(a), two._widen(b)
-            dims.append(tuple(join([a if a == b else Run(a.extent) for a, b in pairs])))
-        spans = [a.hull(b) for a, b in zip(one.spans, two.spans, strict=True)]
-        return Field(tuple(dims), tuple(spans), self.sides)
+                alike = a == b and self._paces(a.axes) == other._paces(a.axes)
+                one, two = (one, two) if alike else (one._widen(a), two._widen(b))
+                kept.append(a if alike else Run(a.extent))
+            dims.append(tuple(join(kept)))
+        axes = axes_of(run for runs in dims for run in runs)
+        return replace(one, dims=tuple(dims), windows=tuple(_hulls(one, two, axes)))
 
-    def _with(self, dim: int, runs: Runs) -> Field:
-        return replace(self, dims=(*self.dims[:dim], runs, *self.dims[dim + 1 :]))
+    def _paces(self, axes: frozenset[int]) -> list[object]:
+        return [self.windows[axis].pace for axis in sorted(axes)]
+
+    def _with(self, dim: int, runs: Sequence[Run]) -> Field:
+        return replace(self, dims=(*self.dims[:dim], tuple(runs), *self.dims[dim + 1 :]))
+
+
+def _hulls(one: Field, two: Field, axes: frozenset[int]) -> Iterable[Windows]:
+    """Join the windows of two fields; on axes that nothing runs over, those at position 0."""
+    for axis, (a, b) in enumerate(zip(one.windows, two.windows, strict=True)):
+        fixed = axis not in axes
+        yield Windows((a.at(0),), 0).hull(Windows((b.at(0),), 0)) if fixed else a.hull(b)

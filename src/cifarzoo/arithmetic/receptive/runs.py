@@ -1,18 +1,81 @@
-"""Stretches of positions and of pixels: what a field is made of."""
+"""Stretches of positions, and the pixels that positions see: what a field is made of."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
 from typing import TypeAlias
 
-__all__ = ["Run", "Runs", "Span", "axes_of", "extent_of", "join", "plain", "refine", "scattered"]
-__all__ += ["take"]
+__all__ = ["Reach", "Run", "Runs", "Windows", "axes_of", "extent_of", "join", "plain", "refine"]
+__all__ += ["scattered", "take"]
+
+Reach: TypeAlias = Callable[[int], tuple[int, int]]
 
 _tokens = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What each position along one image axis sees, as intervals of pixels without their end.
+
+    The intervals repeat: `len(ends)` positions on, they lie `shift` pixels further on. They
+    never step back, and go on into the padding on both sides.
+
+    Attributes:
+        ends: start and stop of what the first positions see.
+        shift: pixels from one repetition to the next.
+    """
+
+    ends: tuple[tuple[int, int], ...] = ((0, 1),)
+    shift: int = 1
+
+    @property
+    def pace(self) -> Fraction:
+        """Pixels per position, on average."""
+        return Fraction(self.shift, len(self.ends))
+
+    @property
+    def size(self) -> int:
+        """The most pixels that one position sees."""
+        return max(stop - start for start, stop in self.ends)
+
+    def at(self, position: int) -> tuple[int, int]:
+        """Give start and stop of what one position sees."""
+        turns, index = divmod(position, len(self.ends))
+        start, stop = self.ends[index]
+        return start + turns * self.shift, stop + turns * self.shift
+
+    def slide(self, reach: Reach, *, every: int = 1, rise: int = 1) -> Windows:
+        """Let position i see what the positions from reach(i)[0] to reach(i)[1] saw.
+
+        Args:
+            reach: first and last position; `every` positions on, both are `rise` higher.
+            every: 1 or more.
+            rise: 0 or more.
+        """
+        period = every * (len(self.ends) // math.gcd(len(self.ends), rise))
+        pairs = [reach(i) for i in range(period)]
+        ends = tuple((self.at(first)[0], self.at(last)[1]) for first, last in pairs)
+        return Windows(ends, self.shift * rise * (period // every) // len(self.ends))
+
+    def moved(self, by: int) -> Windows:
+        """Count the positions from another one on."""
+        return self.slide(lambda i: (i + by, i + by))
+
+    def hull(self, other: Windows) -> Windows:
+        """Let each position see what it sees in either; the paces are the same."""
+        pairs = [
+            (self.at(i), other.at(i)) for i in range(math.lcm(len(self.ends), len(other.ends)))
+        ]
+        ends = tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in pairs)
+        return Windows(ends, self.shift * len(ends) // len(self.ends))
+
+    def adrift(self) -> Windows:
+        """Forget where the positions look; only how far is known."""
+        return Windows(((0, self.size),), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +85,14 @@ class Run:
     Attributes:
         extent: number of positions.
         axes: the image axes that a step moves over; none for channels.
-        step: pixels per position; 0 for channels, and where the positions are in no order.
+        step: positions of the axis' windows per step.
         token: 0 if they are in order; else the same number on two tensors says that their
-            positions correspond.
+            positions correspond, and the windows are adrift.
     """
 
     extent: int
     axes: frozenset[int] = frozenset()
-    step: Fraction = Fraction(0)
+    step: int = 0
     token: int = 0
 
     def follows(self, outer: Run) -> bool:
@@ -56,36 +119,12 @@ def scattered(extent: int, axes: frozenset[int]) -> Run:
     return Run(extent, axes, token=next(_tokens) if axes else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What a tensor's first element sees along one image axis, in pixels.
-
-    Attributes:
-        start: left end; negative in the padding.
-        size: how far it reaches from there; the right end itself is not part of it.
-    """
-
-    start: Fraction
-    size: Fraction
-
-    def pixels(self, shift: Fraction) -> int:
-        """Count the pixels whose centres lie in the interval, moved by `shift`."""
-        left = self.start + shift - Fraction(1, 2)
-        return math.ceil(left + self.size) - math.ceil(left)
-
-    def hull(self, other: Span) -> Span:
-        """Give the shortest interval that holds both."""
-        start = min(self.start, other.start)
-        stop = max(self.start + self.size, other.start + other.size)
-        return Span(start, stop - start)
-
-
 def plain(extent: int) -> Runs:
     """Make the runs of a dimension along which nothing moves over the image."""
     return (Run(extent),) if extent > 1 else ()
 
 
-def extent_of(runs: Sequence[Run]) -> int:
+def extent_of(runs: Iterable[Run]) -> int:
     """Count the positions of all the runs together."""
     return math.prod(run.extent for run in runs)
 

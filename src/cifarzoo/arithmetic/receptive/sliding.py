@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import TypeAlias
 
 from cifarzoo.arithmetic.receptive.calls import Call, Fields, Rule, of_source
 from cifarzoo.arithmetic.receptive.fields import Field
@@ -12,6 +13,7 @@ from cifarzoo.arithmetic.receptive.fields import Field
 __all__ = ["RULES"]
 
 HALF = Fraction(1, 2)
+Interval: TypeAlias = Callable[[int], tuple[Fraction, Fraction]]
 
 
 def _convolve(call: Call) -> Fields:
@@ -19,18 +21,32 @@ def _convolve(call: Call) -> Fields:
     if field is None:  # a kernel that depends on the images
         return []
     field = field.contract(1).scatter(1, call.shape[1])
+    slide = _slide_back if call.integer("transposed") else _slide
     names = ("stride", "padding", "dilation")
     settings = [_each(call.integers(name), len(kernel)) for name in names]
     for dim, (k, s, p, d) in enumerate(zip(kernel, *settings, strict=True), 2):
-        reach = (k - 1) * d
-        if call.integer("transposed"):
-            # position i sees the whole numbers from (i + p - reach) / s to (i + p) / s
-            first, stride = Fraction(p - reach, s) + _mean_rounding(s), Fraction(1, s)
-            reach //= s
-        else:
-            first, stride = Fraction(-p), Fraction(s)
-        field = field.taps(dim, call.shape[dim], first=first, stride=stride, span=reach + 1)
+        field = slide(field, dim, call.shape[dim], span=(k - 1) * d, stride=s, padding=p)
     return [field]
+
+
+def _slide(field: Field, dim: int, extent: int, *, span: int, stride: int, padding: int) -> Field:
+    """Let position i see a window of `span` steps; strides apart, the first in the padding."""
+
+    def reach(i: int) -> tuple[int, int]:
+        return i * stride - padding, i * stride - padding + span
+
+    return field.taps(dim, extent, reach, rise=stride)
+
+
+def _slide_back(
+    field: Field, dim: int, extent: int, *, span: int, stride: int, padding: int
+) -> Field:
+    """Let position i see all positions whose windows, in a `_slide` the other way, hold i."""
+
+    def reach(i: int) -> tuple[int, int]:
+        return -((span - i - padding) // stride), (i + padding) // stride
+
+    return field.taps(dim, extent, reach, every=stride)
 
 
 def _pool(field: Field, call: Call) -> Field:
@@ -42,8 +58,7 @@ def _pool(field: Field, call: Call) -> Field:
     for dim, (k, s, p, d) in enumerate(
         zip(kernel, *settings, strict=True), len(field.dims) - sides
     ):
-        span = (k - 1) * d + 1
-        field = field.taps(dim, call.shape[dim], first=-p, stride=s, span=span)
+        field = _slide(field, dim, call.shape[dim], span=(k - 1) * d, stride=s, padding=p)
     return field
 
 
@@ -51,12 +66,31 @@ def _pool_adaptively(field: Field, call: Call) -> Field:
     rank = len(field.dims)
     for dim in range(rank - len(call.integers("output_size")), rank):
         n, m = field.shape[dim], call.shape[dim]
-        span = max(-(-(i + 1) * n // m) - i * n // m for i in range(m))
-        field = field.taps(dim, m, first=0, stride=Fraction(n, m), span=span)
+        field = _scale(field, dim, m, Fraction(n, m), _share(Fraction(n, m)))
     return field
 
 
-def _resize(radius: Fraction | int, *, antialias: bool = False) -> Rule:
+def _share(pace: Fraction) -> Interval:
+    return lambda i: (i * pace, (i + 1) * pace)
+
+
+def _scale(
+    field: Field,
+    dim: int,
+    extent: int,
+    pace: Fraction,
+    interval: Interval,
+) -> Field:
+    """Let position i see all positions that an open interval touches."""
+
+    def reach(i: int) -> tuple[int, int]:
+        left, right = interval(i)
+        return math.floor(left), math.ceil(right) - 1
+
+    return field.taps(dim, extent, reach, every=pace.denominator, rise=pace.numerator)
+
+
+def _resize(radius: int, *, antialias: bool = False) -> Rule:
     """Make the rule for a resize whose filter reaches `radius` positions to each side."""
 
     def rule(field: Field, call: Call) -> Field:
@@ -64,39 +98,42 @@ def _resize(radius: Fraction | int, *, antialias: bool = False) -> Rule:
         for dim in range(2, len(call.shape)):
             n, m = field.shape[dim], call.shape[dim]
             fixed = corners and m > 1  # first and last centres meet; else the borders do
-            stride = Fraction(n - 1, m - 1) if fixed else Fraction(n, m)
-            reach = radius * max(Fraction(1), stride) if antialias else Fraction(radius)
-            centre = HALF if fixed else stride / 2
-            span = max(_inside(centre + i * stride, reach) for i in range(m))
-            first = centre - Fraction(span, 2)
-            field = field.taps(dim, m, first=first, stride=stride, span=span)
+            pace = Fraction(n - 1, m - 1) if fixed else Fraction(n, m)
+            filtered = _filter(pace, HALF if fixed else pace / 2, radius, antialias=antialias)
+            field = _scale(field, dim, m, pace, filtered)
         return field
 
     return of_source(rule)
 
 
-def _inside(centre: Fraction, reach: Fraction) -> int:
-    """Count the positions whose middles lie within the reach; a filter is zero at its ends."""
-    left, right = centre - reach - HALF, centre + reach - HALF
-    return max(1, math.ceil(right) - math.floor(left) - 1)
+def _filter(pace: Fraction, centre: Fraction, radius: int, *, antialias: bool) -> Interval:
+    """Give the interval that holds the middles of all positions that a filter looks at.
+
+    A position counts if its middle is inside; half a position less at each end says the same
+    of any part of it.
+    """
+    width = radius * max(Fraction(1), pace) if antialias else Fraction(radius)
+    return lambda i: (centre + i * pace - width + HALF, centre + i * pace + width - HALF)
 
 
-def _resize_to_nearest(field: Field, call: Call) -> Field:
-    for dim in range(2, len(call.shape)):
-        field = _repeat(field, dim, call.shape[dim])
-    return field
+def _resize_to_nearest(offset: Fraction) -> Rule:
+    """Make the rule for a resize that takes the position which `offset` of a step falls on."""
+
+    def rule(field: Field, call: Call) -> Field:
+        for dim in range(2, len(call.shape)):
+            field = _repeat(field, dim, call.shape[dim], offset)
+        return field
+
+    return of_source(rule)
 
 
-def _repeat(field: Field, dim: int, extent: int) -> Field:
-    """Let position i see the position floor(i n / extent)."""
-    stride = Fraction(field.shape[dim], extent)
-    first = -_mean_rounding(stride.denominator)
-    return field.taps(dim, extent, first=first, stride=stride, span=1)
+def _repeat(field: Field, dim: int, extent: int, offset: Fraction = HALF) -> Field:
+    pace = Fraction(field.shape[dim], extent)
 
+    def reach(i: int) -> tuple[int, int]:
+        return (math.floor((i + offset) * pace),) * 2
 
-def _mean_rounding(parts: int) -> Fraction:
-    """Give how far a multiple of 1 / parts is moved by rounding it down, on average."""
-    return Fraction(parts - 1, 2 * parts)
+    return field.taps(dim, extent, reach, every=pace.denominator, rise=pace.numerator)
 
 
 def _shuffle_pixels(field: Field, call: Call) -> Field:
@@ -113,7 +150,7 @@ def _unshuffle_pixels(field: Field, call: Call) -> Field:
     rank, factor = len(field.dims), call.integer("downscale_factor")
     field = field.contract(rank - 3).scatter(rank - 3, call.shape[-3])
     for dim in (rank - 2, rank - 1):
-        field = field.taps(dim, call.shape[dim], first=0, stride=factor, span=factor)
+        field = _slide(field, dim, call.shape[dim], span=factor - 1, stride=factor, padding=0)
     return field
 
 
@@ -140,9 +177,9 @@ RULES: dict[str, Rule] = {
     **_named(of_source(_pool), "avg_pool2d", "avg_pool3d"),
     **_named(of_source(_pool_adaptively), "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
     **_named(of_source(_pool_adaptively), "adaptive_max_pool2d", "adaptive_max_pool3d"),
-    **_named(of_source(_resize_to_nearest), "upsample_nearest1d", "upsample_nearest2d"),
-    **_named(of_source(_resize_to_nearest), "upsample_nearest3d"),
-    **_named(_resize(HALF), "_upsample_nearest_exact1d", "_upsample_nearest_exact2d"),
+    **_named(_resize_to_nearest(Fraction(0)), "upsample_nearest1d", "upsample_nearest2d"),
+    **_named(_resize_to_nearest(Fraction(0)), "upsample_nearest3d"),
+    **_named(_resize_to_nearest(HALF), "_upsample_nearest_exact1d", "_upsample_nearest_exact2d"),
     **_named(_resize(1), "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"),
     **_named(_resize(2), "upsample_bicubic2d"),
     **_named(_resize(1, antialias=True), "_upsample_bilinear2d_aa"),

@@ -1,0 +1,79 @@
+"""What the pages have in common: their arguments, their pictures, their last words."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+import cifarzoo as zoo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """What was asked for on the command line."""
+
+    data: Literal["cifar10", "shapes"]
+    root: Path | None
+    quick: bool
+    seeds: tuple[int, ...]
+    out: Path
+
+    def run(self, card: zoo.ModelCard, seed: int) -> zoo.Run:
+        """Train by the card's recipe; --quick is its first epoch."""
+        recipe = replace(card.recipe, epochs=1) if self.quick else card.recipe
+        return zoo.train(card, data=self.data, root=self.root, recipe=recipe, seed=seed)
+
+    def save(self, figure: Figure, name: str) -> None:
+        """Write a picture."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        figure.savefig(self.out / name, dpi=150)
+        print(f"wrote {self.out / name}")
+
+
+def written(values: Sequence[float], style: str) -> str:
+    """Write the mean over the seeds, with its standard deviation if there are several."""
+    found = zoo.mean_and_std(values)
+    return f"{found.mean:{style}}" + ("" if found.std is None else f" ± {found.std:{style}}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read seeds such as 0,1,2."""
+    seeds = tuple(int(part) for part in text.split(","))
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ValueError
+    return seeds
+
+
+def parse(title: str, seeds: str) -> Arguments:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--data", default="cifar10", help="cifar10, shapes, or CIFAR-10's folder")
+    parser.add_argument("--quick", action="store_true", help="one epoch, and the first seed only")
+    parser.add_argument("--seeds", type=_numbers, default=seeds, help=f"default: {seeds}")
+    parser.add_argument("--out", type=Path, default=Path("pictures"), help="where pictures go")
+    args = parser.parse_args()
+    return Arguments(
+        data="shapes" if args.data == "shapes" else "cifar10",
+        root=None if args.data in ("cifar10", "shapes") else Path(args.data),
+        quick=args.quick,
+        seeds=args.seeds[:1] if args.quick else args.seeds,
+        out=args.out,
+    )
+
+
+def turn(page: Callable[[Arguments], None], title: str, *, seeds: str = "0") -> None:
+    """Read the command line and run a page; an error that says what to do ends it in a line."""
+    args = parse(title, seeds)
+    if args.quick or args.data == "shapes":
+        reasons = ["one epoch"] * args.quick + ["the built-in shapes"] * (args.data == "shapes")
+        print(f"A trial run ({', '.join(reasons)}): the report's figures are not to be expected.\n")
+    try:
+        page(args)
+    except (zoo.CifarZooError, OSError) as error:
+        sys.exit(str(error))
