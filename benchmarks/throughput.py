@@ -25,6 +25,7 @@ import torch
 
 import cifarzoo as zoo
 from cifarzoo.hardware import processor_name, resolve_precision
+from cifarzoo.spec import PrecisionName
 from cifarzoo.training.optim import build_optimizer
 
 PEER, OURS, OURS_FLOAT32 = "assignment loop", "fit", "fit, float32"
@@ -61,7 +62,7 @@ def measure(way: str, model_name: str, root: Path) -> float:
         )
 
     once = replace(recipe, epochs=1, checks_per_epoch=1, early_stopping=None)
-    precision = "float32" if way == OURS_FLOAT32 else "auto"
+    precision: PrecisionName = "float32" if way == OURS_FLOAT32 else "auto"
     warm_up = zoo.Loaders(part(WARM_UP_STEPS * recipe.batch_size))
     zoo.fit(model, warm_up, once, device="cpu", precision=precision, progress=False)
     began = time.perf_counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import unicodedata
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,12 @@ def visible(text: str) -> str:
         >>> visible("zebra\x1b[31m.jpg")
         'zebra\\x1b[31m.jpg'
     """
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if _is_seen(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_seen(character: str) -> bool:
+    is_space = unicodedata.category(character) == "Zs"  # no-break spaces among them
+    return character.isprintable() or is_space or character == "\n"
 
 
 def one_line(text: str) -> str:

@@ -67,11 +67,13 @@ def mean_and_std(values: Sequence[float], *, confidence: float = 0.95) -> Estima
         confidence: of the interval of the mean.
 
     Raises:
-        OptionError: there is no value.
+        OptionError: there is no value, or the confidence makes no sense.
     """
     n = len(values)
     if not n:
         raise OptionError("there are no values to average; run at least one seed")
+    if not 0 < confidence < 1:
+        raise OptionError(f"confidence is {confidence}; allowed: between 0 and 1")
     mean = math.fsum(values) / n
     if n == 1:
         return Estimate(mean=mean, std=None, low=None, high=None, n=1)

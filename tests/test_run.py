@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cifarzoo import (
+    Augmentation,
+    DataNotFoundError,
+    ImageClassifier,
+    Layout,
+    Loaders,
+    ModelCard,
+    OptionError,
+    Preprocess,
+    Recipe,
+    Run,
+    UnknownModelError,
+    evaluate,
+    run,
+    train,
+    transfer_classifier,
+)
+from cifarzoo.models.report import report_model
+from cifarzoo.run import load_data
+
+train_quietly = partial(train, device="cpu", precision="float32", progress=False)
+
+MakeLoaders = Callable[..., Loaders]
+MakeModel = Callable[..., ImageClassifier]
+
+
+@pytest.fixture
+def card(make_model: MakeModel) -> ModelCard:
+    layout = Layout(filters=(4, 8), kernel_size=3, hidden=(8,), dropout=0.1)
+    return ModelCard(
+        name="tiny",
+        family="report",
+        summary="A network for tests.",
+        builder=partial(report_model, layout),
+        recipe=Recipe(epochs=2, batch_size=8, checks_per_epoch=2),
+        paper="none",
+    )
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_card_is_built_fitted_and_scored(card: ModelCard, make_loaders: MakeLoaders) -> None:
+    loaders = make_loaders(n_train=50, augmentation=Augmentation(cutout=16))
+    done = train_quietly(card, data=loaders)
+    assert isinstance(done, Run)
+    assert (done.card, done.seed) == (card, 0)
+    assert done.history.steps == 12
+    assert not any(module.training for module in done.model.modules())
+    assert done.train is not None
+    assert done.val is not None
+    assert done.test is not None
+    assert (done.train.n, done.val.n, done.test.n) == (50, 20, 10)  # the dropped two are scored
+    again = evaluate(done.model, loaders.test or [], device="cpu", precision="float32")
+    assert again.loss == done.test.loss
+    assert done.history.best is not None
+    assert done.val.loss == pytest.approx(done.history.best.val_loss)
+
+
+def test_training_images_are_scored_without_augmentation(
+    card: ModelCard, make_loaders: MakeLoaders
+) -> None:
+    plain = make_loaders()
+    done = train_quietly(card, data=make_loaders(augmentation=Augmentation(cutout=32)))
+    score = evaluate(done.model, plain.train, device="cpu", precision="float32")
+    assert done.train is not None
+    assert done.train.loss == pytest.approx(score.loss)
+
+
+def test_seed_decides_everything(
+    card: ModelCard,
+    make_loaders: MakeLoaders,
+    global_state_untouched: Callable[[], AbstractContextManager[None]],
+) -> None:
+    runs = []
+    for seed, start in ((1, 10), (1, 11), (2, 10)):
+        torch.manual_seed(start)
+        with global_state_untouched():
+            runs.append(train_quietly(card, data=make_loaders(), seed=seed))
+    assert _same(runs[0].model, runs[1].model)
+    assert not _same(runs[0].model, runs[2].model)
+    assert runs[2].seed == 2
+
+
+class Counted:
+    """A foreign loader that counts how often it is read."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
+        self.batches, self.reads = batches, 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.reads += 1
+        return iter(self.batches)
+
+
+def test_test_set_is_looked_at_once_and_at_the_end(
+    card: ModelCard, make_loaders: MakeLoaders
+) -> None:
+    made = make_loaders()
+    test, val = Counted(list(made.test or [])), Counted(list(made.val or []))
+    done = train_quietly(card, data=Loaders(made.train, val, test))
+    assert test.reads == 1
+    assert val.reads == len(done.history.checks) + 1
+
+
+def test_foreign_loaders_are_trained_on_but_not_scored_as_training_images(
+    card: ModelCard, make_loaders: MakeLoaders
+) -> None:
+    made = make_loaders()
+    done = train_quietly(card, data=Loaders(list(made.train)))
+    assert (done.train, done.val, done.test) == (None, None, None)
+    assert done.history.steps == 12
+
+
+def test_recipe_takes_the_place_of_the_cards(card: ModelCard, make_loaders: MakeLoaders) -> None:
+    recipe = replace(card.recipe, epochs=1, optimizer="adam", lr=0.001)
+    done = train_quietly(card, data=make_loaders(), recipe=recipe)
+    assert done.card == replace(card, recipe=recipe)
+    assert done.history.steps == 6
+
+
+def test_run_goes_on_from_its_checkpoint(
+    card: ModelCard, make_loaders: MakeLoaders, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.pt"
+    one = train_quietly(card, data=make_loaders(), checkpoint=path)
+    two = train_quietly(card, data=make_loaders(), checkpoint=path)
+    assert _same(one.model, two.model)
+    assert one.history == two.history
+
+
+def test_model_of_the_zoo_is_trained_by_its_name(make_loaders: MakeLoaders) -> None:
+    recipe = Recipe(epochs=1, batch_size=8)
+    loaders = make_loaders(n_train=8, n_val=8, n_test=0)
+    done = train_quietly("report_baseline", data=loaders, recipe=recipe)
+    assert done.card.name == "report_baseline"
+    assert done.test is None
+
+
+def test_unknown_model_is_refused_before_data_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object, **__: object) -> Loaders:
+        raise AssertionError("data was looked for")
+
+    monkeypatch.setattr(run, "load_data", never)
+    with pytest.raises(UnknownModelError, match="did you mean 'report_best'"):
+        train_quietly("report_bst")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "cifar-10"}, "unknown data set 'cifar-10'; did you mean 'cifar10'"),
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"device": "gpu"}, "device 'gpu'"),
+        ({"precision": "half"}, "unknown precision 'half'"),
+    ],
+)
+def test_bad_options_are_refused(
+    card: ModelCard, loaders: Loaders, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        train(card, **{"data": loaders, "progress": False, **changes})
+
+
+def test_missing_data_is_said_before_anything_is_trained(card: ModelCard, tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError):
+        train_quietly(card, root=tmp_path / "nowhere", download=False)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "shapes"])
+def test_data_is_loaded_as_the_recipe_says(
+    monkeypatch: pytest.MonkeyPatch, loaders: Loaders, name: str
+) -> None:
+    given: dict[str, object] = {}
+
+    def loads(batch_size: int, **options: object) -> Loaders:
+        given.update(options, batch_size=batch_size)
+        return loaders
+
+    monkeypatch.setattr(run, f"{name}_loaders", loads)
+    augmentation = Augmentation(flip="random")
+    recipe = Recipe(batch_size=7, val_fraction=0.25, augmentation=augmentation)
+    made = load_data(name, recipe, root="here", seed=3, download=False, device="cpu")
+    assert made is loaders
+    expected = {
+        "batch_size": 7,
+        "val_fraction": 0.25,
+        "augmentation": augmentation,
+        "seed": 3,
+        "device": torch.device("cpu"),
+    }
+    if name == "cifar10":
+        expected |= {"root": "here", "download": False}
+    assert given == expected
+
+
+def test_frozen_layers_run_once_and_do_not_change(make_loaders: MakeLoaders) -> None:
+    calls = []
+
+    def build(num_classes: int) -> ImageClassifier:
+        body = nn.Sequential(nn.Conv2d(3, 4, 3, stride=8), nn.BatchNorm2d(4))
+        body.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+        backbone = nn.Sequential()
+        backbone.add_module("body", body)
+        backbone.add_module("flat", nn.Flatten())
+        backbone.add_module("fc", nn.Linear(64, 3))
+        return transfer_classifier(
+            backbone, preprocess=Preprocess(), trainable=("fc",), head="fc", num_classes=num_classes
+        )
+
+    card = ModelCard(
+        name="tiny_transfer",
+        family="transfer",
+        summary="A transfer model for tests.",
+        builder=build,
+        recipe=Recipe(epochs=5, batch_size=8, lr=0.1, checks_per_epoch=2),
+        paper="none",
+    )
+    loaders = make_loaders()
+    done = train_quietly(card, data=loaders, seed=4)
+    counted = sum(calls)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        start = build(10)
+    assert counted < 2 * (48 + 20 + 10) + 20, "an image went through the frozen part every epoch"
+    for name, tensor in start.state_dict().items():
+        moved = not torch.equal(tensor, done.model.state_dict()[name])
+        assert moved is name.startswith("network.fc.")
+    whole = evaluate(done.model, loaders.test or [], device="cpu", precision="float32")
+    assert done.test is not None
+    assert whole.loss == pytest.approx(done.test.loss, rel=1e-5)
+    assert done.train is not None
+    assert done.train.n == 48
+
+
+def test_progress_bar_is_shown_unless_it_is_turned_off(
+    card: ModelCard, make_loaders: MakeLoaders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(card, data=make_loaders(), device="cpu")
+    out, err = capsys.readouterr()
+    assert (out, "12/12" in err) == ("", True)
+    train(card, data=make_loaders(), device="cpu", progress=False)
+    assert capsys.readouterr() == ("", "")
