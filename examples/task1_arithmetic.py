@@ -1,7 +1,6 @@
 """Task 1: arithmetic by hand, and one measurement.
 
-    python examples/task1_arithmetic.py
-    python examples/task1_arithmetic.py --data shapes --quick     # random weights, and no data
+    python examples/task1_arithmetic.py              # --quick: 1b with random weights only
 
 1b asks which layer makes a network less sensitive to small shifts. Two crops of an image, a pixel
 apart, go through the baseline: what is |f(shifted) - f(x)| / |f(x)| after a layer, in units of the
@@ -9,7 +8,6 @@ same before it? Pooling also halves the map, so two other ways to do that stand 
 """
 
 import sys
-from dataclasses import replace
 
 import torch
 from _arguments import Arguments, parse
@@ -26,54 +24,53 @@ INSTEAD = {"(mean of 2 x 2)": nn.AvgPool2d(2), "(every 2nd pixel)": nn.AvgPool2d
 def by_hand() -> None:
     """Print the exact answers beside the report's."""
     print("1a  zeros around the image (the report prints -1 for the -11; by the arithmetic, -11)")
-    print(zoo.convolve2d(IMAGE, SOBEL).numpy(), "    mirrored", sep="\n")
-    print(zoo.convolve2d(IMAGE, SOBEL, boundary="reflect").numpy())
-    pooled = zoo.conv_output_size((504, 504), 2, stride=2)
-    rows = zoo.layer_table(zoo.build_model("report_baseline"))
+    reflected = zoo.convolve2d(IMAGE, SOBEL, boundary="reflect")
+    print(zoo.convolve2d(IMAGE, SOBEL).numpy(), "    mirrored", reflected.numpy(), sep="\n")
     print(f"1c  padding {zoo.same_padding(5)} (report: 2)")
     print(f"1d  kernel {zoo.kernel_size_for((512, 512), (504, 504))} (report: 9 x 9)")
-    print(f"1e  {pooled} (report: 252 x 252)    1f  {zoo.conv_output_size(pooled, 3)} (250 x 250)")
+    pooled = zoo.conv_output_size((504, 504), 2, stride=2)
+    print(f"1e  maps of {pooled} (report: 252 x 252)")
+    print(f"1f  maps of {zoo.conv_output_size(pooled, 3)} (report: 250 x 250)")
+    rows = zoo.layer_table(zoo.build_model("report_baseline"))
     print("1g ", " + ".join(f"{row.params:,}" for row in rows if row.params), end=" ")
     print(f"= {sum(row.params for row in rows):,} parameters (report: 390,410)")
 
 
 def change(still: Tensor, moved: Tensor) -> float:
     """How far apart two batches of maps are, as a share of the first."""
-    return ((moved - still).norm() / still.norm()).item()
+    return float((moved - still).norm() / still.norm())
 
 
 @torch.no_grad()
 def factors(model: zoo.ImageClassifier, images: Tensor) -> dict[str, list[float]]:
     """By what each kind of layer multiplies the change, in each of the three blocks."""
     found: dict[str, list[float]] = {}
-    still, moved = (model.preprocess(images[..., 4:28, x : x + 24]) for x in (4, 5))
+    a, b = (model.preprocess(images[..., 4:28, left : left + 24]) for left in (4, 5))
     for name, layer in model.network.named_modules():
         if name.startswith("block") and "." in name:
             others = INSTEAD if isinstance(layer, nn.MaxPool2d) else {}
             for kind, each in {type(layer).__name__: layer, **others}.items():
-                after = change(each(still), each(moved))
-                found.setdefault(kind, []).append(after / change(still, moved))
-            still, moved = layer(still), layer(moved)
+                found.setdefault(kind, []).append(change(each(a), each(b)) / change(a, b))
+            a, b = layer(a), layer(b)
     return found
 
 
 def by_measurement(args: Arguments) -> None:
-    """Print and draw 1b: a network with random weights, and the same after an epoch."""
+    """Print and draw 1b: for random weights, and after an epoch of training."""
     data = zoo.shapes_loaders() if args.data == "shapes" else zoo.cifar10_loaders(root=args.root)
     torch.manual_seed(args.seeds[0])
-    model, card = zoo.build_model("report_baseline").eval(), zoo.model_card("report_baseline")
-    axes = (figure := Figure((8, 4))).add_subplot(title="Task 1b, a point for each block")
-    for x, state in enumerate(["random weights", "after an epoch"][: 1 if args.quick else 2]):
-        if x:
-            zoo.fit(model, data, replace(card.recipe, epochs=1))
-        print(f"1b  change after / before, three blocks, {state} (report: max pooling)")
-        for kind, found in factors(model.cpu(), next(iter(data.val or ()))[0]).items():
-            print(f"    {kind:<18}", *(f"{factor:.2f}" for factor in found))
-            axes.plot([kind] * 3, found, "o", color=f"C{x}", label="_" * (kind != "ReLU") + state)
+    model, axes = zoo.build_model("report_baseline").eval(), Figure((8, 4)).add_subplot()
+    for state, style in (("random weights", "oC0"), ("after an epoch", "sC1"))[: 2 - args.quick]:
+        if state == "after an epoch":
+            zoo.fit(model, data, zoo.Recipe(epochs=1), seed=args.seeds[0])
+        print(f"1b  change after / before a layer, in three blocks, {state} (report: MaxPool2d)")
+        found = factors(model.cpu(), next(iter(data.val or ()))[0])
+        for kind, values in found.items():
+            print(f"    {kind:<18}", *(f"{value:.2f}" for value in values))
+        axes.plot(list(found), list(found.values()), style, label=[state, "_", "_"])
     axes.axhline(1, color="grey")
-    axes.set_ylabel("change by a shift of one pixel, after / before")
-    axes.legend()
-    args.save(figure, "task1b.png")
+    axes.legend(title="change by a shift, after / before a layer")
+    args.save(axes.get_figure(), "task1b.png")
 
 
 if __name__ == "__main__":

@@ -22,19 +22,20 @@ FILES = sorted(SOURCE.rglob("*.py"))
 NOUNS = {"spec", "errors"}
 LOW = NOUNS | {"hardware"}
 WEIGHTS = NOUNS | {"models", "data", "arithmetic"}
-BELOW_RUN = LOW | WEIGHTS | {"weights", "registry", "training", "evaluation"}
+BELOW_RUN = LOW | WEIGHTS | {"files", "weights", "registry", "training", "evaluation"}
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
     "spec": {"errors"},
+    "files": set(),
     "hardware": NOUNS,
-    "models": NOUNS,
+    "models": NOUNS | {"files"},
     "arithmetic": NOUNS,
     "data": LOW,
     "weights": WEIGHTS,
     "registry": WEIGHTS | {"weights"},
     "evaluation": LOW | {"data"},
-    "training": LOW | {"data", "evaluation"},
+    "training": LOW | {"files", "data", "evaluation"},
     "run": BELOW_RUN,
     "viz": BELOW_RUN | {"run"},
     "report": BELOW_RUN | {"run", "viz"},

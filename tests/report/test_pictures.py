@@ -36,7 +36,7 @@ def svg_of(uri: str | None) -> str:
 
 @pytest.fixture(scope="module")
 def curves() -> Picture:
-    return curves_picture(draw, alt="two lines", caption="Two lines.")
+    return curves_picture(draw(), alt="two lines", caption="Two lines.")
 
 
 def size_of(svg: str) -> tuple[float, float]:
@@ -71,7 +71,7 @@ def test_black_follows_the_page(curves: Picture) -> None:
 
 
 def test_same_figure_gives_the_same_bytes(curves: Picture) -> None:
-    assert curves_picture(draw, alt="two lines", caption="Two lines.") == curves
+    assert curves_picture(draw(), alt="two lines", caption="Two lines.") == curves
 
 
 def test_png_keeps_its_size(tmp_path: Path) -> None:

@@ -171,8 +171,8 @@ def test_failed_write_leaves_the_one_before_intact(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    def half(value: object, file: io.BytesIO) -> None:
-        file.write(b"half")
+    def half(value: object, file: Path) -> None:
+        file.write_bytes(b"half")
         full()
 
     if step == "write":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cifarzoo.cli.records import Record, finite
 from cifarzoo.errors import CheckpointError, OptionError
+from cifarzoo.files import replacing
 
 __all__ = ["RunFolder"]
 
@@ -114,11 +115,9 @@ class RunFolder:
         self._write({"finished": None, "settings": self.settings, **result})
 
     def _write(self, record: Record) -> None:
-        """Replace the record at once, so that it is never half written."""
         text = json.dumps(finite(record), indent=1)
-        temporary = self.record.with_suffix(".json.part")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(self.record)
+        with replacing(self.record) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     def _require_no_files(self) -> None:
         found = [file.name for file in self._files if file.exists()]

@@ -6,9 +6,7 @@ torch's unpickler for tensors alone: nothing in a file is ever executed.
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.errors import WeightsError
+from cifarzoo.files import replacing
 
 __all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
 
@@ -169,15 +168,8 @@ def save_weights(
         name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
         for name, tensor in model.state_dict().items()
     }
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        save_file(state, temporary, None if metadata is None else dict(metadata))
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(state, temporary, None if metadata is None else dict(metadata))
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise WeightsError(f"cannot write {path} ({error}); choose another path") from error

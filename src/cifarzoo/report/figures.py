@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,9 +13,6 @@ from cifarzoo.report.filters import FILTER_FILES
 from cifarzoo.report.pictures import Picture, curves_picture, framed_picture, stored_picture
 from cifarzoo.report.summary import Summary
 from cifarzoo.report.words import number, seeds_words
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["page_pictures"]
 
@@ -66,12 +62,11 @@ def _curves(summary: Summary) -> Picture | None:
     if not histories:
         return None
 
-    def draw() -> Figure:
-        if len(histories) == 1:
-            return plot_history(histories[0], title="")
-        return plot_histories({summary.title: histories})
-
-    return curves_picture(draw, alt=_curves_alt(summary), caption=_curves_caption(summary))
+    if len(histories) == 1:
+        figure = plot_history(histories[0], title="")
+    else:
+        figure = plot_histories({summary.title: histories})
+    return curves_picture(figure, alt=_curves_alt(summary), caption=_curves_caption(summary))
 
 
 def _curves_caption(summary: Summary) -> str:
@@ -100,7 +95,7 @@ def _before_and_after(before: Summary, after: Summary) -> Picture | None:
     if not all(named.values()):
         return None
     return curves_picture(
-        lambda: plot_histories(named),
+        plot_histories(named),
         alt=f"Model 2 without and with batch norm. {_curves_alt(before)} {_curves_alt(after)}",
         caption=f"Model 2 without and with batch norm, {seeds_words(after.seeds)}. {_RUNNING}",
     )
@@ -114,7 +109,7 @@ def _gap(summary: Summary) -> Picture | None:
         return None
     first, last = course.val_first - course.train_first, course.val_last - course.train_last
     return curves_picture(
-        lambda: plot_gap(histories),
+        plot_gap(histories),
         alt=(
             f"The gap between validation and training loss of {summary.title} against the training "
             f"step: {number(first)} at the first check, {number(last)} at the last."

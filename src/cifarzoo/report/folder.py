@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cifarzoo.errors import ResultsError
+from cifarzoo.files import replacing
 from cifarzoo.report.decode import decode
 from cifarzoo.report.record import Failure, Record
 
@@ -170,19 +169,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         ResultsError: the file cannot be written.
     """
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp's files are for their owner alone
-        Path(temporary).replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise ResultsError(
             f"cannot write {path} ({error}); free space, or choose another folder"
         ) from error

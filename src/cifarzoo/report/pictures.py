@@ -6,7 +6,6 @@ import base64
 import io
 import re
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,24 +52,19 @@ class Picture:
     caption: str
 
 
-def curves_picture(draw: Callable[[], Figure], *, alt: str, caption: str) -> Picture:
-    """Draw curves twice, panels side by side and one above the other, in the page's colours.
+def curves_picture(figure: Figure, *, alt: str, caption: str) -> Picture:
+    """Take curves twice, panels side by side and one above the other, in the page's colours.
 
     Args:
-        draw: makes the figure anew.
+        figure: of panels that stand side by side; rearranged.
         alt: what there is to see.
         caption: below it.
     """
-    wide, narrow = draw(), draw()
-    _stack(narrow)
-    width, height = (round(CSS_DPI * inches) for inches in wide.get_size_inches())
+    width, height = (round(CSS_DPI * inches) for inches in figure.get_size_inches())
+    wide = _svg_uri(figure)
+    _stack(figure)
     return Picture(
-        wide=_svg_uri(wide),
-        narrow=_svg_uri(narrow),
-        width=width,
-        height=height,
-        alt=alt,
-        caption=caption,
+        wide=wide, narrow=_svg_uri(figure), width=width, height=height, alt=alt, caption=caption
     )
 
 

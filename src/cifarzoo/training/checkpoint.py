@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 
 from cifarzoo.errors import CheckpointError
+from cifarzoo.files import replacing
 
 __all__ = ["Payload", "load_checkpoint", "save_checkpoint"]
 
@@ -33,28 +32,16 @@ def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload
     Raises:
         CheckpointError: the file cannot be written; the one before is intact.
     """
-    temporary = path.with_name(f".{path.name}.partial")  # what a kill leaves, the next run reuses
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, "identity": identity, "payload": dict(payload)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save(
+                {"format": FORMAT, "identity": identity, "payload": dict(payload)}, temporary
+            )
     except (OSError, RuntimeError) as error:
-        _remove(temporary)
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}); free space or choose another path; "
             "the checkpoint before it, if any, is intact"
         ) from error
-    except KeyboardInterrupt:
-        _remove(temporary)
-        raise
-
-
-def _remove(temporary: Path) -> None:
-    with contextlib.suppress(OSError):  # the folder may be what is wrong
-        temporary.unlink()
 
 
 def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
