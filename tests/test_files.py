@@ -24,9 +24,14 @@ def test_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
 def test_old_content_stays_if_writing_fails(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(type(error)), replacing(path) as temporary:
-        temporary.write_text("ne")
-        raise error
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -18,6 +18,7 @@ from cifarzoo import (
     Layout,
     Loaders,
     ModelCard,
+    NonFiniteLossError,
     OptionError,
     Preprocess,
     Recipe,
@@ -153,6 +154,36 @@ def test_model_of_the_zoo_is_trained_by_its_name(make_loaders: MakeLoaders) -> N
     done = train_quietly("report_baseline", data=loaders, recipe=recipe)
     assert done.card.name == "report_baseline"
     assert done.test is None
+
+
+def test_run_that_diverges_hands_its_best_state_over(
+    card: ModelCard, make_loaders: MakeLoaders
+) -> None:
+    made = make_loaders()
+    spoilt = [(images, labels) for images, labels in made.train]
+    network = replace(card, builder=lambda classes: ImageClassifier(Preprocess(), Spoilt(classes)))
+    with pytest.raises(NonFiniteLossError) as caught:
+        train_quietly(network, data=Loaders(spoilt, made.val))
+    model = caught.value.model
+    assert isinstance(model, ImageClassifier)
+    assert not model.training
+    assert caught.value.history.best_step == 3
+    score = evaluate(model, made.val or [], device="cpu", precision="float32")
+    assert caught.value.history.best is not None
+    assert score.loss == pytest.approx(caught.value.history.best.val_loss)
+
+
+class Spoilt(nn.Module):
+    """A network that gives NaN from its fifth training step on."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.layer, self.steps = nn.Linear(3072, classes), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.steps += self.training
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits * (float("nan") if self.training and self.steps >= 5 else 1)
 
 
 def test_unknown_model_is_refused_before_data_is_looked_for(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -181,6 +182,40 @@ def test_transformer_encoder() -> None:
     products = 5 * (8 * 24 + 8 * 8 + 2 * 8 * 16) + 2 * 5 * 5 * 8
     assert sum(row.macs for row in rows) == 2 * products
     assert sum(row.params for row in rows) == count_params(model)
+
+
+def test_what_the_counter_has_no_formula_for_counts_as_nothing() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(8, 4, batch_first=True)
+            self.scales = nn.ParameterList([nn.Parameter(torch.ones(3))])
+
+        def forward(self, images: Tensor) -> Tensor:
+            out: Tensor = self.lstm(images[:, 0])[0]
+            return out
+
+    model = Recurrent()
+    rows = layer_table(model, (1, 8, 8))
+    assert [(row.kind, row.params, row.macs) for row in rows] == [
+        ("LSTM", count_params(model.lstm), 0),
+        ("ParameterList", 3, 0),
+    ]
+    assert rows[0].receptive_field is None
+
+
+def test_wrapped_models() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    expected = [(row.kind, row.params, row.macs) for row in layer_table(model)]
+    parallel = layer_table(nn.DataParallel(model))
+    assert [(row.kind, row.params, row.macs) for row in parallel] == expected
+
+
+def test_scripted_models_are_refused() -> None:
+    with warnings.catch_warnings(action="ignore"):
+        scripted = torch.jit.script(nn.Sequential(nn.ReLU()))
+    with pytest.raises(OptionError, match="pass the model that it was made from"):
+        layer_table(scripted)
 
 
 def test_shared_parameters_count_once() -> None:

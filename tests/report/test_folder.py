@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_interrupted_write_leaves_what_was_there(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cifarzoo.report.folder.os.fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ResultsError, match="No space left"):
         write_text(path, "new")
     assert path.read_text() == "old"

@@ -110,7 +110,7 @@ def test_ids_are_unique(page: Page) -> None:
 
 def test_every_picture_says_what_there_is_to_see(full: Page) -> None:
     pictures = full.all("img")
-    assert len(pictures) == 6
+    assert len(pictures) == 7
     assert all(len(picture["alt"] or "") > 40 for picture in pictures)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import torch
 from torch import nn
 
 from cifarzoo.arithmetic.dry_run import Seen, dry_run
@@ -95,7 +96,7 @@ def layer_table(
         The rows, from input to output.
 
     Raises:
-        OptionError: not a module, or lazy layers that have no size yet.
+        OptionError: not a module, scripted, or lazy layers that have no size yet.
         ShapeError: input_size is not made of positive ints, or the model cannot take it.
 
     Example:
@@ -103,6 +104,12 @@ def layer_table(
         [('', 32, 24576)]
     """
     _check_model(model)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise OptionError(
+                f"module {name!r} is scripted and cannot be watched; pass the model that it was "
+                "made from"
+            )
     return tuple(_rows(model, dry_run(model, input_size)))
 
 

@@ -39,8 +39,8 @@ def page_pictures(found: Mapping[str, Summary], folder: Path) -> dict[str, Pictu
         "3e": _curves(found["best"]),
         "3e-confusion": _confusion(found["best"]),
         "3f": _gap(found["best"]),
-        "4a": _curves(found["resnet18_transfer"]),
     }
+    drawn |= {f"4a-{key}": _curves(each) for key, each in found.items() if each.task == "4a"}
     stored = {
         Path(name).stem.removeprefix("task"): stored_picture(folder / name, alt=alt, caption=alt)
         for name, alt in FILTER_FILES.items()

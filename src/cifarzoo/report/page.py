@@ -23,46 +23,6 @@ PAGE_NAME = "report.html"
 _MODELS = ("baseline", "model1", "model2", "best", "resnet18_transfer")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
-    """A machine and a state of the code that runs were made with.
-
-    Attributes:
-        letter: what the tables call it.
-        machine: in words.
-        source: commit, or version.
-        versions: of Python and the libraries, in words.
-        dates: of the first and the last run, in words.
-    """
-
-    letter: str
-    machine: str
-    source: str
-    versions: str
-    dates: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """How the figures of one experiment were measured.
-
-    Attributes:
-        summary: the experiment.
-        letters: of the conditions.
-        epochs: passes over the training images, mean over the runs.
-        seconds: of training and validating, likewise.
-        images_per_second: likewise.
-        endings: why the runs ended.
-    """
-
-    summary: Summary
-    letters: str
-    epochs: float
-    seconds: float
-    images_per_second: float
-    endings: str
-
-
 def write_page(folder: str | Path) -> Path:
     """Write the page of a folder of results into it; whatever was not run is shown as that.
 
@@ -96,7 +56,7 @@ def _render(results: Results, folder: Path) -> str:
 def _context(results: Results, folder: Path) -> dict[str, object]:
     found = summaries(results)
     extra = [found[key] for key in found if key not in {each.key for each in EXPERIMENTS}]
-    listed = _conditions(results.records)
+    listed = origins_of(results.records)
     changes = ablation(found)
     return {
         "found": found,
@@ -116,7 +76,7 @@ def _context(results: Results, folder: Path) -> dict[str, object]:
         "pictures": page_pictures(found, folder),
         "failures": _failures(results, found),
         "conditions": listed,
-        "measured": [_measured(s, listed) for s in found.values() if s.records],
+        "measured": [measured(s, listed) for s in found.values() if s.records],
         "source": this_source(),
         "newest": max((record.date for record in results.records), default=None),
     }
@@ -160,39 +120,3 @@ def _reach(changes: Iterable[Change]) -> float:
         if end is not None
     ]
     return max(ends, default=0.0) or 1.0
-
-
-def _origin(record: Record) -> tuple[str, str, str]:
-    versions = ", ".join(f"{name} {version}" for name, version in record.source.versions.items())
-    return str(record.machine), record.source.label, versions
-
-
-def _conditions(records: Iterable[Record]) -> dict[tuple[str, str, str], Conditions]:
-    """Give every machine and state of the code a letter."""
-    dates: dict[tuple[str, str, str], list[str]] = {}
-    for record in sorted(records, key=lambda record: record.date):
-        dates.setdefault(_origin(record), []).append(record.date[:10])
-    return {
-        origin: Conditions(
-            letter=chr(ord("A") + i) if i < 26 else f"Z{i}",
-            machine=origin[0],
-            source=origin[1],
-            versions=origin[2],
-            dates=days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
-        )
-        for i, (origin, days) in enumerate(dates.items())
-    }
-
-
-def _measured(summary: Summary, listed: dict[tuple[str, str, str], Conditions]) -> Measured:
-    records = summary.records
-    histories = [record.history for record in records]
-    endings = {"epochs": "all epochs", "early": "early", "interrupted": "stopped by hand"}
-    return Measured(
-        summary=summary,
-        letters=", ".join(sorted({listed[_origin(record)].letter for record in records})),
-        epochs=fmean(history.checks[-1].epoch if history.checks else 0.0 for history in histories),
-        seconds=fmean(history.seconds for history in histories),
-        images_per_second=fmean(history.images_per_second for history in histories),
-        endings=", ".join(sorted({endings.get(h.stopped, h.stopped) for h in histories})),
-    )

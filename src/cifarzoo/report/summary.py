@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import fmean
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from cifarzoo.errors import ResultsError
 from cifarzoo.evaluation.statistics import Estimate, mean_and_std, paired_difference
+from cifarzoo.report.course import Course, course_of
 from cifarzoo.report.experiments import (
     ABLATION,
     BASELINE_KEY,
@@ -20,36 +20,12 @@ from cifarzoo.report.folder import Results
 from cifarzoo.report.record import Failure, Record
 from cifarzoo.training.history import History
 
-__all__ = [
-    "Change",
-    "Course",
-    "FigureName",
-    "Summary",
-    "Verdict",
-    "ablation",
-    "change",
-    "summaries",
-]
+__all__ = ["Change", "FigureName", "Summary", "Verdict", "ablation", "change", "summaries"]
 
 FigureName: TypeAlias = Literal[
     "train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "steps"
 ]
 Verdict: TypeAlias = Literal["better", "worse", "no clear difference", "one seed", "not run"]
-
-
-class _Point(NamedTuple):
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-
-
-def _validated(history: History) -> list[_Point]:
-    """Give the checks that have a validation loss."""
-    return [
-        _Point(check.train_loss, check.val_loss, check.val_accuracy)
-        for check in history.checks
-        if check.val_loss is not None and check.val_accuracy is not None
-    ]
 
 
 def _figure(record: Record, name: FigureName) -> float | None:
@@ -60,27 +36,6 @@ def _figure(record: Record, name: FigureName) -> float | None:
     splits = {"train_accuracy": record.train, "val_accuracy": record.val}
     scores = splits.get(name, record.test)
     return None if scores is None else scores.accuracy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """How training went, as means over the runs; losses in nats.
-
-    Attributes:
-        train_first: training loss at the first check.
-        train_last: at the last.
-        val_first: validation loss at the first check.
-        val_lowest: where it was lowest.
-        val_last: at the last check.
-        val_accuracy: highest validation accuracy, in [0, 1].
-    """
-
-    train_first: float
-    train_last: float
-    val_first: float
-    val_lowest: float
-    val_last: float
-    val_accuracy: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,21 +73,7 @@ class Summary:
     @property
     def course(self) -> Course | None:
         """How training went; None where there is no run, or one without a validation split."""
-        runs = [_validated(history) for history in self.histories]
-        if not runs or not all(runs):
-            return None
-
-        def mean(pick: Callable[[list[_Point]], float]) -> float:
-            return fmean(pick(run) for run in runs)
-
-        return Course(
-            train_first=mean(lambda run: run[0].train_loss),
-            train_last=mean(lambda run: run[-1].train_loss),
-            val_first=mean(lambda run: run[0].val_loss),
-            val_lowest=mean(lambda run: min(point.val_loss for point in run)),
-            val_last=mean(lambda run: run[-1].val_loss),
-            val_accuracy=mean(lambda run: max(point.val_accuracy for point in run)),
-        )
+        return course_of(self.histories)
 
     def estimate(self, name: FigureName) -> Estimate | None:
         """Give the mean over the seeds; None where it was not measured."""

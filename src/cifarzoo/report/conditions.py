@@ -1,0 +1,89 @@
+"""What all runs of a report share, and the data and recipe that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cifarzoo.data.loaders import BatchLoader, Loaders, TensorLoader, shapes_loaders
+from cifarzoo.report.experiments import Experiment
+from cifarzoo.report.record import ModeName
+from cifarzoo.run import load_data
+from cifarzoo.spec import PrecisionName, Recipe
+
+__all__ = ["QUICK_IMAGES", "Conditions", "load", "recipe_of"]
+
+QUICK_IMAGES = 300  # to train and validate on; a third as many to test on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What all runs of a report share.
+
+    Attributes:
+        folder: where their files go.
+        data: name of the data set.
+        root: where CIFAR-10 is; None looks where `cifar10_loaders` does.
+        mode: "full", or "quick": one epoch over a few images, to see that everything works.
+        weights: what an experiment with a trained backbone starts from: a tag or a file; None
+            takes its card's.
+        device: "auto", or what `torch.device` takes.
+        precision: as `train` takes it.
+        progress: whether to show progress bars.
+    """
+
+    folder: Path
+    data: str = "cifar10"
+    root: Path | None = None
+    mode: ModeName = "full"
+    weights: str | Path | None = None
+    device: str = "auto"
+    precision: PrecisionName = "auto"
+    progress: bool = True
+
+
+def recipe_of(experiment: Experiment, mode: ModeName) -> Recipe:
+    """Give what an experiment is trained with; a quick run is a single epoch."""
+    recipe = experiment.card.recipe
+    return recipe if mode == "full" else replace(recipe, epochs=1)
+
+
+def load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
+    """Load the data of a run: all of it, or the first few images for a quick one.
+
+    Raises:
+        OptionError: no data set has that name; and what the loaders raise.
+    """
+    quick = conditions.mode == "quick"
+    if quick and conditions.data == "shapes":
+        return shapes_loaders(
+            recipe.batch_size, n_train=QUICK_IMAGES, n_test=QUICK_IMAGES // 3, seed=seed
+        )
+    loaders = load_data(conditions.data, recipe, root=conditions.root, seed=seed, download=True)
+    if not quick:
+        return loaders
+    return Loaders(
+        _first(loaders.train, QUICK_IMAGES, recipe.batch_size, seed=seed),
+        loaders.val and _first(loaders.val, QUICK_IMAGES // 10),
+        loaders.test and _first(loaders.test, QUICK_IMAGES // 3),
+    )
+
+
+def _first(
+    loader: BatchLoader, count: int, batch_size: int = 250, *, seed: int | None = None
+) -> BatchLoader:
+    """Give a loader of the first images alone; shuffled if there is a seed."""
+    if not isinstance(loader, TensorLoader):
+        return loader
+    return TensorLoader(
+        loader.images[:count],
+        loader.labels[:count],
+        batch_size=batch_size,
+        shuffle="never" if seed is None else "every_epoch",
+        last_batch="keep" if seed is None else "drop",
+        augmentation=loader.augmentation,
+        seed=seed or 0,
+        classes=loader.classes,
+    )
+
+

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import ast
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import cifarzoo as zoo
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TINY = zoo.Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
+# The page, how many things it trains, its seeds, and its pictures.
+PAGES = [
+    ("task2_baseline", 1, (0,), ["task2a.png"]),
+    ("task3_two_models", 2, (0,), ["task3b.png"]),
+    ("task3_batch_norm", 2, (0, 1, 2), ["task3d.png"]),
+    ("task3_ablation", 9, (0, 1, 2), ["task3c.png"]),
+    ("task3_best_model", 1, (0,), ["task3e.png", "task3e_confusion.png", "task3f.png"]),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call of `zoo.train`."""
+
+    card: zoo.ModelCard
+    data: object
+    root: object
+    epochs: int
+    seed: int
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, make_loaders: Callable[..., zoo.Loaders]) -> list[Asked]:
+    """What the pages ask to be trained; a tiny network is trained in its place."""
+    calls: list[Asked] = []
+    train = zoo.train
+
+    def tiny(
+        card: zoo.ModelCard, *, data: str, root: object, recipe: zoo.Recipe, seed: int
+    ) -> zoo.Run:
+        calls.append(Asked(card, data, root, recipe.epochs, seed))
+        with torch.device("meta"):
+            card.builder(10)
+        return train(
+            replace(card, builder=partial(zoo.report_model, TINY)),
+            data=make_loaders(seed=seed),
+            recipe=replace(recipe, epochs=1),
+            seed=seed,
+            device="cpu",
+            progress=False,
+        )
+
+    monkeypatch.setattr(zoo, "train", tiny)
+    return calls
+
+
+@pytest.fixture
+def turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Run a page as a script."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+    def run(page: str, *arguments: str) -> None:
+        monkeypatch.delitem(sys.modules, "_arguments", raising=False)
+        monkeypatch.setattr(sys, "argv", [page, "--out", str(tmp_path), *arguments])
+        runpy.run_path(str(EXAMPLES / f"{page}.py"), run_name="__main__")
+
+    return run
+
+
+@pytest.mark.parametrize(("page", "things", "seeds", "pictures"), PAGES)
+def test_quick_page_trains_one_epoch_of_one_seed(
+    asked: list[Asked],
+    turn: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+    things: int,
+    seeds: tuple[int, ...],
+    pictures: list[str],
+) -> None:
+    turn(page, "--quick", "--data", "shapes")
+    assert len(asked) == things
+    assert {(call.data, call.root, call.epochs, call.seed) for call in asked} == {
+        ("shapes", None, 1, 0)
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == pictures
+    printed = capsys.readouterr().out
+    assert printed.startswith("A trial run (one epoch, the built-in shapes)")
+    assert "report" in printed
+
+
+@pytest.mark.parametrize("page", ["task2_baseline", "task3_batch_norm"])
+def test_whole_page_trains_the_report_s_recipe(
+    asked: list[Asked],
+    turn: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+) -> None:
+    turn(page)
+    seeds = next(seeds for name, _, seeds, _ in PAGES if name == page)
+    assert tuple(dict.fromkeys(call.seed for call in asked)) == seeds
+    assert {(call.data, call.root, call.epochs) for call in asked} == {("cifar10", None, 10)}
+    assert "trial run" not in capsys.readouterr().out
+
+
+def test_folder_and_seeds_are_passed_on(
+    asked: list[Asked], turn: Callable[..., None], tmp_path: Path
+) -> None:
+    turn("task2_baseline", "--data", str(tmp_path), "--seeds", "3,1")
+    assert [(call.root, call.seed) for call in asked] == [(tmp_path, 3), (tmp_path, 1)]
+
+
+@pytest.mark.parametrize("seeds", ["one", "0,0", "-1", ""])
+def test_wrong_seeds_are_wrong_usage(turn: Callable[..., None], seeds: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        turn("task2_baseline", f"--seeds={seeds}")
+    assert caught.value.code == 2
+
+
+def test_error_that_says_what_to_do_ends_the_page(
+    turn: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(card: zoo.ModelCard, **options: object) -> zoo.Run:
+        raise zoo.DataNotFoundError("looked in three places")
+
+    monkeypatch.setattr(zoo, "train", train)
+    with pytest.raises(SystemExit, match="looked in three places"):
+        turn("task2_baseline")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_page_is_short_and_uses_the_public_names_only(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 80
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith("cifarzoo")
+        elif isinstance(node, ast.Import):
+            assert not [alias for alias in node.names if alias.name.startswith("cifarzoo.")]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "zoo":
+            assert node.attr in zoo.__all__
