@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias, get_args, overload, runtime_che
 import torch
 from torch import nn
 
-from cifarzoo.data.features import feature_loaders
+from cifarzoo.data.features import MEMORY_LIMIT_BYTES, feature_loaders
 from cifarzoo.data.loaders import BatchLoader, Loaders, cifar10_loaders, shapes_loaders
 from cifarzoo.errors import NonFiniteLossError, one_of
 from cifarzoo.evaluation.evaluate import Evaluation, evaluate
@@ -113,6 +113,7 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Run: ...
 @overload
 def train(
@@ -130,6 +131,7 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Run: ...
 def train(
     name: str | ModelCard,
@@ -146,6 +148,7 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Run:
     """Train a model by its card's recipe, and score it.
 
@@ -167,6 +170,8 @@ def train(
         progress: whether to show a progress bar.
         callbacks: what looks on.
         download: fetch CIFAR-10 where it is not found.
+        memory_limit_bytes: of a transfer model's features, which are computed once and kept;
+            those that do not fit are computed anew in every epoch.
 
     Raises:
         OptionError: a name or value is not known.
@@ -182,7 +187,14 @@ def train(
     )
     with seeded(seed):
         model = build_from_card(card, weights or card.initial_weights, num_classes)
-    trained, batches = _trained_part(model, loaders, device, precision, progress=progress)
+    trained, batches = _trained_part(
+        model,
+        loaders,
+        device=device,
+        precision=precision,
+        memory_limit_bytes=memory_limit_bytes,
+        progress=progress,
+    )
     try:
         history = fit(
             trained,
@@ -215,9 +227,10 @@ def train(
 def _trained_part(
     model: ImageClassifier,
     loaders: Loaders,
+    *,
     device: str | torch.device,
     precision: PrecisionName,
-    *,
+    memory_limit_bytes: int,
     progress: bool,
 ) -> tuple[nn.Module, Loaders]:
     """Give what is fitted and on what: a frozen part runs before, once where that is enough."""
@@ -225,6 +238,11 @@ def _trained_part(
         return model, loaders
     frozen, trainable = split_frozen(model)
     features = feature_loaders(
-        frozen, loaders, device=device, precision=precision, progress=progress
+        frozen,
+        loaders,
+        memory_limit_bytes=memory_limit_bytes,
+        device=device,
+        precision=precision,
+        progress=progress,
     )
     return trainable, features

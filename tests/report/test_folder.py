@@ -102,8 +102,11 @@ def test_broken_json_names_the_file(tmp_path: Path, content: str) -> None:
 
 
 def test_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="cifarzoo report --out"):
+    with pytest.raises(ResultsError, match=r"is not there; .*cifarzoo report --out"):
         load_results(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match="is a file; needed is a folder"):
+        load_results(tmp_path / "file")
 
 
 def test_figure_that_is_not_finite_is_not_written(make_record: Make, tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from cifarzoo import OptionError, ResultsError
 from cifarzoo.report import load_results, run_all, run_report
+from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import EXPERIMENTS, Experiment
 from cifarzoo.report.folder import write_failure, write_record
 from cifarzoo.report.record import Failure, Record
-from cifarzoo.report.runner import Conditions
 
 Make = Callable[..., Record]
 
@@ -178,7 +178,7 @@ def test_a_quick_report_runs_end_to_end(tmp_path: Path) -> None:
         tmp_path,
         data="shapes",
         seeds=(0,),
-        experiments=["ablation_half_filters"],
+        experiments=["baseline"],
         mode="quick",
         device="cpu",
         progress=False,
@@ -189,4 +189,5 @@ def test_a_quick_report_runs_end_to_end(tmp_path: Path) -> None:
     assert len(messages) == 2
     text = page.read_text(encoding="utf-8")
     assert "These figures are not a reproduction" in text
+    assert "data:image/svg+xml;base64," in text
     assert not (tmp_path / ".checkpoints").exists()

@@ -10,7 +10,6 @@ from cifarzoo.report.experiments import EXPERIMENTS
 from cifarzoo.report.folder import Results
 from cifarzoo.report.record import Failure, Record
 from cifarzoo.report.summary import Summary, Verdict, ablation, change, summaries
-from cifarzoo.training.history import History
 
 Make = Callable[..., Record]
 
@@ -94,21 +93,6 @@ def test_ablation_lists_every_change(make_record: Make) -> None:
     changes = ablation(summed(make_record()))
     assert len(changes) == 8
     assert {each.verdict for each in changes} == {"not run"}
-
-
-def test_course_is_the_mean_of_the_runs(make_record: Make) -> None:
-    course = summed(make_record(seed=0), make_record(seed=1))["baseline"].course
-    assert course is not None
-    assert (course.train_first, course.train_last) == (2.0, 0.5)
-    assert course.val_lowest == pytest.approx(1.5 - 0.4 + 0.16 - 0.0)
-    assert course.val_accuracy == pytest.approx(0.4)
-
-
-def test_run_without_a_check_has_no_curve(make_record: Make) -> None:
-    empty = History(checks=(), best_step=0, stopped="epochs", steps=1, images=8, seconds=1.0)
-    found = summed(make_record(history=empty))["baseline"]
-    assert found.histories == ()
-    assert found.course is None
 
 
 @pytest.mark.parametrize("difference", [{"data": "shapes"}, {"mode": "quick"}])

@@ -43,6 +43,7 @@ class Job:
         device: as `fit` takes it.
         precision: as `fit` takes it.
         tensorboard: folder of event files; None writes none.
+        memory_limit_bytes: of a transfer model's features, which are kept.
         quiet: print the final figures and nothing else.
     """
 
@@ -58,6 +59,7 @@ class Job:
     device: str
     precision: PrecisionName
     tensorboard: Path | None
+    memory_limit_bytes: int
     quiet: bool
 
     def folder(self) -> RunFolder:
@@ -129,6 +131,7 @@ def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
             checkpoint=checkpoint,
             progress=not job.quiet and is_terminal(),
             callbacks=_callbacks(job),
+            memory_limit_bytes=job.memory_limit_bytes,
         )
     except NonFiniteLossError as error:
         write_best(folder, error, environment)

@@ -62,6 +62,12 @@ def train_command(
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also write TensorBoard's event files.")
     ] = None,
+    memory_limit: Annotated[
+        float,
+        typer.Option(
+            metavar="GIB", min=0, help="Of a transfer model's features, which are kept, in GiB."
+        ),
+    ] = 4.0,
     no_download: NoDownload = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the final figures and nothing else.")
@@ -89,6 +95,7 @@ def train_command(
         device=device,
         precision=precision,
         tensorboard=tensorboard,
+        memory_limit_bytes=round(memory_limit * 2**30),
         quiet=quiet,
     )
     carry_out(job, fresh=fresh)

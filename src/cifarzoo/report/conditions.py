@@ -85,5 +85,3 @@ def _first(
         seed=seed or 0,
         classes=loader.classes,
     )
-
-

@@ -112,8 +112,9 @@ def load_results(folder: str | Path) -> Results:
     """
     folder = Path(folder)
     if not folder.is_dir():
+        found = "is a file" if folder.exists() else "is not there"
         raise ResultsError(
-            f"{folder} is not a folder of results; `cifarzoo report --out {folder}` makes one"
+            f"{folder} {found}; needed is a folder of results, as `cifarzoo report --out` makes it"
         )
     files = sorted(path for path in folder.iterdir() if path.is_file())
     records = [_read(path, Record) for path in files if _RECORD.fullmatch(path.name)]

@@ -69,25 +69,31 @@ def origins_of(records: Iterable[Record]) -> dict[Place, Origin]:
     for record in sorted(records, key=lambda record: record.date):
         dates.setdefault(_place(record), []).append(record.date[:10])
     return {
-        origin: Origin(
+        place: Origin(
             letter=chr(ord("A") + i) if i < 26 else f"Z{i}",
-            machine=origin[0],
-            source=origin[1],
-            versions=origin[2],
+            machine=place[0],
+            source=place[1],
+            versions=place[2],
             dates=days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
         )
-        for i, (origin, days) in enumerate(dates.items())
+        for i, (place, days) in enumerate(dates.items())
     }
 
 
-def measured(summary: Summary, listed: dict[Place, Origin]) -> Measured:
+def measured(summary: Summary, origins: Mapping[Place, Origin]) -> Measured:
+    """Sum up how an experiment was measured; it has at least one run.
+
+    Args:
+        summary: the experiment.
+        origins: of all runs, as `origins_of` gives them.
+    """
     records = summary.records
     histories = [record.history for record in records]
     totals = [record.total_seconds for record in records if record.total_seconds is not None]
-    endings = {"epochs": "all epochs", "early": "early", "interrupted": "stopped by hand"}
+    endings = {"epochs": "all epochs", "early": "stopped early"}
     return Measured(
         summary=summary,
-        letters=", ".join(sorted({listed[_place(record)].letter for record in records})),
+        letters=", ".join(sorted({origins[_place(record)].letter for record in records})),
         epochs=fmean(history.checks[-1].epoch if history.checks else 0.0 for history in histories),
         seconds=fmean(history.seconds for history in histories),
         images_per_second=fmean(history.images_per_second for history in histories),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from cifarzoo.arithmetic.cost import LayerCost, layer_table
 from cifarzoo.report import words
 from cifarzoo.report.experiments import EXPERIMENTS, FILTERS_KEY, experiment_of
 from cifarzoo.report.figures import page_pictures
 from cifarzoo.report.folder import Results, load_results, write_text
+from cifarzoo.report.measured import measured, origins_of
 from cifarzoo.report.provenance import this_source
 from cifarzoo.report.record import Failure, Record
 from cifarzoo.report.summary import Change, Summary, ablation, change, summaries
 from cifarzoo.report.task1 import IMAGE, KERNEL, answers, shift_changes
 
-__all__ = ["PAGE_NAME", "Conditions", "write_page"]
+__all__ = ["PAGE_NAME", "write_page"]
 
 PAGE_NAME = "report.html"
 _MODELS = ("baseline", "model1", "model2", "best", "resnet18_transfer")

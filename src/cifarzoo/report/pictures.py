@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import struct
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ __all__ = ["Picture", "curves_picture", "framed_picture", "png_of", "stored_pict
 
 NARROW_WIDTH = 4.4  # inches: on a phone, letters are then about as large as the text
 PANEL_HEIGHT = 3.0  # inches, of one panel of a narrow figure
+LEGEND_LETTERS = 54  # as many as a narrow figure holds in a line
 PNG_DPI = 120
 CSS_DPI = 96
 # An SVG in an <img> is told the page's colour scheme, but none of its colours. On a dark ground
@@ -110,7 +112,8 @@ def _stack(figure: Figure) -> None:
     figure.set_size_inches(NARROW_WIDTH, PANEL_HEIGHT * len(panels))
     for legend in list(figure.legends):
         handles = [handle for handle in legend.legend_handles if handle is not None]
-        legend_below(figure, handles, [text.get_text() for text in legend.get_texts()])
+        labels = [textwrap.fill(text.get_text(), LEGEND_LETTERS) for text in legend.get_texts()]
+        legend_below(figure, handles, labels)
         legend.remove()
 
 

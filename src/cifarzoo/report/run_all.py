@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
 from cifarzoo.errors import OptionError, ResultsError, one_of
 from cifarzoo.registry import build_model
+from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import FILTERS_KEY, Experiment, find_experiments
 from cifarzoo.report.filters import draw_filters, filters_drawn
 from cifarzoo.report.folder import load_results
 from cifarzoo.report.page import write_page
 from cifarzoo.report.provenance import this_machine
 from cifarzoo.report.record import Failure, ModeName, Record
-from cifarzoo.report.runner import Conditions, recorded, run_experiment
+from cifarzoo.report.runner import recorded, run_experiment
 from cifarzoo.report.words import duration, number
 from cifarzoo.run import DataName
 from cifarzoo.spec import PrecisionName
@@ -91,18 +92,28 @@ def run_report(
     conditions.folder.mkdir(parents=True, exist_ok=True)
     try:
         if with_filters and not filters_drawn(conditions.folder):
-            _tell_filters(draw_filters(conditions.folder, weights), on_message)
-        for position, (experiment, seed) in enumerate(plan, 1):
-            label = f"[{position}/{len(plan)}] {experiment.title}, seed {seed}"
-            if (experiment.key, seed) in done:
-                on_message(f"{label}: recorded already")
-                continue
-            on_message(f"{label} ...")
-            on_message(f"{label}: {_outcome(run_experiment(experiment, seed, conditions))}")
+            failure = draw_filters(conditions.folder, weights)
+            on_message(f"Filters and activations: {'drawn' if not failure else failure.error}")
+        _run(plan, done, conditions, on_message)
     except KeyboardInterrupt:
         on_message(f"interrupted; what is done is in {write_page(conditions.folder)}")
         raise
     return write_page(conditions.folder)
+
+
+def _run(
+    plan: Sequence[tuple[Experiment, int]],
+    done: Collection[tuple[str, int]],
+    conditions: Conditions,
+    on_message: Callable[[str], None],
+) -> None:
+    for position, (experiment, seed) in enumerate(plan, 1):
+        label = f"[{position}/{len(plan)}] {experiment.title}, seed {seed}"
+        if (experiment.key, seed) in done:
+            on_message(f"{label}: recorded already")
+            continue
+        on_message(f"{label} ...")
+        on_message(f"{label}: {_outcome(run_experiment(experiment, seed, conditions))}")
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
@@ -140,10 +151,6 @@ def _check_folder(
                 f"be {conditions.data} ({conditions.mode}); choose another folder"
             )
     return {(e.key, seed) for e, seed in plan if recorded(e, seed, conditions) is not None}
-
-
-def _tell_filters(failure: Failure | None, on_message: Callable[[str], None]) -> None:
-    on_message("Filters and activations: " + ("drawn" if failure is None else failure.error))
 
 
 def _outcome(result: Record | Failure) -> str:

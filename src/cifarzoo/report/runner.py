@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from cifarzoo.arithmetic.cost import count_params
-from cifarzoo.data.loaders import BatchLoader, Loaders, TensorLoader, shapes_loaders
+from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import DownloadError, NonFiniteLossError, ResultsError, WeightsError
 from cifarzoo.evaluation.evaluate import Evaluation
+from cifarzoo.report.conditions import Conditions, load, recipe_of
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.folder import read_record, record_path, write_failure, write_record
 from cifarzoo.report.provenance import this_machine, this_source
-from cifarzoo.report.record import Failure, ModeName, Record, Scores, fingerprint_of, utc_now
-from cifarzoo.run import Run, load_data, train
-from cifarzoo.spec import PrecisionName, Recipe
+from cifarzoo.report.record import Failure, Record, Scores, fingerprint_of, utc_now
+from cifarzoo.run import Run, train
 
-__all__ = [
-    "Conditions",
-    "QUICK_IMAGES",
-    "checkpoint_path",
-    "load",
-    "recipe_of",
-    "recorded",
-    "run_experiment",
-]
+__all__ = ["checkpoint_path", "recorded", "run_experiment"]
+
 
 def checkpoint_path(folder: Path, key: str, seed: int) -> Path:
     """Give the path of the state of a run that is not finished."""
