@@ -246,8 +246,8 @@ def test_data_is_loaded_as_the_recipe_says(
     assert given == expected
 
 
-def test_frozen_layers_run_once_and_do_not_change(make_loaders: MakeLoaders) -> None:
-    calls = []
+def _transfer_card(calls: list[int]) -> ModelCard:
+    """Make a card of a small backbone that notes how many images go through its frozen part."""
 
     def build(num_classes: int) -> ImageClassifier:
         body = nn.Sequential(nn.Conv2d(3, 4, 3, stride=8), nn.BatchNorm2d(4))
@@ -260,7 +260,7 @@ def test_frozen_layers_run_once_and_do_not_change(make_loaders: MakeLoaders) -> 
             backbone, preprocess=Preprocess(), trainable=("fc",), head="fc", num_classes=num_classes
         )
 
-    card = ModelCard(
+    return ModelCard(
         name="tiny_transfer",
         family="transfer",
         summary="A transfer model for tests.",
@@ -268,13 +268,17 @@ def test_frozen_layers_run_once_and_do_not_change(make_loaders: MakeLoaders) -> 
         recipe=Recipe(epochs=5, batch_size=8, lr=0.1, checks_per_epoch=2),
         paper="none",
     )
-    loaders = make_loaders()
+
+
+def test_frozen_layers_run_once_and_do_not_change(make_loaders: MakeLoaders) -> None:
+    calls: list[int] = []
+    card, loaders = _transfer_card(calls), make_loaders()
     done = train_quietly(card, data=loaders, seed=4)
-    counted = sum(calls)
+    assert sum(calls) < 2 * (48 + 20 + 10), "an image went through the frozen part every epoch"
+    assert not any(module.training for module in done.model.modules())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        start = build(10)
-    assert counted < 2 * (48 + 20 + 10) + 20, "an image went through the frozen part every epoch"
+        start = card.builder(10)
     for name, tensor in start.state_dict().items():
         moved = not torch.equal(tensor, done.model.state_dict()[name])
         assert moved is name.startswith("network.fc.")
@@ -283,6 +287,18 @@ def test_frozen_layers_run_once_and_do_not_change(make_loaders: MakeLoaders) -> 
     assert whole.loss == pytest.approx(done.test.loss, rel=1e-5)
     assert done.train is not None
     assert done.train.n == 48
+
+
+def test_memory_limit_decides_what_is_computed_again(make_loaders: MakeLoaders) -> None:
+    calls: list[int] = []
+    card = _transfer_card(calls)
+    kept = train_quietly(card, data=make_loaders())
+    few = sum(calls)
+    again = train_quietly(card, data=make_loaders(), memory_limit_bytes=0)
+    assert sum(calls) - few > 5 * 48
+    assert kept.test is not None
+    assert again.test is not None
+    assert again.test.loss == pytest.approx(kept.test.loss, rel=1e-4)
 
 
 def test_progress_bar_is_shown_unless_it_is_turned_off(

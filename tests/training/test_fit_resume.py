@@ -31,6 +31,7 @@ from cifarzoo import (
     Recipe,
     fit,
 )
+from cifarzoo.spec import KeepName
 from cifarzoo.training.checkpoint import load_checkpoint
 from cifarzoo.training.state import identity_of
 
@@ -129,7 +130,7 @@ def _stopped_run(
 
 
 @each_recipe
-@pytest.mark.parametrize("chance", range(3))
+@pytest.mark.parametrize("chance", range(2))
 def test_run_that_was_stopped_ends_with_the_same_bits(
     make_model: MakeModel, make_loaders: MakeLoaders, tmp_path: Path, recipe: Recipe, chance: int
 ) -> None:
@@ -180,6 +181,24 @@ def test_ctrl_c_leaves_the_best_state_and_tells_the_callbacks(
     assert (history.stopped, history.steps) == ("interrupted", 9)
     kept = end.states[history.best_step]
     assert torch.equal(model.get_parameter("network.head.logits.bias"), kept)
+
+
+@pytest.mark.parametrize(("keep", "step"), [("last", 9), ("best", 1)])
+def test_run_that_keeps_no_earlier_state_says_which_one_it_left(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, keep: KeepName, step: int
+) -> None:
+    """It keeps the last one, or was stopped before there was a best one."""
+    ends: list[History] = []
+
+    class End(Callback):
+        def on_end(self, history: History) -> None:
+            ends.append(history)
+
+    loaders, recipe = make_loaders(), replace(recipe, keep=keep)
+    stopping = Loaders(StoppingLoader(loaders, {step - 1: _ctrl_c}), loaders.val)
+    with pytest.raises(KeyboardInterrupt):
+        fit_quietly(make_model(), stopping, recipe, callbacks=[End()])
+    assert (ends[0].best_step, ends[0].best) == (step, None)
 
 
 def test_second_ctrl_c_does_not_wait(
