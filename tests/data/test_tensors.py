@@ -274,3 +274,24 @@ def test_varying_the_augmentation_varies_nothing_else() -> None:
     zero = replace(EVERYTHING, padding="zero")
     one, other = (loader(shuffle="every_epoch", augmentation=a) for a in (EVERYTHING, zero))
     assert labels(one) == labels(other)
+
+
+def test_fingerprint_tells_loaders_apart_that_give_other_batches() -> None:
+    images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    labels = torch.arange(6)
+
+    def fingerprint(labels: Tensor = labels, **options: Any) -> str:  # noqa: ANN401
+        return TensorLoader(images[: len(labels)], labels, **options).fingerprint
+
+    same = fingerprint()
+    assert same == fingerprint()
+    others = [
+        fingerprint(labels[:5]),
+        fingerprint(labels.flip(0)),
+        fingerprint(batch_size=3),
+        fingerprint(seed=1),
+        fingerprint(shuffle="every_epoch"),
+        fingerprint(last_batch="drop", batch_size=2),
+        fingerprint(augmentation=Augmentation(flip="random")),
+    ]
+    assert len({same, *others}) == 1 + len(others)

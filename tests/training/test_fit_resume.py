@@ -221,12 +221,22 @@ def test_second_ctrl_c_does_not_wait(
 def test_run_that_is_done_is_not_run_again(
     make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path
 ) -> None:
-    path, first = tmp_path / "run.pt", make_model()
-    one = _result(first, fit_quietly(first, make_loaders(), recipe, checkpoint=path))
-    second, loaders = make_model(seed=1), make_loaders()
+    path, first, loaders = tmp_path / "run.pt", make_model(), make_loaders()
+    once = Loaders(StoppingLoader(make_loaders(), {}), loaders.val)
+    one = _result(first, fit_quietly(first, once, recipe, checkpoint=path))
+    second = make_model(seed=1)
     never = Loaders(StoppingLoader(loaders, dict.fromkeys(range(12), _fault)), loaders.val)
     two = _result(second, fit_quietly(second, never, recipe, checkpoint=path))
     _assert_same(one, two)
+
+
+def test_checkpoint_of_other_images_is_refused(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.pt"
+    fit_quietly(make_model(), make_loaders(), recipe, checkpoint=path)
+    with pytest.raises(CheckpointError, match=r"belongs to another run \(data: "):
+        fit_quietly(make_model(), make_loaders(seed=1), recipe, checkpoint=path)
 
 
 @pytest.mark.parametrize("step", [2, 5, 8])

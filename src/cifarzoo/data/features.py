@@ -158,6 +158,11 @@ class TensorFeatureLoader:
         """Say which epoch, from 0, the next `iter()` gives."""
         self._loader.set_epoch(epoch)
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the loader of images: it decides on the batches."""
+        return self._loader.fingerprint
+
     def in_order(self, *, batch_size: int | None = None) -> TensorFeatureLoader:
         """Give a loader of the features of the same images, in order and not augmented."""
         return TensorFeatureLoader(self._loader.in_order(batch_size=batch_size), self._store)

@@ -21,6 +21,7 @@ from cifarzoo.spec import Augmentation
 __all__ = [
     "Batch",
     "BatchLoader",
+    "Fingerprinted",
     "HasEpochs",
     "Loaders",
     "Resumable",
@@ -62,6 +63,16 @@ class Resumable(Protocol):
 
     def iter_from(self, batch: int) -> Iterator[Batch]:
         """Give the rest of the epoch, from `batch` on."""
+        ...
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A loader that can tell whether another one gives the same batches."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for loaders that give the same batches."""
         ...
 
 

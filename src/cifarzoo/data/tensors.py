@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from typing import Literal, Self, TypeAlias, get_args
 
@@ -125,6 +126,24 @@ class TensorLoader:
         if epoch < 0:
             raise OptionError(f"epoch is {epoch}; allowed: 0 or more")
         self._next_epoch = epoch
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what decides on the batches: labels, order and augmentation.
+
+        The pixels are left out: the labels in their order tell data sets and splits apart, and
+        hashing them takes no time.
+        """
+        settings = (
+            self.n,
+            self.batch_size,
+            self.seed,
+            self.augmentation,
+            self._shuffle,
+            self._last_batch,
+        )
+        labels = self.labels.cpu().numpy().tobytes()
+        return hashlib.sha256(repr(settings).encode() + labels).hexdigest()[:16]
 
     def in_order(self, *, batch_size: int | None = None) -> TensorLoader:
         """Give a loader of the same images, in order and as they are, for scoring them.

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.data.loaders import BatchLoader, HasEpochs, Loaders, Resumable
+from cifarzoo.data.loaders import BatchLoader, Fingerprinted, HasEpochs, Loaders, Resumable
 from cifarzoo.errors import EmptyLoaderError, NonFiniteLossError, OptionError
 from cifarzoo.evaluation.score import batches_to
 from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision, seeded
@@ -74,7 +74,8 @@ def fit(
     target = resolve_device(device)
     state = _begin(model, loaders, recipe, target, resolve_precision(precision, target))
     path = None if checkpoint is None else Path(checkpoint)
-    identity = identity_of(model, recipe, seed, state.steps_per_epoch)
+    data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
+    identity = identity_of(model, recipe, seed, state.steps_per_epoch, data)
     deterministic = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=True
     )

@@ -22,8 +22,18 @@ from cifarzoo.training.optim import build_optimizer, build_schedule
 __all__ = ["RunState", "identity_of"]
 
 
-def identity_of(model: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int) -> Payload:
-    """Describe a run so that a checkpoint of another one is refused."""
+def identity_of(
+    model: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int, data: str | None = None
+) -> Payload:
+    """Describe a run so that a checkpoint of another one is refused.
+
+    Args:
+        model: what is trained.
+        recipe: how.
+        seed: of the run.
+        steps_per_epoch: batches of the training loader.
+        data: the training loader's fingerprint; None for a loader that has none.
+    """
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
     trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
     settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
@@ -31,6 +41,7 @@ def identity_of(model: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: in
         "model": hashlib.sha256(repr((shapes, trained)).encode()).hexdigest()[:16],
         "seed": seed,
         "steps_per_epoch": steps_per_epoch,
+        "data": data,
         **settings,
     }
 
