@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -164,11 +163,6 @@ def test_no_room_hides_a_public_function() -> None:
 def test_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'trane'"):
         cifarzoo.trane  # noqa: B018
-
-
-def test_version_is_the_packages() -> None:
-    project = tomllib.loads((INIT.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert cifarzoo.__version__ == project["project"]["version"]
 
 
 def test_package_says_that_it_is_typed() -> None:

@@ -140,6 +140,11 @@ def test_missing_data_is_one_error(call: Call, tmp_path: Path) -> None:
     assert "--data shapes" in result.stderr
 
 
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in its background: let them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(out: Path) -> subprocess.Popen[str]:
     """Start a training in a process of its own, and wait for its first checkpoint."""
     process = subprocess.Popen(
@@ -147,6 +152,7 @@ def started(out: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        preexec_fn=_hear_ctrl_c,
     )
     deadline = time.monotonic() + 120
     while not (out / "checkpoint.pt").exists():

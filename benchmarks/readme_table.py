@@ -1,0 +1,69 @@
+"""Write the README's table of results from results/.
+
+python benchmarks/readme_table.py            # writes it
+python benchmarks/readme_table.py --check    # fails if the README says something else
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cifarzoo.report import load_results
+from cifarzoo.report.summary import Summary, summaries
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
+HEADER = (
+    "| network | parameters | test accuracy | the report's run | seeds | images/s |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+)
+
+
+def row(summary: Summary) -> str:
+    """Write one network's line."""
+    accuracy = summary.estimate("test_accuracy")
+    assert accuracy is not None
+    ours = f"{accuracy.mean:.2%}" + (f" ± {accuracy.std * 100:.2f}" if accuracy.std else "")
+    theirs = summary.reported_figure("test_accuracy")
+    speed = sum(record.history.images_per_second for record in summary.records) / accuracy.n
+    return (
+        f"| {summary.title} | {summary.records[0].params:,} | {ours} | "
+        f"{'–' if theirs is None else f'{theirs:.2%}'} | {accuracy.n} | {speed:,.0f} |\n"
+    )
+
+
+def table(folder: Path) -> str:
+    """Write the lines of all networks that were run, the ablation's left out."""
+    results = load_results(folder)
+    run = [summary for summary in summaries(results).values() if summary.records]
+    rows = [row(summary) for summary in run if summary.task != "3c"]
+    machines = sorted({str(record.machine) for record in results.records})
+    return (
+        f"{HEADER}{''.join(rows)}\n"
+        "Mean ± standard deviation over the seeds, single view, all 10,000 test images, scored "
+        "once a run;\nthe state was chosen on the validation split. Measured on "
+        f"{' and '.join(machines)};\nevery run with its commit, seed and versions is in "
+        "[results/](results).\n"
+    )
+
+
+def main() -> None:
+    """Write the table, or compare it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    path = ROOT / "README.md"
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    wanted = before + BEGIN + table(ROOT / "results") + END + after
+    if not options.check:
+        path.write_text(wanted)
+    elif text != wanted:
+        sys.exit("README.md and results/ differ; run python benchmarks/readme_table.py")
+
+
+if __name__ == "__main__":
+    main()
