@@ -10,6 +10,6 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_table_of_results_is_that_of_the_recorded_runs() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "readme_table.py"), "--check"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "readme.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

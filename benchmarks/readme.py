@@ -1,7 +1,7 @@
 """Write the README's table of results from results/.
 
-python benchmarks/readme_table.py            # writes it
-python benchmarks/readme_table.py --check    # fails if the README says something else
+python benchmarks/readme.py            # writes it
+python benchmarks/readme.py --check    # fails if the README says something else
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cifarzoo.report import load_results
 from cifarzoo.report.summary import Summary, summaries
+from cifarzoo.viz import plot_histories
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
@@ -49,6 +50,18 @@ def table(folder: Path) -> str:
     )
 
 
+def draw(folder: Path, path: Path) -> None:
+    """Draw the training curves of the report's networks that were run."""
+    run = [
+        summary
+        for summary in summaries(load_results(folder)).values()
+        if summary.histories and summary.task in ("2", "3b", "3e")
+    ]
+    figure = plot_histories({summary.title: summary.histories for summary in run})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     """Write the table, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -61,8 +74,9 @@ def main() -> None:
     wanted = before + BEGIN + table(ROOT / "results") + END + after
     if not options.check:
         path.write_text(wanted)
+        draw(ROOT / "results", ROOT / "docs" / "pictures" / "curves.png")
     elif text != wanted:
-        sys.exit("README.md and results/ differ; run python benchmarks/readme_table.py")
+        sys.exit("README.md and results/ differ; run python benchmarks/readme.py")
 
 
 if __name__ == "__main__":
