@@ -13,7 +13,7 @@ from pathlib import Path
 import nox
 
 nox.options.sessions = ["lint", "typecheck", "tests"]
-nox.needs_version = ">=2024.10.9"
+nox.needs_version = ">=2025.2.9"
 
 SHARED = Path(".nox", "with-torch")
 PYPROJECT = nox.project.load_toml("pyproject.toml")

@@ -17,8 +17,8 @@ from cifarzoo.viz import plot_histories
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 HEADER = (
-    "| network | parameters | test accuracy | the report's run | seeds | images/s |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+    "| network | parameters | test accuracy | the report's run | seeds |\n"
+    "| --- | ---: | ---: | ---: | ---: |\n"
 )
 
 
@@ -28,10 +28,9 @@ def row(summary: Summary) -> str:
     assert accuracy is not None
     ours = f"{accuracy.mean:.2%}" + (f" ± {accuracy.std * 100:.2f}" if accuracy.std else "")
     theirs = summary.reported_figure("test_accuracy")
-    speed = sum(record.history.images_per_second for record in summary.records) / accuracy.n
     return (
         f"| {summary.title} | {summary.records[0].params:,} | {ours} | "
-        f"{'–' if theirs is None else f'{theirs:.2%}'} | {accuracy.n} | {speed:,.0f} |\n"
+        f"{'–' if theirs is None else f'{theirs:.2%}'} | {accuracy.n} |\n"
     )
 
 

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 import cifarzoo as zoo
 
+QUICK_IMAGES = 640  # of each split
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
@@ -25,9 +27,20 @@ class Arguments:
     out: Path
 
     def run(self, card: zoo.ModelCard, seed: int) -> zoo.Run:
-        """Train by the card's recipe; --quick is its first epoch."""
+        """Train by the card's recipe; --quick is one epoch over the first images."""
+        data = self._few(card.recipe.batch_size, seed) if self.quick else self.data
         recipe = replace(card.recipe, epochs=1) if self.quick else card.recipe
-        return zoo.train(card, data=self.data, root=self.root, recipe=recipe, seed=seed)
+        return zoo.train(card, data=data, root=self.root, recipe=recipe, seed=seed)
+
+    def _few(self, batch_size: int, seed: int) -> zoo.Loaders:
+        if self.data == "shapes":
+            all_ = zoo.shapes_loaders(batch_size, seed=seed)
+        else:
+            all_ = zoo.cifar10_loaders(batch_size, root=self.root, seed=seed)
+        parts = (all_.train, all_.val, all_.test)
+        return zoo.Loaders(
+            *(part.first(QUICK_IMAGES) for part in parts if isinstance(part, zoo.TensorLoader))
+        )
 
     def save(self, figure: Figure, name: str) -> None:
         """Write a picture."""
@@ -54,7 +67,7 @@ def parse(title: str, seeds: str) -> Arguments:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--data", default="cifar10", help="cifar10, shapes, or CIFAR-10's folder")
-    parser.add_argument("--quick", action="store_true", help="one epoch, and the first seed only")
+    parser.add_argument("--quick", action="store_true", help="one epoch, a few images, one seed")
     parser.add_argument("--seeds", type=_numbers, default=seeds, help=f"default: {seeds}")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where pictures go")
     args = parser.parse_args()
@@ -71,9 +84,14 @@ def turn(page: Callable[[Arguments], None], title: str, *, seeds: str = "0") -> 
     """Read the command line and run a page; an error that says what to do ends it in a line."""
     args = parse(title, seeds)
     if args.quick or args.data == "shapes":
-        reasons = ["one epoch"] * args.quick + ["the built-in shapes"] * (args.data == "shapes")
+        reasons = ["one epoch over a few images"] * args.quick + ["the built-in shapes"] * (
+            args.data == "shapes"
+        )
         print(f"A trial run ({', '.join(reasons)}): the report's figures are not to be expected.\n")
     try:
         page(args)
     except (zoo.CifarZooError, OSError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped")
+        sys.exit(130)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from cifarzoo import (
     Augmentation,
@@ -309,3 +310,18 @@ def test_progress_bar_is_shown_unless_it_is_turned_off(
     assert (out, "12/12" in err) == ("", True)
     train(card, data=make_loaders(), device="cpu", progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_torchs_own_loader_is_taken(card: ModelCard, make_loaders: MakeLoaders) -> None:
+    ours = make_loaders()
+    images, labels = (torch.cat(parts) for parts in zip(*ours.train, strict=True))
+    train_loader = DataLoader(TensorDataset(images, labels), batch_size=8)
+    run = train(card, data=Loaders(train_loader, ours.val, ours.test), device="cpu", progress=False)
+    assert run.train is None  # it may be shuffled and augmented: not what is scored
+    assert run.val is not None
+    assert run.test is not None
+
+
+def test_number_of_classes_is_that_of_the_named_data(card: ModelCard) -> None:
+    with pytest.raises(OptionError, match="num_classes is 5, but 'shapes' has 10 classes"):
+        train(card, data="shapes", num_classes=5)

@@ -6,14 +6,14 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, get_args, overload, runtime_checkable
+from typing import Literal, TypeAlias, get_args, overload
 
 import torch
 from torch import nn
 
-from cifarzoo.data.features import MEMORY_LIMIT_BYTES, feature_loaders
-from cifarzoo.data.loaders import BatchLoader, Loaders, cifar10_loaders, shapes_loaders
-from cifarzoo.errors import NonFiniteLossError, one_of
+from cifarzoo.data.features import MEMORY_LIMIT_BYTES, TensorFeatureLoader, feature_loaders
+from cifarzoo.data.loaders import Loaders, TensorLoader, cifar10_loaders, shapes_loaders
+from cifarzoo.errors import NonFiniteLossError, OptionError, one_of
 from cifarzoo.evaluation.evaluate import Evaluation, evaluate
 from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.classifier import ImageClassifier
@@ -27,15 +27,6 @@ from cifarzoo.training.history import History
 __all__ = ["DataName", "Run", "load_data", "train"]
 
 DataName: TypeAlias = Literal["cifar10", "shapes"]
-
-
-@runtime_checkable
-class InOrder(Protocol):
-    """A training loader whose images can also be had in order, unaugmented and complete."""
-
-    def in_order(self) -> BatchLoader:
-        """Give a loader to score the images with."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -178,6 +169,11 @@ def train(
         UnknownModelError: no model has that name.
         And what `build_model`, the loaders, `fit` and `evaluate` raise.
     """
+    if num_classes != 10 and not isinstance(data, Loaders):
+        raise OptionError(
+            f"num_classes is {num_classes}, but {data!r} has 10 classes; leave it out, or give "
+            "loaders of your own as data"
+        )
     card = name if isinstance(name, ModelCard) else model_card(name)
     card = card if recipe is None else replace(card, recipe=recipe)
     loaders = (
@@ -212,13 +208,15 @@ def train(
         raise
     model.eval()
     score = functools.partial(evaluate, trained, device=device, precision=precision)
-    in_order = batches.train.in_order() if isinstance(batches.train, InOrder) else None
+    whole = None  # a torch DataLoader has an `in_order` too, which means something else
+    if isinstance(batches.train, TensorLoader | TensorFeatureLoader):
+        whole = batches.train.in_order()
     return Run(
         card=card,
         seed=seed,
         model=model,
         history=history,
-        train=None if in_order is None else score(in_order),
+        train=None if whole is None else score(whole),
         val=None if batches.val is None else score(batches.val),
         test=None if batches.test is None else score(batches.test),
     )

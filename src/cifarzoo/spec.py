@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from cifarzoo.errors import OptionError, one_of
@@ -52,6 +52,10 @@ def _require_whole(name: str, value: object, low: int, high: float, allowed: str
     whole = not isinstance(value, bool) and isinstance(value, Integral)
     in_range = isinstance(value, Integral) and low <= int(value) <= high
     _require(whole and in_range, name, value, f"whole numbers, {allowed}")
+
+
+def _require_number(name: str, value: object, allowed: str) -> None:
+    _require(isinstance(value, Real) and not isinstance(value, bool), name, value, allowed)
 
 
 def _require_name(name: str, value: str, alias: object) -> None:
@@ -156,6 +160,9 @@ class Recipe:
         for name, kind in (("early_stopping", EarlyStopping), ("augmentation", Augmentation)):
             value = getattr(self, name)
             _require(isinstance(value, kind | None), name, value, f"None, or {kind.__name__}(...)")
+        rates = ("lr", "momentum", "weight_decay", "label_smoothing", "val_fraction")
+        for name in (*rates, "warmup_epochs"):
+            _require_number(name, getattr(self, name), "a number")
         _require(0 < self.lr < math.inf, "lr", self.lr, "a positive number")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 up to, but not, 1")
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")

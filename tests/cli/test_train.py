@@ -18,7 +18,9 @@ from PIL import Image
 from safetensors import safe_open
 from typer.testing import Result
 
-from cifarzoo import build_model
+from cifarzoo import History, NonFiniteLossError, build_model
+from cifarzoo.cli.folder import RunFolder
+from cifarzoo.cli.outcome import write_best
 
 Call: TypeAlias = Callable[..., Result]
 Tiny: TypeAlias = tuple[str, ...]
@@ -97,19 +99,29 @@ def test_fresh_starts_anew(call: Call, tiny: Tiny, tmp_path: Path) -> None:
     build_model("report_baseline", weights=out / "weights.safetensors")
 
 
-def test_loss_that_is_not_finite_keeps_the_best_state(
+def test_loss_that_is_not_finite_at_once_leaves_no_random_weights(
     call: Call, tiny: Tiny, tmp_path: Path
 ) -> None:
     result = call("train", "report_baseline", *tiny, "--lr", "1e30", "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert "is not finite" in result.stderr
     assert "error:" in result.stderr
-    assert str(tmp_path / "run" / "weights.safetensors") in result.stderr
-    model = build_model("report_baseline", weights=tmp_path / "run" / "weights.safetensors")
-    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert "best state" not in result.stderr
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["finished"] is None
     assert record["history"]["stopped"] == "diverged"
+
+
+def test_best_state_before_a_loss_that_is_not_finite_is_written(tmp_path: Path) -> None:
+    settings = {"model": "report_baseline", "data": "shapes"}
+    folder, model = RunFolder(path=tmp_path, settings=settings), build_model("report_baseline")
+    history = History(checks=(), best_step=3, stopped="diverged", steps=5, images=100, seconds=1.0)
+    error = NonFiniteLossError("the loss is not finite", history)
+    error.model = model
+    write_best(folder, error, {})
+    kept = build_model("report_baseline", weights=tmp_path / "weights.safetensors")
+    torch.testing.assert_close(kept.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,11 @@ def test_an_archive_that_swells_is_left(fake: Fake, tmp_path: Path) -> None:
         tar.addfile(junk, io.BytesIO(bytes(junk.size)))
     with pytest.raises(DataCorruptError, match="unpacks to more than"):
         list(read_archive(archive, fake.release))
+
+
+def test_swapped_files_of_other_sizes_are_recognised(fake: Fake, tmp_path: Path) -> None:
+    folder = fake.extract_to(tmp_path / "fake-batches")
+    one, meta = folder / "data_batch_1", folder / "batches.meta"
+    one.write_bytes(meta.read_bytes())
+    with pytest.raises(DataCorruptError, match=r"the size of batches\.meta; is it that file"):
+        list(read_folder(folder, fake.release))

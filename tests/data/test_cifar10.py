@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cifarzoo.data.batches import CIFAR10
-from cifarzoo.data.cifar10 import CLASSES, Fetch, Place, _load, _place, load_cifar10
+from cifarzoo.data.cifar10 import CLASSES, Fetch, Place, _load, _places, load_cifar10
 from cifarzoo.data.images import ImageData
 from cifarzoo.errors import DataCorruptError, DataNotFoundError, DownloadError
 
@@ -34,21 +34,37 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_root_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIFARZOO_DATA", "/elsewhere")
-    assert _place("/here") == Place(path=Path("/here"), origin="root")
+    assert _places("/here") == (Place(path=Path("/here"), origin="root"),)
 
 
 def test_environment_comes_before_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIFARZOO_DATA", "~/data")
-    assert _place(None).path == Path.home() / "data"
+    named, cache = _places(None)
+    assert named.path == Path.home() / "data"
+    assert "cifarzoo" in cache.path.parts
 
 
 @pytest.mark.parametrize("unset", [None, ""])
 def test_cache_is_the_default(monkeypatch: pytest.MonkeyPatch, unset: str | None) -> None:
     if unset is not None:
         monkeypatch.setenv("CIFARZOO_DATA", unset)
-    place = _place(None)
+    (place,) = _places(None)
     assert "cifarzoo" in place.path.parts
     assert "CIFARZOO_DATA is not set" in place.origin
+
+
+def test_second_place_serves_where_the_first_has_nothing(
+    fake: Fake, server: Server, tmp_path: Path
+) -> None:
+    empty, cache = tmp_path / "empty", tmp_path / "cache"
+    fake.extract_to(cache)
+    found = _load(at(empty), server.release(fake), fetch=ONCE, others=[at(cache)])
+    assert len(found.train_images) == 22
+    assert server.asked == []
+    with pytest.raises(DataNotFoundError) as caught:
+        _load(at(empty), fake.release, fetch=None, others=[at(tmp_path / "none")])
+    assert str(empty) in str(caught.value)
+    assert str(tmp_path / "none") in str(caught.value)
 
 
 @pytest.mark.parametrize("inside", ["", "fake-batches"])

@@ -135,9 +135,18 @@ def test_a_state_that_does_not_fit_is_refused_whole() -> None:
 def test_long_lists_are_cut_and_data_parallel_is_recognised() -> None:
     model = network()
     state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"0\.weight, 0\.bias, 1\.weight and 6 more") as caught:
+    with pytest.raises(WeightsError, match=r"0\.weight, 0\.bias, 1\.weight and 5 more") as caught:
         load_state(model, state, source="it")
     assert "saved from a DataParallel: take 'module.' off its names" in str(caught.value)
+
+
+def test_batch_norms_counter_may_be_missing_as_torch_lets_it() -> None:
+    model, other = network(), network()
+    state = {k: v for k, v in other.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert len(state) < len(other.state_dict())
+    model.load_state_dict(state)  # torch, strictly
+    load_state(model, state, source="it")
+    torch.testing.assert_close(model.state_dict()["0.weight"], other.state_dict()["0.weight"])
 
 
 def test_optional_names_may_be_missing() -> None:

@@ -18,6 +18,7 @@ from cifarzoo import (
     WeightsError,
     count_params,
     report_model,
+    save_weights,
 )
 from cifarzoo.report import runner
 from cifarzoo.report.conditions import Conditions
@@ -168,3 +169,19 @@ def test_reading_again_gives_the_same_record(
 ) -> None:
     record = run(experiment, conditions)
     assert read_record(record_path(conditions.folder, "baseline", 0)) == record
+
+
+def test_record_tells_another_file_of_weights_apart(
+    experiment: Experiment, conditions: Conditions, tmp_path: Path
+) -> None:
+    path = tmp_path / "start.safetensors"
+    card = replace(experiment.card, initial_weights="imagenet")
+    given, started = replace(conditions, weights=path), replace(experiment, card=card)
+    save_weights(card.builder(10), path)
+    record = run(started, given)
+    assert record.weights is not None
+    assert record.weights.startswith("start.safetensors (SHA-256 ")
+    assert recorded(started, 0, given) == record
+    save_weights(card.builder(10), path)  # other random weights under the same name
+    with pytest.raises(ResultsError, match="weights: start"):
+        recorded(started, 0, given)

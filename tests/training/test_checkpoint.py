@@ -124,7 +124,7 @@ def test_another_kind_of_file_is_refused(path: Path, content: bytes) -> None:
 
 
 def test_folder_in_its_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="is a folder; give the path of a file"):
         load_checkpoint(tmp_path, IDENTITY)
     with pytest.raises(CheckpointError, match="cannot write"):
         save_checkpoint(tmp_path, PAYLOAD, IDENTITY)

@@ -57,7 +57,7 @@ def write_run(folder: RunFolder, run: Run, loaders: Loaders, environment: Record
 
 def write_best(folder: RunFolder, error: NonFiniteLossError, environment: Record) -> None:
     """Write what is left of a run whose loss was not finite: its best state, its history."""
-    if error.model is not None:
+    if error.model is not None and error.history.best_step:  # the state of step 0 is random
         _save_weights(folder, error.model)
         remark(f"The best state so far is in {folder.weights}.")
     _draw_curves(folder, error.history)

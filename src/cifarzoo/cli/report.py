@@ -57,7 +57,7 @@ def report_command(
     and more seeds add to what is there.
     """
     wanted_seeds, wanted = _numbers(seeds), None if only is None else _names(only)
-    from cifarzoo.report import run_report
+    from cifarzoo.report import load_results, run_report
 
     try:
         page = run_report(
@@ -77,3 +77,8 @@ def report_command(
         remark(f"\nstopped; the same command goes on from what is done in {out}.")
         raise typer.Exit(INTERRUPTED) from None
     say(str(page))
+    failures = load_results(out).failures
+    if failures:
+        names = ", ".join(f"{failure.key} (seed {failure.seed})" for failure in failures)
+        remark(f"could not be run: {names}; the page says why")
+        raise typer.Exit(1)

@@ -145,7 +145,7 @@ def read_folder(folder: Path, release: Release) -> Iterator[NamedContent]:
     """
     for file in release.files:
         path = folder / file.name
-        _check_size(str(path), path.stat().st_size, file)  # before reading: it may be huge
+        _check_size(str(path), path.stat().st_size, file, release)  # before reading: it may be huge
         yield file.name, _checked(str(path), path.read_bytes(), file, release)
 
 
@@ -188,7 +188,7 @@ def _member(
     release: Release,
 ) -> bytes:
     name = f"{archive}, member {member.name}"
-    _check_size(name, member.size, file)
+    _check_size(name, member.size, file, release)
     stream = tar.extractfile(member)
     return _checked(name, stream.read() if stream else b"", file, release)
 
@@ -219,11 +219,13 @@ def _unreadable(archive: Path, release: Release, reason: str) -> str:
     return f"{archive} ({size:,} bytes; {published}) is damaged: {reason}. {WAY_OUT}"
 
 
-def _check_size(name: str, size_bytes: int, file: PublishedFile) -> None:
+def _check_size(name: str, size_bytes: int, file: PublishedFile, release: Release) -> None:
     if size_bytes != file.size_bytes:
-        kind = "truncated" if size_bytes < file.size_bytes else "not the published file"
+        kind = "truncated." if size_bytes < file.size_bytes else "not the published file."
+        twin = next((each.name for each in release.files if each.size_bytes == size_bytes), None)
+        kind = f"the size of {twin}; is it that file under another name?" if twin else kind
         raise DataCorruptError(
-            f"{name} has {size_bytes:,} bytes, expected {file.size_bytes:,}: {kind}. {WAY_OUT}"
+            f"{name} has {size_bytes:,} bytes, expected {file.size_bytes:,}: {kind} {WAY_OUT}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +42,10 @@ CLASSES = (
 def load_cifar10(root: str | Path | None = None, *, download: bool = True) -> ImageData:
     """Find CIFAR-10, verify every file by hash, and decode it.
 
-    It is looked for in one place only: `root` if given, else the folder that `CIFARZOO_DATA`
-    names, else the user's cache folder. There, a folder `cifar-10-batches-py`, its files
+    It is looked for in `root` alone if given, else in the folder that `CIFARZOO_DATA` names, then
+    in the user's cache folder. There, a folder `cifar-10-batches-py`, its files
     themselves, and the archive `cifar-10-python.tar.gz` alone all serve; an archive is read
-    without being extracted. A download goes to the same place, from the host that
+    without being extracted. A download goes to the first of these places, from the host that
     `CIFARZOO_MIRROR` names (a folder's URL, or the archive's) if it is set, then from the
     canonical one.
 
@@ -61,7 +61,8 @@ def load_cifar10(root: str | Path | None = None, *, download: bool = True) -> Im
         DataCorruptError: a file is truncated, swapped or changed.
         DownloadError: no host gave the data.
     """
-    return _load(_place(root), CIFAR10, fetch=Fetch() if download else None)
+    first, *others = _places(root)
+    return _load(first, CIFAR10, fetch=Fetch() if download else None, others=others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,26 +81,35 @@ class Place:
     origin: str
 
 
-def _place(root: str | Path | None) -> Place:
+def _places(root: str | Path | None) -> tuple[Place, ...]:
     if root is not None:
-        return Place(path=Path(root).expanduser(), origin="root")
-    named = os.environ.get("CIFARZOO_DATA")
-    if named:
-        return Place(path=Path(named).expanduser(), origin="CIFARZOO_DATA")
+        return (Place(path=Path(root).expanduser(), origin="root"),)
     import pooch
 
     cache = Path(pooch.os_cache("cifarzoo"))
-    return Place(path=cache, origin="the user's cache folder; CIFARZOO_DATA is not set")
+    named = os.environ.get("CIFARZOO_DATA")
+    if not named:
+        return (Place(path=cache, origin="the user's cache folder; CIFARZOO_DATA is not set"),)
+    return (
+        Place(path=Path(named).expanduser(), origin="CIFARZOO_DATA"),
+        Place(path=cache, origin="the user's cache folder"),
+    )
 
 
-def _load(place: Place, release: Release, *, fetch: Fetch | None) -> ImageData:
-    files = _find(place.path, release)
+def _load(
+    place: Place, release: Release, *, fetch: Fetch | None, others: Sequence[Place] = ()
+) -> ImageData:
+    """Read the data from the first place that has it; a download goes to `place`."""
+    places = (place, *others)
+    found = (_find(each.path, release) for each in places)
+    files = next((contents for contents in found if contents is not None), None)
     # A path to a file that is not there is a typing mistake, not a place to download to.
     if files is None and fetch is not None and not _names_archive(place.path):
         _download(place, release, fetch)
         files = _find(place.path, release)
     if files is None:
-        raise DataNotFoundError("\n".join([*_looked_at(place, release), *_ways_out(release)]))
+        looked_at = [line for each in places for line in _looked_at(each, release)]
+        raise DataNotFoundError("\n".join([*looked_at, *_ways_out(release)]))
     return decode(files, release)
 
 

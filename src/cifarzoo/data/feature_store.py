@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +17,7 @@ __all__ = ["FeatureStore", "FrozenNetwork", "MemoryBudget"]
 CPU_BATCH, GPU_BATCH = 32, 250  # through the frozen network; on a CPU larger ones are slower
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for what is cached
 class FrozenNetwork:
     """A network that is not trained, and how it is run.
 
@@ -33,6 +35,16 @@ class FrozenNetwork:
     def batch_size(self) -> int:
         """Images that go through the network at once."""
         return CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of the network's state, which decides on the features."""
+        digest = hashlib.sha256(str(self.dtype).encode())
+        for name, tensor in self.module.state_dict().items():
+            digest.update(name.encode())
+            values = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(values.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Give the features of any number of images, in the type that the network gives.

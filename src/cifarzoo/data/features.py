@@ -7,7 +7,6 @@ augmented, it runs once, and what trains after it gets its answers from memory.
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -73,7 +72,8 @@ def feature_loaders(
 
     def features_of(loader: BatchLoader) -> BatchLoader:
         if not isinstance(loader, TensorLoader):
-            return FeatureLoader(loader, network)
+            kind = ResumableFeatureLoader if isinstance(loader, Resumable) else FeatureLoader
+            return kind(loader, network)
         kept = 0 if loader.augmentation is not None else budget.take(network, loader.images)
         return TensorFeatureLoader(
             loader, FeatureStore(network, loader.images, kept, show=progress)
@@ -106,12 +106,6 @@ class FeatureLoader:
         """Give features, float32 (batch,...), and labels."""
         return self._features_of(self._loader)
 
-    def iter_from(self, batch: int) -> Iterator[Batch]:
-        """Give the rest of the epoch, from `batch` on; no features are computed before that."""
-        if isinstance(self._loader, Resumable):
-            return self._features_of(self._loader.iter_from(batch))
-        return self._features_of(itertools.islice(self._loader, batch, None))
-
     def set_epoch(self, epoch: int) -> None:
         """Tell the loader, if it wants to know, which epoch comes next."""
         if isinstance(self._loader, HasEpochs):
@@ -120,6 +114,19 @@ class FeatureLoader:
     def _features_of(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for images, labels in batches:
             yield self._network(images).float(), labels
+
+
+class ResumableFeatureLoader(FeatureLoader):
+    """The same of a loader that can start in the middle of an epoch."""
+
+    def __init__(self, loader: BatchLoader, network: FrozenNetwork) -> None:
+        super().__init__(loader, network)
+        assert isinstance(loader, Resumable)
+        self._resumable = loader
+
+    def iter_from(self, batch: int) -> Iterator[Batch]:
+        """Give the rest of the epoch, from `batch` on; no features are computed before that."""
+        return self._features_of(self._resumable.iter_from(batch))
 
 
 class TensorFeatureLoader:
@@ -160,8 +167,8 @@ class TensorFeatureLoader:
 
     @property
     def fingerprint(self) -> str:
-        """That of the loader of images: it decides on the batches."""
-        return self._loader.fingerprint
+        """That of the loader of images and of the network: they decide on the batches."""
+        return f"{self._loader.fingerprint}-{self._store.network.fingerprint}"
 
     def in_order(self, *, batch_size: int | None = None) -> TensorFeatureLoader:
         """Give a loader of the features of the same images, in order and not augmented."""

@@ -9,7 +9,8 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import ShapeError, one_of
+from cifarzoo.data.loaders import Loaders
+from cifarzoo.errors import OptionError, ShapeError, one_of
 from cifarzoo.evaluation.score import predictions
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision
@@ -83,6 +84,8 @@ def evaluate(
         multiclass_confusion_matrix,
     )
 
+    if isinstance(data, Loaders):
+        raise OptionError("data is a Loaders; pass one of them, such as loaders.test")
     if tta not in get_args(TtaName):
         raise one_of("tta", tta, get_args(TtaName))
     target = resolve_device(device)

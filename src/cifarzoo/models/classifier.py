@@ -90,6 +90,11 @@ def check_images(images: Tensor, *, channels: int = 3) -> None:
         ShapeError: not (N, channels, H, W).
         RangeError: neither uint8 nor float, outside [0, 1], or NaN.
     """
+    if not isinstance(images, Tensor):
+        raise ShapeError(
+            f"images is a {type(images).__name__}; needed is a torch.Tensor (N, {channels}, H, W): "
+            "torch.from_numpy(array), or torch.stack(list)"
+        )
     shape = tuple(images.shape)
     if images.ndim != 4 or shape[1] != channels:
         hint = ""

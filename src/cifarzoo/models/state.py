@@ -22,6 +22,7 @@ __all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
 
 PICKLED = (".pth", ".pt", ".bin")
 SHOWN = 3
+COUNTER = "num_batches_tracked"  # of a batch norm; files of torch before 0.4.1 lack it
 
 
 def load_state(
@@ -39,8 +40,9 @@ def load_state(
         WeightsError: names are missing or unexpected, or a shape differs.
     """
     own: dict[str, Tensor] = module.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
     problems = [
-        *_names("missing", [name for name in own if name not in state], optional),
+        *_names("missing", missing, optional),
         *_names("unexpected", [name for name in state if name not in own], ""),
         *_shapes(own, state),
     ]

@@ -61,7 +61,7 @@ def _draw(folder: Path, weights: str | Path | None) -> None:
 
     with torch.random.fork_rng(devices=[]):  # random weights are drawn first, and put back
         model = build_model(_MODEL, weights=weights)
-    origin = Path(weights).name if isinstance(weights, Path) else weights
+    origin = Path(weights or "random").name  # a page tells nothing of its maker's folders
     image = orientation_pattern()
     title = f"ResNet-18's first convolution (weights: {origin})"
     first = plot_filter_responses(model, image, "conv1", _FILTERS, title=title)

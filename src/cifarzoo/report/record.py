@@ -82,6 +82,7 @@ class Record:
         date: when it was done, ISO 8601 in UTC.
         total_seconds: loading, training and scoring; None for a run that was resumed, whose
             first part was not timed.
+        weights: what it started from: a tag, or a file's name and hash; None for random ones.
     """
 
     key: str
@@ -102,6 +103,7 @@ class Record:
     source: Source
     date: str
     total_seconds: float | None
+    weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,7 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
         "mode": conditions.mode,
         "recipe": recipe_of(experiment, conditions.mode),
         "network": _fingerprint(experiment),
+        "weights": _weights_of(experiment, conditions),
     }
     differences = [
         f"{name}: {getattr(found, name)} in the file, {value} now"
@@ -54,6 +56,19 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
             "delete the file to have it run again"
         )
     return found
+
+
+def _weights_of(experiment: Experiment, conditions: Conditions) -> str | None:
+    """Say what a run starts from, so that another file of the same name is told apart."""
+    if experiment.card.initial_weights is None:
+        return None
+    weights = conditions.weights or experiment.card.initial_weights
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        return str(weights)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{path.name} (SHA-256 {digest[:16]}…)"
 
 
 def _fingerprint(experiment: Experiment) -> str:
@@ -128,6 +143,7 @@ def _record_of(
         source=this_source(),
         date=utc_now(),
         total_seconds=total_seconds,
+        weights=_weights_of(experiment, conditions),
     )
 
 

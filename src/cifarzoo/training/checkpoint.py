@@ -59,6 +59,8 @@ def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
     """
     if not path.exists():
         return None
+    if not path.is_file():
+        raise CheckpointError(f"{path} is a folder; give the path of a file as checkpoint")
     stored = _read(path)
     version = stored["format"]
     if version != FORMAT:

@@ -71,6 +71,10 @@ def fit(
         NonFiniteLossError: a loss became NaN or infinite; the model holds its best state.
         OptionError: a name is not known, early stopping without validation, or the like.
     """
+    if not isinstance(loaders, Loaders):
+        raise OptionError(
+            f"loaders is a {type(loaders).__name__}; needed is Loaders(train=..., val=...)"
+        )
     target = resolve_device(device)
     state = _begin(model, loaders, recipe, target, resolve_precision(precision, target))
     path = None if checkpoint is None else Path(checkpoint)
