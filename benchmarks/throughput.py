@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import torch
 
 import cifarzoo as zoo
 from cifarzoo.hardware import processor_name, resolve_precision
+from cifarzoo.report.provenance import this_source
 from cifarzoo.spec import PrecisionName
 from cifarzoo.training.optim import build_optimizer
 
@@ -122,7 +123,7 @@ def main() -> None:
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "precision": str(auto).removeprefix("torch."),
-        "versions": {"cifarzoo": zoo.__version__, "torch": torch.__version__},
+        "source": asdict(this_source()),
         "models": compared,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
