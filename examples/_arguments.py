@@ -7,30 +7,36 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from matplotlib.figure import Figure
 
 import cifarzoo as zoo
 
 QUICK_IMAGES = 640  # of each split
+Options: TypeAlias = Callable[[argparse.ArgumentParser], None]
+
+
+def _no_options(parser: argparse.ArgumentParser) -> None:
+    """Leave the parser as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """What was asked for on the command line."""
+    """What was asked for on the command line; `own` holds the options of one page alone."""
 
     data: Literal["cifar10", "shapes"]
     root: Path | None
     quick: bool
     seeds: tuple[int, ...]
     out: Path
+    own: argparse.Namespace
 
-    def run(self, card: zoo.ModelCard, seed: int) -> zoo.Run:
+    def run(self, card: zoo.ModelCard, seed: int, *, weights: str | None = None) -> zoo.Run:
         """Train by the card's recipe; --quick is one epoch over the first images."""
         data = self._few(card.recipe.batch_size, seed) if self.quick else self.data
         recipe = replace(card.recipe, epochs=1) if self.quick else card.recipe
-        return zoo.train(card, data=data, root=self.root, recipe=recipe, seed=seed)
+        return zoo.train(card, data=data, root=self.root, recipe=recipe, weights=weights, seed=seed)
 
     def _few(self, batch_size: int, seed: int) -> zoo.Loaders:
         if self.data == "shapes":
@@ -63,9 +69,10 @@ def _numbers(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def parse(title: str, seeds: str) -> Arguments:
+def parse(title: str, seeds: str, options: Options) -> Arguments:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=title)
+    options(parser)
     parser.add_argument("--data", default="cifar10", help="cifar10, shapes, or CIFAR-10's folder")
     parser.add_argument("--quick", action="store_true", help="one epoch, a few images, one seed")
     parser.add_argument("--seeds", type=_numbers, default=seeds, help=f"default: {seeds}")
@@ -77,12 +84,28 @@ def parse(title: str, seeds: str) -> Arguments:
         quick=args.quick,
         seeds=args.seeds[:1] if args.quick else args.seeds,
         out=args.out,
+        own=args,
     )
 
 
-def turn(page: Callable[[Arguments], None], title: str, *, seeds: str = "0") -> None:
-    """Read the command line and run a page; an error that says what to do ends it in a line."""
-    args = parse(title, seeds)
+def turn(
+    page: Callable[[Arguments], None],
+    title: str,
+    *,
+    seeds: str = "0",
+    options: Options = _no_options,
+    hint: str = "",
+) -> None:
+    """Read the command line and run a page; an error that says what to do ends it.
+
+    Args:
+        page: is given the arguments; those of its own options are in `own`.
+        title: what --help says that it does.
+        seeds: where none are named.
+        options: adds the page's own options to the parser.
+        hint: what to try after an error, beside what the error says.
+    """
+    args = parse(title, seeds, options)
     if args.quick or args.data == "shapes":
         reasons = ["one epoch over a few images"] * args.quick + ["the built-in shapes"] * (
             args.data == "shapes"
@@ -91,7 +114,7 @@ def turn(page: Callable[[Arguments], None], title: str, *, seeds: str = "0") -> 
     try:
         page(args)
     except (zoo.CifarZooError, OSError) as error:
-        sys.exit(str(error))
+        sys.exit(f"{error}\n{hint}".rstrip())
     except KeyboardInterrupt:
         print("\nstopped")
         sys.exit(130)

@@ -6,10 +6,8 @@ On CIFAR-10 max pooling removes about a fifth of it at every depth, trained or n
 and ReLUs go both ways. Halving the map alone removes nothing; averages remove more than maxima.
 """
 
-import sys
-
 import torch
-from _arguments import Arguments, parse
+from _arguments import Arguments, turn
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -52,8 +50,9 @@ def factors(model: zoo.ImageClassifier, images: Tensor) -> dict[str, list[float]
     return found
 
 
-def by_measurement(args: Arguments) -> None:
-    """Print and draw 1b: for random weights, and after an epoch of training."""
+def arithmetic(args: Arguments) -> None:
+    """Print the answers; print and draw 1b for random weights, and after an epoch of training."""
+    by_hand()
     data = zoo.shapes_loaders() if args.data == "shapes" else zoo.cifar10_loaders(root=args.root)
     torch.manual_seed(args.seeds[0])
     model, figure = zoo.build_model("report_baseline").eval(), Figure((8, 4))
@@ -71,8 +70,4 @@ def by_measurement(args: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    by_hand()
-    try:
-        by_measurement(parse("Task 1: arithmetic.", "0"))
-    except (zoo.CifarZooError, OSError) as error:
-        sys.exit(str(error))
+    turn(arithmetic, "Task 1: arithmetic.")

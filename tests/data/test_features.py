@@ -124,8 +124,14 @@ def test_past_the_limit_they_are_computed_in_every_epoch(kept: int) -> None:
 
 def test_the_limit_is_shared_and_validation_comes_first() -> None:
     frozen, images = Counting(), Loaders(training(20), scoring(10), scoring(15))
+    limit = 25 * ROW_BYTES  # of float32; where "auto" is bfloat16, twice as many would fit
     loaders = feature_loaders(
-        frozen, images, memory_limit_bytes=25 * ROW_BYTES, device="cpu", progress=False
+        frozen,
+        images,
+        memory_limit_bytes=limit,
+        device="cpu",
+        precision="float32",
+        progress=False,
     )
     assert loaders.val is not None
     assert loaders.test is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import cifarzoo as zoo
 
@@ -22,6 +23,7 @@ PAGES = [
     ("task3_batch_norm", 2, (0, 1, 2), ["task3d.png"]),
     ("task3_ablation", 9, (0, 1, 2), ["task3c.png"]),
     ("task3_best_model", 1, (0,), ["task3e.png", "task3e_confusion.png", "task3f.png"]),
+    ("task4_transfer", 1, (0,), ["task4a_resnet18_transfer.png"]),
 ]
 
 
@@ -34,6 +36,7 @@ class Asked:
     root: object
     epochs: int
     seed: int
+    weights: str | None
 
 
 @pytest.fixture
@@ -43,13 +46,19 @@ def asked(monkeypatch: pytest.MonkeyPatch, make_loaders: Callable[..., zoo.Loade
     train = zoo.train
 
     def tiny(
-        card: zoo.ModelCard, *, data: str, root: object, recipe: zoo.Recipe, seed: int
+        card: zoo.ModelCard,
+        *,
+        data: str,
+        root: object,
+        recipe: zoo.Recipe,
+        weights: str | None,
+        seed: int,
     ) -> zoo.Run:
-        calls.append(Asked(card, data, root, recipe.epochs, seed))
+        calls.append(Asked(card, data, root, recipe.epochs, seed, weights))
         with torch.device("meta"):
             card.builder(10)
         return train(
-            replace(card, builder=partial(zoo.report_model, TINY)),
+            replace(card, builder=partial(zoo.report_model, TINY), initial_weights=None),
             data=make_loaders(seed=seed),
             recipe=replace(recipe, epochs=1),
             seed=seed,
@@ -99,6 +108,44 @@ def test_quick_page_trains_one_epoch_of_one_seed(
     printed = capsys.readouterr().out
     assert printed.startswith("A trial run (one epoch over a few images, the built-in shapes)")
     assert "report" in printed
+
+
+def test_arithmetic_prints_the_exact_answers_and_draws_the_measurement(
+    turn: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turn("task1_arithmetic", "--quick", "--data", "shapes")
+    printed = capsys.readouterr().out
+    assert " ".join(map(str, [-2, 1, -11, 2, 13])) in " ".join(printed.replace(".", "").split())
+    assert "kernel (9, 9)" in printed
+    assert "2,432 + 51,264 + 204,928 + 131,136 + 650 = 390,410" in printed
+    assert "random weights" in printed
+    assert "after an epoch" not in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["task1b.png"]
+
+
+def test_filters_are_drawn_for_any_image(
+    turn: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "grey.png"
+    Image.new("L", (90, 60), 128).save(photo)
+    turn("task4_filters", "--quick", "--image", str(photo))
+    assert "RANDOM weights, nothing learnt" in capsys.readouterr().out
+    drawn = sorted(path.name for path in tmp_path.iterdir() if path != photo)
+    assert drawn == ["task4b_filters.png", "task4c_activations.png"]
+
+
+def test_weights_are_passed_on(asked: list[Asked], turn: Callable[..., None]) -> None:
+    turn("task4_transfer", "--weights", "resnet18.pth")
+    assert [(call.weights, call.epochs) for call in asked] == [("resnet18.pth", 10)]
+
+
+@pytest.mark.parametrize("page", ["task4_transfer", "task4_filters"])
+def test_missing_weights_end_the_page_with_a_way_out(
+    turn: Callable[..., None], tmp_path: Path, page: str
+) -> None:
+    missing = str(tmp_path / "none.pth")
+    with pytest.raises(SystemExit, match=r"none\.pth(.|\n)*--weights FILE"):
+        turn(page, "--weights", missing, "--data", "shapes")
 
 
 def test_ctrl_c_ends_the_page_without_a_traceback(

@@ -10,7 +10,8 @@ from cifarzoo.errors import DownloadError, WeightsError
 from cifarzoo.registry import build_model, model_card
 from cifarzoo.report.experiments import FILTERS_KEY
 from cifarzoo.report.folder import remove_failure, write_bytes, write_failure
-from cifarzoo.report.pictures import png_of
+from cifarzoo.report.pictures import png_of, source_of
+from cifarzoo.report.provenance import weights_label
 from cifarzoo.report.record import Failure
 
 __all__ = ["FILTER_FILES", "draw_filters", "filters_drawn"]
@@ -28,9 +29,10 @@ _FILTERS = (14, 26, 32, 49, 52)
 _MAPS = tuple(range(10))
 
 
-def filters_drawn(folder: Path) -> bool:
-    """Tell whether the pictures are there."""
-    return all((folder / name).is_file() for name in FILTER_FILES)
+def filters_drawn(folder: Path, weights: str | Path | None) -> bool:
+    """Tell whether the pictures are there, drawn from these weights."""
+    source = weights_label(weights or _default_weights())
+    return all(source_of(folder / name) == source for name in FILTER_FILES)
 
 
 def draw_filters(folder: Path, weights: str | Path | None) -> Failure | None:
@@ -47,7 +49,7 @@ def draw_filters(folder: Path, weights: str | Path | None) -> Failure | None:
         ResultsError: the files cannot be written.
     """
     try:
-        _draw(folder, weights or model_card(_MODEL).initial_weights)
+        _draw(folder, weights or _default_weights())
     except (DownloadError, WeightsError) as error:
         failure = Failure.of(FILTERS_KEY, 0, error)
         write_failure(failure, folder)
@@ -56,16 +58,22 @@ def draw_filters(folder: Path, weights: str | Path | None) -> Failure | None:
     return None
 
 
-def _draw(folder: Path, weights: str | Path | None) -> None:
+def _default_weights() -> str:
+    default = model_card(_MODEL).initial_weights
+    assert default is not None
+    return default
+
+
+def _draw(folder: Path, weights: str | Path) -> None:
     from cifarzoo.viz import orientation_pattern, plot_activations, plot_filter_responses
 
     with torch.random.fork_rng(devices=[]):  # random weights are drawn first, and put back
         model = build_model(_MODEL, weights=weights)
-    origin = Path(weights or "random").name  # a page tells nothing of its maker's folders
+    origin = Path(weights).name  # a page tells nothing of its maker's folders
     image = orientation_pattern()
     title = f"ResNet-18's first convolution (weights: {origin})"
     first = plot_filter_responses(model, image, "conv1", _FILTERS, title=title)
     title = f"ResNet-18's last stage (weights: {origin})"
     last = plot_activations(model, image, "layer4", _MAPS, title=title)
     for name, figure in zip(FILTER_FILES, (first, last), strict=True):
-        write_bytes(folder / name, png_of(figure))
+        write_bytes(folder / name, png_of(figure, source=weights_label(weights)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Picture", "curves_picture", "framed_picture", "png_of", "stored_picture"]
+__all__ = ["Picture", "curves_picture", "framed_picture", "png_of", "source_of", "stored_picture"]
 
 NARROW_WIDTH = 4.4  # inches: on a phone, letters are then about as large as the text
 PANEL_HEIGHT = 3.0  # inches, of one panel of a narrow figure
@@ -75,11 +75,29 @@ def framed_picture(figure: Figure, *, alt: str, caption: str) -> Picture:
     return _from_png(png_of(figure), alt=alt, caption=caption)
 
 
-def png_of(figure: Figure) -> bytes:
-    """Give a figure as a PNG file's content."""
+def png_of(figure: Figure, *, source: str | None = None) -> bytes:
+    """Give a figure as a PNG file's content.
+
+    Args:
+        figure: to draw.
+        source: what it was drawn from; kept in the file, for `source_of`.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    metadata = {"Software": None, "Source": source}
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+def source_of(path: Path) -> str | None:
+    """Say what a PNG file was drawn from; None if it does not tell, or cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            source: object = image.info.get("Source")
+    except OSError:  # also what is not an image
+        return None
+    return source if isinstance(source, str) else None
 
 
 def stored_picture(path: Path, *, alt: str, caption: str) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -17,7 +18,7 @@ import cifarzoo
 from cifarzoo.hardware import processor_name, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName
 
-__all__ = ["Machine", "Source", "this_machine", "this_source"]
+__all__ = ["Machine", "Source", "this_machine", "this_source", "weights_label"]
 
 _GIT_TIMEOUT_SECONDS = 20
 
@@ -118,3 +119,20 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def weights_label(weights: str | Path) -> str:
+    """Name weights that a model starts from, so that another file of the same name is told apart.
+
+    Args:
+        weights: a tag, or a file.
+
+    Returns:
+        The tag; or the file's name, without its folder, and the beginning of its hash.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        return str(weights)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{path.name} (SHA-256 {digest[:16]}…)"

@@ -91,7 +91,7 @@ def run_report(
     done = _check_folder(plan, conditions)
     conditions.folder.mkdir(parents=True, exist_ok=True)
     try:
-        if with_filters and not filters_drawn(conditions.folder):
+        if with_filters and not filters_drawn(conditions.folder, weights):
             failure = draw_filters(conditions.folder, weights)
             on_message(f"Filters and activations: {'drawn' if not failure else failure.error}")
         _run(plan, done, conditions, on_message)

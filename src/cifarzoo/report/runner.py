@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,7 @@ from cifarzoo.evaluation.evaluate import Evaluation
 from cifarzoo.report.conditions import Conditions, load, recipe_of
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.folder import read_record, record_path, write_failure, write_record
-from cifarzoo.report.provenance import this_machine, this_source
+from cifarzoo.report.provenance import this_machine, this_source, weights_label
 from cifarzoo.report.record import Failure, Record, Scores, fingerprint_of, utc_now
 from cifarzoo.run import Run, train
 
@@ -59,16 +58,9 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
 
 
 def _weights_of(experiment: Experiment, conditions: Conditions) -> str | None:
-    """Say what a run starts from, so that another file of the same name is told apart."""
     if experiment.card.initial_weights is None:
         return None
-    weights = conditions.weights or experiment.card.initial_weights
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        return str(weights)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{path.name} (SHA-256 {digest[:16]}…)"
+    return weights_label(conditions.weights or experiment.card.initial_weights)
 
 
 def _fingerprint(experiment: Experiment) -> str:
