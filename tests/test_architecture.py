@@ -45,6 +45,7 @@ HEAVY = {
     "filelock",
     "jinja2",
     "matplotlib",
+    "msgspec",
     "PIL",
     "pooch",
     "rich",

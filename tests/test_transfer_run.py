@@ -13,8 +13,8 @@ from torch import nn
 from cifarzoo.data.features import feature_loaders
 from cifarzoo.data.loaders import Loaders, TensorLoader
 from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.models.backbone import TransferClassifier, split_frozen, transfer_classifier
 from cifarzoo.models.classifier import Preprocess
-from cifarzoo.models.transfer import TransferClassifier, split_frozen, transfer_classifier
 from cifarzoo.run import train
 from cifarzoo.spec import ModelCard, Recipe
 from cifarzoo.training.callbacks import Callback

@@ -15,8 +15,8 @@ from torch import nn
 
 from cifarzoo import weights as weights_module
 from cifarzoo.errors import DownloadError, WeightsError
+from cifarzoo.models.backbone import BackboneWeights, TransferClassifier, transfer_classifier
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
-from cifarzoo.models.transfer import BackboneWeights, TransferClassifier, transfer_classifier
 from cifarzoo.spec import ModelCard, Recipe, Weights
 from cifarzoo.weights import download_backbone, load_weights, save_weights, verify
 

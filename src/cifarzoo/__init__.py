@@ -45,13 +45,13 @@ if TYPE_CHECKING:
         mean_and_std,
         paired_difference,
     )
-    from cifarzoo.models.classifier import ImageClassifier, Preprocess
-    from cifarzoo.models.report import Layout, report_model
-    from cifarzoo.models.transfer import (
+    from cifarzoo.models.backbone import (
         TransferClassifier,
         split_frozen,
         transfer_classifier,
     )
+    from cifarzoo.models.classifier import ImageClassifier, Preprocess
+    from cifarzoo.models.report import Layout, report_model
     from cifarzoo.registry import ModelName, build_model, list_models, model_card
     from cifarzoo.run import Run, train
     from cifarzoo.spec import Augmentation, EarlyStopping, ModelCard, Recipe, Weights
@@ -100,7 +100,7 @@ _HOMES = {
     ),
     "models.classifier": ("ImageClassifier", "Preprocess"),
     "models.report": ("Layout", "report_model"),
-    "models.transfer": ("TransferClassifier", "split_frozen", "transfer_classifier"),
+    "models.backbone": ("TransferClassifier", "split_frozen", "transfer_classifier"),
     "registry": ("ModelName", "build_model", "list_models", "model_card"),
     "run": ("Run", "train"),
     "spec": ("Augmentation", "EarlyStopping", "ModelCard", "Recipe", "Weights"),

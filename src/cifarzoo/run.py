@@ -16,8 +16,8 @@ from cifarzoo.data.loaders import Loaders, TensorLoader, cifar10_loaders, shapes
 from cifarzoo.errors import NonFiniteLossError, OptionError, one_of
 from cifarzoo.evaluation.evaluate import Evaluation, evaluate
 from cifarzoo.hardware import resolve_device, seeded
+from cifarzoo.models.backbone import TransferClassifier, split_frozen
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.models.transfer import TransferClassifier, split_frozen
 from cifarzoo.registry import ModelName, build_from_card, model_card
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import torch
 
 from cifarzoo.errors import DownloadError, WeightsError, suggest
+from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.state import load_state, read_state_dict, require_file, save_weights
-from cifarzoo.models.transfer import BackboneWeights, TransferClassifier
 from cifarzoo.spec import ModelCard, Weights
 
 __all__ = [

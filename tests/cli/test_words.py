@@ -3,24 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cifarzoo import Augmentation, EarlyStopping, Recipe, Weights, model_card
 from cifarzoo.cli import words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.04, "0.0 s"), (9.94, "9.9 s"), (41.2, "41 s"), (185, "3 min 5 s"), (7810, "2 h 10 min")],
-)
-def test_seconds(seconds: float, shown: str) -> None:
-    assert words.seconds_words(seconds) == shown
-
-
-@given(st.floats(min_value=0, max_value=1e6))
-def test_sixty_seconds_are_a_minute(seconds: float) -> None:
-    assert "60 s" not in words.seconds_words(seconds).replace("160 s", "")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError
+from cifarzoo.models.backbone import split_frozen, transfer_classifier
 from cifarzoo.models.classifier import Preprocess
 from cifarzoo.models.split import ModelPart, split_model
-from cifarzoo.models.transfer import split_frozen, transfer_classifier
 
 
 def probe(*shape: int) -> Tensor:

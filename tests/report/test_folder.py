@@ -75,10 +75,10 @@ def test_success_takes_the_note_of_a_failure_away(make_record: Make, tmp_path: P
     [
         ({"schema": 99}, "schema 99; this version of cifarzoo reads 1"),
         ({"seed": 3}, "the run of baseline with seed 3: rename it"),
-        ({"seed": "zero"}, "seed is 'zero'; needed: int"),
-        ({"params": None}, "params is None"),
-        ({"mode": "slow"}, "mode is 'slow'; needed: 'full', 'quick'"),
-        ({"surprise": 1}, "unknown fields: surprise"),
+        ({"seed": "zero"}, r"Expected `int`, got `str` - at `\$\.seed`"),
+        ({"params": None}, r"Expected `int`, got `null` - at `\$\.params`"),
+        ({"mode": "slow"}, r"'slow' - at `\$\.mode`"),
+        ({"history": {}}, r"missing required field `checks` - at `\$\.history`"),
         ({"recipe": {"epochs": 0}}, "epochs is 0; allowed"),
     ],
 )

@@ -31,11 +31,10 @@ def test_mean_of_one_run_has_no_deviation() -> None:
     assert interval(mean_and_std([0.5])) == ""
 
 
-def test_mean_and_interval_do_not_break_over_a_line() -> None:
+def test_mean_and_interval() -> None:
     estimate = Estimate(mean=0.5, std=0.01, low=-0.1, high=0.2, n=3)
-    assert plus_minus(estimate, 1, 100).split() == ["50.0", "±", "1.0"]
-    assert interval(estimate, 0, 100).split() == ["−10", "to", "+20"]
-    assert " " not in plus_minus(estimate) + interval(estimate)
+    assert plus_minus(estimate, 1, 100) == "50.0 ± 1.0"
+    assert interval(estimate, 0, 100) == "−10 to +20"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_mean_and_interval_do_not_break_over_a_line() -> None:
     ],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds).replace("\N{NO-BREAK SPACE}", " ") == text
+    assert duration(seconds) == text
 
 
 @given(st.floats(0, 1e6))

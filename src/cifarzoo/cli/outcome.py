@@ -12,9 +12,10 @@ from cifarzoo.cli.folder import RunFolder
 from cifarzoo.cli.loading import class_names
 from cifarzoo.cli.records import Record, evaluation_record, history_record
 from cifarzoo.cli.trained import notes_on
-from cifarzoo.cli.words import interval_words, percent, seconds_words, size_words
+from cifarzoo.cli.words import interval_words, percent, size_words
 from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import NonFiniteLossError
+from cifarzoo.report.words import duration
 from cifarzoo.run import Run
 from cifarzoo.training.history import History
 from cifarzoo.viz import plot_history, plot_predictions
@@ -94,7 +95,7 @@ def show_figures(record: Record) -> None:
     say(
         f"{settings['model']} on {settings['data']}, seed {settings['seed']}: "
         f"{ENDINGS[history['stopped']]} after {history['steps']:,} steps, "
-        f"{seconds_words(history['seconds'])}. Kept is the state of step {history['best_step']:,}."
+        f"{duration(history['seconds'])}. Kept is the state of step {history['best_step']:,}."
     )
     say()
     names = {"train": "training", "val": "validation", "test": "test"}

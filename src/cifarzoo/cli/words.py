@@ -13,7 +13,6 @@ __all__ = [
     "interval_words",
     "percent",
     "recipe_words",
-    "seconds_words",
     "size_words",
 ]
 
@@ -26,16 +25,6 @@ def percent(share: float | None) -> str:
 def interval_words(low: float, high: float) -> str:
     """Write an interval of shares: "71.4 to 73.2 %"."""
     return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
-def seconds_words(seconds: float) -> str:
-    """Write a duration: "41 s", "3 min 5 s", "2 h 10 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def size_words(size_bytes: int) -> str:

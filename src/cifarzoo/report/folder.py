@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from cifarzoo.errors import ResultsError
 from cifarzoo.files import replacing
-from cifarzoo.report.decode import decode
 from cifarzoo.report.record import Failure, Record
 
 __all__ = [
@@ -126,6 +125,8 @@ def load_results(folder: str | Path) -> Results:
 
 
 def _read(path: Path, kind: type[T]) -> T:
+    import msgspec
+
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         if not isinstance(content, dict):
@@ -133,10 +134,10 @@ def _read(path: Path, kind: type[T]) -> T:
         found = content.pop("schema", None)
         if found != SCHEMA:
             raise ValueError(f"it has schema {found!r}; this version of cifarzoo reads {SCHEMA}")
-        result = decode(kind, content)
+        result = msgspec.convert(content, kind)
         if path.name.partition(".")[0] != f"{result.key}-seed{result.seed}":
             raise ValueError(f"it is the run of {result.key} with seed {result.seed}: rename it")
-    except (OSError, ValueError) as error:  # a JSON or Unicode error is a ValueError
+    except (OSError, ValueError) as error:  # so are errors of JSON, Unicode, msgspec
         raise ResultsError(
             f"{path} cannot be read as a result: {error}. Delete it to have it run again"
         ) from error

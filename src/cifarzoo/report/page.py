@@ -49,7 +49,13 @@ def _render(results: Results, folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(words, name) for name in words.__all__}
+    environment.filters["unbroken"] = _unbroken
     return environment.get_template("template.html").render(_context(results, folder))
+
+
+def _unbroken(text: str) -> str:
+    """Keep a text in one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _context(results: Results, folder: Path) -> dict[str, object]:

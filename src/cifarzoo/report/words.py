@@ -1,4 +1,4 @@
-"""Numbers in words, as the page writes them."""
+"""Numbers in words, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from cifarzoo.evaluation.statistics import Estimate
 __all__ = ["duration", "interval", "number", "plus_minus", "seeds_words", "signed"]
 
 MINUS = "−"  # a hyphen is narrower than a plus
-NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def number(value: float, digits: int = 2, scale: float = 1.0) -> str:
@@ -33,7 +32,7 @@ def plus_minus(estimate: Estimate, digits: int = 2, scale: float = 1.0) -> str:
     mean = number(estimate.mean, digits, scale)
     if estimate.std is None:
         return mean
-    return f"{mean}{NO_BREAK}±{NO_BREAK}{number(estimate.std, digits, scale)}"
+    return f"{mean} ± {number(estimate.std, digits, scale)}"
 
 
 def interval(estimate: Estimate, digits: int = 2, scale: float = 1.0) -> str:
@@ -41,20 +40,18 @@ def interval(estimate: Estimate, digits: int = 2, scale: float = 1.0) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
     low, high = (signed(end, digits, scale) for end in (estimate.low, estimate.high))
-    return f"{low}{NO_BREAK}to{NO_BREAK}{high}"
+    return f"{low} to {high}"
 
 
 def duration(seconds: float) -> str:
-    """Write a time as it is said: 41 s, 3 min 5 s, 2 h 10 min; each number stays with its unit."""
+    """Write a time as it is said: 41 s, 3 min 5 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
-        parts = [f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"]
-    elif whole < 3600:
-        parts = [f"{whole // 60} min", f"{whole % 60} s"]
-    else:
-        minutes = round(seconds / 60)
-        parts = [f"{minutes // 60} h", f"{minutes % 60} min"]
-    return " ".join(part.replace(" ", NO_BREAK) for part in parts)
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def seeds_words(seeds: Iterable[int]) -> str:
