@@ -107,4 +107,4 @@ def test_a_small_network_finds_nearly_everything() -> None:
     with seeded(0):
         layers = [*block(3, 16), *block(16, 32), *block(32, 64), nn.Flatten(), nn.Linear(1024, 10)]
         network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-        assert learn(network, epochs=5, lr=3e-3) > 0.8
+        assert learn(network, epochs=8, lr=3e-3) > 0.9
