@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.datasets import CIFAR10
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-__all__ = ["loaders", "train_for"]
+from cifarzoo import Recipe
+
+__all__ = ["loaders", "optimizer_of", "train_for"]
 
 
 def loaders(
@@ -38,6 +40,13 @@ def loaders(
         )
 
     return loader(0, n_train, shuffle=True), loader(45_000, n_val, shuffle=False)
+
+
+def optimizer_of(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer that the report used for this network."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=recipe.lr)
+    return torch.optim.Adam(network.parameters(), lr=recipe.lr)
 
 
 def train_for(

@@ -5,6 +5,7 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
 from typing import TypeAlias, get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ from cifarzoo import (
     ImageClassifier,
     ModelCard,
     OptionError,
+    ParamGroup,
     Recipe,
     Weights,
 )
@@ -60,6 +62,15 @@ BAD: list[tuple[Callable[..., object], str, list[object]]] = [
     (Recipe, "lr", [0, -0.1, NAN, math.inf]),
     (Recipe, "momentum", [-0.1, 1, NAN]),
     (Recipe, "weight_decay", [-1e-9, NAN, math.inf]),
+    (Recipe, "nesterov", [True]),
+    (Recipe, "groups", [("*.bias",), (Recipe(),)]),
+    (ParamGroup, "params", [""]),
+    (partial(ParamGroup, params="*"), "optimizer", ["sdg", ""]),
+    (partial(ParamGroup, params="*"), "norm", ["fixed", None]),
+    (partial(ParamGroup, params="*"), "lr", [0, -0.1, NAN, math.inf]),
+    (partial(ParamGroup, params="*"), "momentum", [-0.1, 1, NAN]),
+    (partial(ParamGroup, params="*"), "weight_decay", [-1e-9, NAN, math.inf]),
+    (partial(ParamGroup, params="*"), "epochs", [0, -1, NAN, math.inf]),
     (Recipe, "label_smoothing", [-0.1, 1, NAN]),
     (Recipe, "val_fraction", [-0.1, 1, 1.5, NAN]),
     (Recipe, "warmup_epochs", [-1, 10, 11, NAN]),

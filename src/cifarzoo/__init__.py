@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from cifarzoo.models.report import Layout, report_model
     from cifarzoo.registry import ModelName, build_model, list_models, model_card
     from cifarzoo.run import Run, train
-    from cifarzoo.spec import Augmentation, EarlyStopping, ModelCard, Recipe, Weights
+    from cifarzoo.spec import Augmentation, EarlyStopping, ModelCard, ParamGroup, Recipe, Weights
     from cifarzoo.training.callbacks import Callback, TensorBoardCallback
     from cifarzoo.training.fit import fit
     from cifarzoo.training.history import Check, History
@@ -103,7 +103,7 @@ _HOMES = {
     "models.backbone": ("TransferClassifier", "split_frozen", "transfer_classifier"),
     "registry": ("ModelName", "build_model", "list_models", "model_card"),
     "run": ("Run", "train"),
-    "spec": ("Augmentation", "EarlyStopping", "ModelCard", "Recipe", "Weights"),
+    "spec": ("Augmentation", "EarlyStopping", "ModelCard", "ParamGroup", "Recipe", "Weights"),
     "training.callbacks": ("Callback", "TensorBoardCallback"),
     "training.fit": ("fit",),
     "training.history": ("Check", "History"),
@@ -136,6 +136,7 @@ __all__ = [
     "ModelName",
     "NonFiniteLossError",
     "OptionError",
+    "ParamGroup",
     "Preprocess",
     "RangeError",
     "Recipe",

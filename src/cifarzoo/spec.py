@@ -24,8 +24,10 @@ __all__ = [
     "EarlyStopping",
     "FlipName",
     "ModelCard",
+    "NormName",
     "OptimizerName",
     "PaddingName",
+    "ParamGroup",
     "PrecisionName",
     "Recipe",
     "ScheduleName",
@@ -35,8 +37,9 @@ __all__ = [
 
 FlipName: TypeAlias = Literal["none", "random", "alternating"]
 PaddingName: TypeAlias = Literal["zero", "reflect"]
-OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw"]
-ScheduleName: TypeAlias = Literal["constant", "cosine", "one_cycle"]
+OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw", "muon"]
+ScheduleName: TypeAlias = Literal["constant", "linear", "cosine", "one_cycle"]
+NormName: TypeAlias = Literal["free", "kept"]
 PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 TtaName: TypeAlias = Literal["none", "flip", "flip_translate"]
@@ -108,6 +111,59 @@ class EarlyStopping:
         _require_whole("patience", self.patience, 2, math.inf, "2 or more checks")
 
 
+def _require_rates(each: Recipe | ParamGroup) -> None:
+    """Check what a recipe and a group of parameters have in common; None in a group is allowed."""
+    for name, low, high, allowed in (
+        ("lr", 0.0, math.inf, "a positive number"),
+        ("momentum", -1.0, 1.0, "0 up to, but not, 1"),
+        ("weight_decay", -1.0, math.inf, "0 or more"),
+    ):
+        value = getattr(each, name)
+        if value is None and isinstance(each, ParamGroup):
+            continue
+        _require_number(name, value, "a number")
+        inside = low < value < high and (low == 0 or value >= 0)
+        _require(inside, name, value, allowed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamGroup:
+    """Parameters that a recipe treats apart; None leaves a setting to the recipe.
+
+    Attributes:
+        params: pattern of their names with * and ?, such as "*.norm*.bias", as `fnmatch` reads it.
+        optimizer: as the recipe's.
+        lr: as the recipe's; the schedule multiplies it.
+        momentum: as the recipe's.
+        weight_decay: as the recipe's.
+        epochs: they are trained for the first so many epochs, and the schedule runs over those;
+            None trains them to the end.
+        norm: "kept" scales each tensor back to its norm before every step, for weights whose
+            scale does nothing, because a batch norm follows.
+
+    Raises:
+        OptionError: a value is outside what is allowed.
+    """
+
+    params: str
+    optimizer: OptimizerName | None = None
+    lr: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    epochs: float | None = None
+    norm: NormName = "free"
+
+    def __post_init__(self) -> None:
+        _require(bool(self.params), "params", self.params, 'a pattern of names, such as "*.bias"')
+        if self.optimizer is not None:
+            _require_name("optimizer", self.optimizer, OptimizerName)
+        _require_name("norm", self.norm, NormName)
+        _require_rates(self)
+        if self.epochs is not None:
+            _require_number("epochs", self.epochs, "a number, or None")
+            _require(0 < self.epochs < math.inf, "epochs", self.epochs, "a positive number")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything about a training run that changes its result.
@@ -118,12 +174,16 @@ class Recipe:
         epochs: passes over the training images, at most.
         batch_size: images per step. `train` builds its loaders with it; `fit` takes batches as
             its loader gives them.
-        optimizer: "sgd", "adam" or "adamw", each torch's own.
+        optimizer: "sgd", "adam", "adamw" or "muon", each torch's own. Muon takes weights with two
+            or more dimensions, all but the first as one; the rest needs groups of its own.
         lr: learning rate; for "one_cycle" the highest one.
-        momentum: of SGD; not used by the others.
-        weight_decay: L2 penalty (SGD, Adam) or decoupled decay (AdamW).
-        schedule: the learning rate over the run, changed at every step.
-        warmup_epochs: a linear rise to `lr` before a "constant" or "cosine" schedule.
+        momentum: of SGD and Muon; not used by the others.
+        nesterov: Nesterov's momentum, likewise.
+        weight_decay: L2 penalty (SGD, Adam) or decoupled decay (AdamW, Muon).
+        groups: parameters that are treated apart; the first one whose pattern fits a name holds.
+        schedule: the learning rate over the run, changed at every step: "constant", "linear" or
+            "cosine" down to 0, or "one_cycle" as torch's `OneCycleLR` has it.
+        warmup_epochs: a linear rise to `lr` before any schedule but "one_cycle".
         label_smoothing: share of the target spread over all classes, in [0, 1).
         checks_per_epoch: how many times per epoch the validation loss is measured.
         early_stopping: when to stop before `epochs`; None runs them all.
@@ -141,7 +201,9 @@ class Recipe:
     optimizer: OptimizerName = "sgd"
     lr: float = 0.05
     momentum: float = 0.0
+    nesterov: bool = False
     weight_decay: float = 0.0
+    groups: tuple[ParamGroup, ...] = ()
     schedule: ScheduleName = "constant"
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
@@ -160,12 +222,17 @@ class Recipe:
         for name, kind in (("early_stopping", EarlyStopping), ("augmentation", Augmentation)):
             value = getattr(self, name)
             _require(isinstance(value, kind | None), name, value, f"None, or {kind.__name__}(...)")
-        rates = ("lr", "momentum", "weight_decay", "label_smoothing", "val_fraction")
-        for name in (*rates, "warmup_epochs"):
+        for name in ("label_smoothing", "val_fraction", "warmup_epochs"):
             _require_number(name, getattr(self, name), "a number")
-        _require(0 < self.lr < math.inf, "lr", self.lr, "a positive number")
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 up to, but not, 1")
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
+        _require_rates(self)
+        are_groups = all(isinstance(group, ParamGroup) for group in self.groups)
+        _require(are_groups, "groups", self.groups, "a tuple of ParamGroup(...)")
+        _require(
+            bool(self.momentum) or not self.nesterov,
+            "nesterov",
+            self.nesterov,
+            "False, or True with a momentum",
+        )
         _require(
             0 <= self.label_smoothing < 1,
             "label_smoothing",

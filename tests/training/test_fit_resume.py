@@ -28,6 +28,7 @@ from cifarzoo import (
     History,
     ImageClassifier,
     Loaders,
+    ParamGroup,
     Recipe,
     fit,
 )
@@ -47,6 +48,20 @@ RECIPES = {
     "adam": Recipe(epochs=3, optimizer="adam", lr=0.01, checks_per_epoch=2, schedule="cosine"),
     "adamw": Recipe(epochs=3, optimizer="adamw", lr=0.01, schedule="one_cycle", keep="last"),
     "warm-up": Recipe(epochs=3, lr=0.1, warmup_epochs=1.5, schedule="cosine", checks_per_epoch=6),
+    "groups": Recipe(
+        epochs=3,
+        optimizer="muon",
+        lr=0.1,
+        momentum=0.6,
+        nesterov=True,
+        schedule="linear",
+        checks_per_epoch=2,
+        groups=(
+            ParamGroup(params="*.bias", optimizer="sgd", lr=0.5, epochs=1.5),
+            ParamGroup(params="*norm*", optimizer="sgd"),
+            ParamGroup(params="*.conv1.weight", norm="kept"),
+        ),
+    ),
     "early": Recipe(epochs=9, lr=0.5, checks_per_epoch=3, early_stopping=EarlyStopping(patience=3)),
 }
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

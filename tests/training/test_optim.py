@@ -1,66 +1,100 @@
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
+from torch.optim.lr_scheduler import OneCycleLR
 
-from cifarzoo import OptionError, Recipe
-from cifarzoo.spec import OptimizerName
-from cifarzoo.training.optim import build_optimizer, build_schedule
+from cifarzoo import OptionError, ParamGroup, Recipe
+from cifarzoo.spec import OptimizerName, ScheduleName
+from cifarzoo.training.optim import Optimizers
 
 STEPS = 5  # per epoch
 
 
-def _rates(recipe: Recipe) -> list[float]:
+def _one(recipe: Recipe, *, parameter: nn.Parameter | None = None) -> Optimizers:
+    parameter = nn.Parameter(torch.zeros(1)) if parameter is None else parameter
+    return Optimizers(recipe, [("weight", parameter)], STEPS)
+
+
+def _rates(recipe: Recipe, group: int = 0, model: nn.Module | None = None) -> list[float]:
     """Give the learning rate of every step of a run."""
-    optimizer = build_optimizer(recipe, [nn.Parameter(torch.zeros(1))])
-    schedule = build_schedule(recipe, optimizer, STEPS)
+    optimizers = _one(recipe) if model is None else _of(model, recipe)
     rates = []
-    for _ in range(recipe.epochs * STEPS):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
+    for step in range(recipe.epochs * STEPS):
+        optimizers.set_rates(step)
+        rates.append(float(_groups(optimizers)[group]["lr"]))
     return rates
+
+
+def _groups(optimizers: Optimizers) -> list[dict[str, Any]]:
+    return [group for optimizer in optimizers.optimizers for group in optimizer.param_groups]
+
+
+def _of(model: nn.Module, recipe: Recipe) -> Optimizers:
+    return Optimizers(recipe, model.named_parameters(), STEPS)
+
+
+def _net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 2))
+
+
+def _backward(model: nn.Module, images: Tensor | None = None) -> None:
+    torch.manual_seed(1)
+    images = torch.rand(6, 3, 3, 3) if images is None else images
+    loss = nn.functional.cross_entropy(model(images), torch.arange(6) % 2)
+    torch.autograd.backward(loss)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", SGD), ("adam", Adam), ("adamw", AdamW)])
 def test_optimizer_is_torchs_with_the_recipes_numbers(
     name: OptimizerName, kind: type[torch.optim.Optimizer]
 ) -> None:
-    recipe = Recipe(optimizer=name, lr=0.25, momentum=0.5, weight_decay=0.125)
-    optimizer = build_optimizer(recipe, [nn.Parameter(torch.zeros(1))])
+    recipe = Recipe(optimizer=name, lr=0.25, momentum=0.5, nesterov=True, weight_decay=0.125)
+    (optimizer,) = _one(recipe).optimizers
     assert type(optimizer) is kind
-    assert optimizer.defaults["lr"] == 0.25
-    assert optimizer.defaults["weight_decay"] == 0.125
-    assert optimizer.defaults.get("momentum", 0.5) == 0.5
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.25, 0.125)
+    assert group.get("momentum", 0.5) == 0.5
+    assert group.get("nesterov", True) is True
 
 
 def test_what_the_recipe_does_not_say_is_torchs_default() -> None:
     parameter = nn.Parameter(torch.zeros(1))
-    ours = build_optimizer(Recipe(optimizer="adam", lr=0.001), [parameter]).defaults
-    assert ours == Adam([parameter], lr=0.001).defaults
-    ours = build_optimizer(Recipe(optimizer="sgd", lr=0.05), [parameter]).defaults
-    assert ours == SGD([parameter], lr=0.05).defaults
+    for recipe, theirs in (
+        (Recipe(optimizer="adam", lr=0.001), Adam([parameter], lr=0.001)),
+        (Recipe(optimizer="sgd", lr=0.05), SGD([parameter], lr=0.05)),
+    ):
+        (ours,) = _one(recipe, parameter=parameter).optimizers
+        assert ours.param_groups == theirs.param_groups
 
 
 def test_frozen_parameters_are_left_out() -> None:
     frozen = nn.Parameter(torch.zeros(1), requires_grad=False)
     trained = nn.Parameter(torch.zeros(1))
-    groups = build_optimizer(Recipe(weight_decay=0.1), [frozen, trained]).param_groups
-    assert [id(p) for group in groups for p in group["params"]] == [id(trained)]
+    optimizers = Optimizers(Recipe(), [("frozen", frozen), ("trained", trained)], STEPS)
+    assert [group["params"] for group in _groups(optimizers)] == [[trained]]
 
 
 def test_model_with_nothing_to_train_is_refused() -> None:
     with pytest.raises(OptionError, match="no trainable parameter; set requires_grad"):
-        build_optimizer(Recipe(), [nn.Parameter(torch.zeros(1), requires_grad=False)])
+        _one(Recipe(), parameter=nn.Parameter(torch.zeros(1), requires_grad=False))
 
 
 def test_constant_rate() -> None:
     assert _rates(Recipe(epochs=3, lr=0.1)) == [0.1] * 15
+
+
+def test_linear_rate_would_be_zero_after_the_last_step() -> None:
+    rates = _rates(Recipe(epochs=2, lr=0.1, schedule="linear"))
+    assert rates == pytest.approx([0.01 * k for k in range(10, 0, -1)])
 
 
 def test_cosine_begins_at_the_rate_and_would_end_at_zero_after_the_last_step() -> None:
@@ -82,36 +116,145 @@ def test_cosine_after_a_warm_up_spans_the_rest() -> None:
     assert rates == pytest.approx(expected)
 
 
-def test_one_cycle_is_torchs_over_the_whole_run() -> None:
-    recipe = Recipe(epochs=4, lr=0.1, schedule="one_cycle", momentum=0.9)
-    rates = _rates(recipe)
-    assert rates[0] == pytest.approx(0.1 / 25)
-    assert max(rates) == pytest.approx(0.1, rel=0.05)
-    peak = rates.index(max(rates))
-    assert 0.2 < peak / len(rates) < 0.4
-    assert rates[: peak + 1] == sorted(rates[: peak + 1])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert 0 < rates[-1] < rates[0]
-
-
-def test_momentum_is_not_cycled() -> None:
-    recipe = Recipe(epochs=2, schedule="one_cycle", momentum=0.9)
-    optimizer = build_optimizer(recipe, [nn.Parameter(torch.zeros(1))])
-    schedule = build_schedule(recipe, optimizer, STEPS)
-    for _ in range(2 * STEPS):
-        assert optimizer.param_groups[0]["momentum"] == 0.9
-        optimizer.step()
+@pytest.mark.parametrize("epochs", [1, 2, 4, 7])
+def test_one_cycle_is_torchs_over_the_whole_run(epochs: int) -> None:
+    theirs = SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = OneCycleLR(theirs, max_lr=0.1, total_steps=epochs * STEPS + 1)
+    expected = []
+    for _ in range(epochs * STEPS):
+        expected.append(theirs.param_groups[0]["lr"])
+        theirs.step()
         schedule.step()
+    assert _rates(Recipe(epochs=epochs, lr=0.1, schedule="one_cycle")) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one_cycle"])
 @pytest.mark.parametrize("warmup_epochs", [0, 0.4, 0.99])
-def test_shortest_run_has_a_positive_rate(schedule: str, warmup_epochs: float) -> None:
+def test_shortest_run_has_a_positive_rate(schedule: ScheduleName, warmup_epochs: float) -> None:
     if schedule == "one_cycle" and warmup_epochs:
         return
-    recipe = replace(Recipe(epochs=1), schedule=schedule, warmup_epochs=warmup_epochs)  # type: ignore[arg-type]
-    optimizer = build_optimizer(recipe, [nn.Parameter(torch.zeros(1))])
-    schedule_of_one = build_schedule(recipe, optimizer, 1)
-    assert 0 < optimizer.param_groups[0]["lr"] <= recipe.lr
-    optimizer.step()
-    schedule_of_one.step()
+    recipe = replace(Recipe(epochs=1), schedule=schedule, warmup_epochs=warmup_epochs)
+    optimizers = Optimizers(recipe, [("weight", nn.Parameter(torch.zeros(1)))], 1)
+    assert 0 < optimizers.lr <= recipe.lr
+
+
+def test_first_group_that_fits_holds_and_the_recipe_fills_in() -> None:
+    model = _net()
+    recipe = Recipe(
+        lr=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+        groups=(
+            ParamGroup(params="1.bias", lr=6.4, momentum=0.0),
+            ParamGroup(params="*.bias", weight_decay=0.0),
+        ),
+    )
+    (optimizer,) = _of(model, recipe).optimizers
+    found = [
+        (len(g["params"]), g["lr"], g["momentum"], g["nesterov"], g["weight_decay"])
+        for g in optimizer.param_groups
+    ]
+    assert found == [
+        (1, 6.4, 0.0, False, 0.01),
+        (2, 0.1, 0.9, True, 0.0),
+        (3, 0.1, 0.9, True, 0.01),
+    ]
+
+
+def test_pattern_that_fits_nothing_is_refused_with_the_names_there_are() -> None:
+    recipe = Recipe(groups=(ParamGroup(params="*.gamma"),))
+    with pytest.raises(OptionError, match=r"'\*\.gamma' fits no trainable parameter.*3\.weight"):
+        _of(_net(), recipe)
+
+
+def test_group_has_optimizer_and_epochs_of_its_own() -> None:
+    recipe = Recipe(
+        epochs=4,
+        lr=0.1,
+        schedule="linear",
+        groups=(ParamGroup(params="1.*", optimizer="adam", lr=1.0, epochs=2),),
+    )
+    model = _net()
+    assert [type(each) for each in _of(model, recipe).optimizers] == [Adam, SGD]
+    assert _rates(recipe, 0, model) == pytest.approx([0.1 * k for k in range(10, 0, -1)] + [0] * 10)
+    assert _rates(recipe, 1, model) == pytest.approx([0.005 * k for k in range(20, 0, -1)])
+
+
+def test_kept_norm_stays_while_the_direction_changes() -> None:
+    model = _net()
+    groups = (ParamGroup(params="0.weight", norm="kept"),)
+    optimizers = _of(model, Recipe(lr=0.5, groups=groups))
+    weight = model.get_parameter("0.weight")
+    norm, before = weight.norm().item(), weight.detach().clone()
+    for _ in range(3):
+        _backward(model)
+        optimizers.step()
+        optimizers.zero_grad()
+    optimizers.optimizers[0].param_groups[0]["lr"] = 0.0
+    _backward(model)
+    optimizers.step()
+    assert weight.norm().item() == pytest.approx(norm, rel=1e-5)
+    assert not torch.allclose(weight, before, atol=1e-3)
+
+
+MUON = Recipe(
+    optimizer="muon",
+    lr=0.1,
+    momentum=0.6,
+    nesterov=True,
+    groups=(
+        ParamGroup(params="1.*", optimizer="sgd"),
+        ParamGroup(params="*.bias", optimizer="sgd"),
+    ),
+)
+
+
+def test_muon_takes_a_filter_as_a_row_in_any_memory_format() -> None:
+    plain = _net()
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    weight = nn.Parameter(plain.get_parameter("0.weight").detach().flatten(1).clone())
+    theirs = torch.optim.Muon([weight], lr=0.1, momentum=0.6, nesterov=True, weight_decay=0)
+    of_plain, of_last = _of(plain, MUON), _of(last, MUON)
+    for model, optimizers in ((plain, of_plain), (last, of_last)):
+        _backward(model)
+        optimizers.step()
+    gradient = plain.get_parameter("0.weight").grad
+    assert gradient is not None
+    weight.grad = gradient.flatten(1)
+    theirs.step()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(plain.get_parameter("0.weight").flatten(1), weight)
+    # Orthogonalised in bfloat16, whose rounding depends on the order of the columns.
+    torch.testing.assert_close(
+        last.get_parameter("0.weight"), plain.get_parameter("0.weight"), atol=2e-3, rtol=0
+    )
+    of_plain.zero_grad()
+    assert all(parameter.grad is None for parameter in plain.parameters())
+
+
+def test_muon_refuses_what_is_no_matrix() -> None:
+    with pytest.raises(OptionError, match=r"shape \(8,\); allowed: two.*group of their own"):
+        _of(_net(), Recipe(optimizer="muon"))
+
+
+def test_torch_without_muon_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(OptionError, match=r"torch 2\.9 does"):
+        _of(_net(), MUON)
+
+
+def test_state_goes_over_to_another_run() -> None:
+    recipe = replace(MUON, groups=(*MUON.groups, ParamGroup(params="0.weight", norm="kept")))
+    models = [_net(), _net()]
+    first, second = (_of(model, recipe) for model in models)
+    for _ in range(2):
+        _backward(models[0])
+        first.step()
+        first.zero_grad()
+    models[1].load_state_dict(models[0].state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for model, optimizers in zip(models, (first, second), strict=True):
+        _backward(model)
+        optimizers.step()
+    for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(ours, theirs)

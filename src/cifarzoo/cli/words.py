@@ -41,7 +41,7 @@ def recipe_words(recipe: Recipe) -> str:
         >>> recipe_words(Recipe())
         'SGD, lr 0.05, batch 64, 10 epochs'
     """
-    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
     at_most = "≤ " if recipe.early_stopping is not None else ""
     parts = [
         names[recipe.optimizer],

@@ -1,57 +1,209 @@
-"""From a recipe to torch's optimizer and schedule."""
+"""From a recipe to torch's optimizers, and to the learning rate of every step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import (
-    ConstantLR,
-    CosineAnnealingLR,
-    LinearLR,
-    LRScheduler,
-    OneCycleLR,
-    SequentialLR,
-)
 
 from cifarzoo.errors import OptionError
-from cifarzoo.spec import Recipe
+from cifarzoo.spec import OptimizerName, ParamGroup, Recipe, ScheduleName
+from cifarzoo.training.matrices import muon
 
-__all__ = ["build_optimizer", "build_schedule"]
+__all__ = ["Optimizers", "rate"]
+
+Named: TypeAlias = tuple[str, nn.Parameter]
+_REST = ParamGroup(params="*")
+
+# torch's OneCycleLR: where it begins and ends, as shares of the highest rate, and its rise.
+_ONE_CYCLE_BEGIN, _ONE_CYCLE_END, _ONE_CYCLE_RISE = 1 / 25, 1 / 25 / 1e4, 0.3
 
 
-def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Build the optimizer over the parameters that are trained.
+def _one_cycle(step: int, steps: int) -> float:
+    peak = _ONE_CYCLE_RISE * (steps + 1) - 1
+    if step <= peak:
+        return _along_cosine(_ONE_CYCLE_BEGIN, 1.0, step / peak)
+    return _along_cosine(1.0, _ONE_CYCLE_END, (step - peak) / (steps - peak))
+
+
+def _along_cosine(begin: float, end: float, share: float) -> float:
+    return end + (begin - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+_SHAPES: dict[ScheduleName, Callable[[int, int], float]] = {
+    "constant": lambda step, steps: 1.0,
+    "linear": lambda step, steps: 1 - step / steps,
+    "cosine": lambda step, steps: _along_cosine(1.0, 0.0, step / steps),
+    "one_cycle": _one_cycle,
+}
+
+
+def rate(recipe: Recipe, step: int, steps: int, warmup: int = 0) -> float:
+    """Give the share of its learning rate that a parameter gets at one step.
+
+    Args:
+        recipe: its schedule counts.
+        step: from 0; beyond `steps` the share is 0.
+        steps: of the whole run, or of the part in which the parameter is trained.
+        warmup: steps of a linear rise before the schedule begins.
+    """
+    if step >= steps:
+        return 0.0
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return _SHAPES[recipe.schedule](step - warmup, steps - warmup)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rated:
+    """A group of one of torch's optimizers, and what its learning rate follows from."""
+
+    optimizer: Optimizer
+    index: int
+    lr: float
+    steps: int
+
+    @property
+    def group(self) -> dict[str, Any]:
+        """The group as it is now; loading a state makes new ones."""
+        return self.optimizer.param_groups[self.index]
+
+
+def _assigned(recipe: Recipe, trained: Iterable[Named]) -> dict[ParamGroup, list[Named]]:
+    """Give every parameter to the first group whose pattern fits, else to the rest."""
+    found: dict[ParamGroup, list[Named]] = {group: [] for group in (*recipe.groups, _REST)}
+    for name, tensor in trained:
+        fits = (group for group in recipe.groups if fnmatchcase(name, group.params))
+        found[next(fits, _REST)].append((name, tensor))
+    for group in recipe.groups:
+        if not found[group]:
+            known = ", ".join(name for name, _ in trained)
+            raise OptionError(
+                f"the pattern {group.params!r} fits no trainable parameter, or others took them "
+                f"before; there are {known}"
+            )
+    return {group: named for group, named in found.items() if named}
+
+
+def _build(kind: OptimizerName, groups: Iterable[dict[str, Any]]) -> Optimizer:
+    """Build one of torch's optimizers; options that it does not know are left out."""
+    known = {
+        "sgd": ("momentum", "nesterov", "weight_decay"),
+        "muon": ("momentum", "nesterov", "weight_decay"),
+        "adam": ("weight_decay",),
+        "adamw": ("weight_decay",),
+    }[kind]
+    kept = [
+        {name: value for name, value in group.items() if name in ("params", "lr", *known)}
+        for group in groups
+    ]
+    builders: dict[OptimizerName, Callable[[list[dict[str, Any]]], Optimizer]] = {
+        "sgd": SGD,
+        "adam": Adam,
+        "adamw": AdamW,
+        "muon": muon,
+    }
+    return builders[kind](kept)
+
+
+def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[str, Any]:
+    own = {name: getattr(group, name) for name in ("lr", "momentum", "weight_decay")}
+    theirs = {name: getattr(recipe, name) for name in (*own, "nesterov")}
+    chosen = theirs | {name: value for name, value in own.items() if value is not None}
+    chosen["nesterov"] = bool(chosen["nesterov"] and chosen["momentum"])
+    return {"params": [tensor for _, tensor in named], **chosen}
+
+
+class Optimizers:
+    """One or several of torch's optimizers as one, with the rates that the recipe says.
+
+    The rate of a step depends on nothing but its number, so a run that is resumed needs no state
+    of a schedule.
+
+    Args:
+        recipe: what to do.
+        parameters: of the model, with their names; those without a gradient are left out.
+        steps_per_epoch: optimizer steps in an epoch.
 
     Raises:
-        OptionError: no parameter needs a gradient.
+        OptionError: no parameter needs a gradient, a group's pattern fits none, or Muon would get
+            a parameter of one dimension.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    if not trained:
-        raise OptionError("the model has no trainable parameter; set requires_grad on some")
-    if recipe.optimizer == "sgd":
-        return SGD(
-            trained, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-    kind = Adam if recipe.optimizer == "adam" else AdamW
-    return kind(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
+    def __init__(self, recipe: Recipe, parameters: Iterable[Named], steps_per_epoch: int) -> None:
+        trained = [(name, tensor) for name, tensor in parameters if tensor.requires_grad]
+        if not trained:
+            raise OptionError("the model has no trainable parameter; set requires_grad on some")
+        self._trained = [tensor for _, tensor in trained]
+        self._recipe = recipe
+        self._warmup = round(recipe.warmup_epochs * steps_per_epoch)
+        self._rated: list[_Rated] = []
+        self.optimizers: list[Optimizer] = []
+        assigned = _assigned(recipe, trained)
+        by_kind: dict[OptimizerName, list[ParamGroup]] = {}
+        for group in assigned:
+            by_kind.setdefault(group.optimizer or recipe.optimizer, []).append(group)
+        for kind, groups in by_kind.items():
+            options = [_options(recipe, group, assigned[group]) for group in groups]
+            self.optimizers.append(_build(kind, options))
+            for index, group in enumerate(groups):
+                epochs = recipe.epochs if group.epochs is None else min(group.epochs, recipe.epochs)
+                self._rated.append(
+                    _Rated(
+                        optimizer=self.optimizers[-1],
+                        index=index,
+                        lr=options[index]["lr"],
+                        steps=max(1, round(epochs * steps_per_epoch)),
+                    )
+                )
+        self._kept = [
+            (tensor, tensor.detach().norm())
+            for group, named in assigned.items()
+            if group.norm == "kept"
+            for _, tensor in named
+        ]
+        self.set_rates(0)
 
-def build_schedule(recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int) -> LRScheduler:
-    """Build the schedule; its `step` is called after every optimizer step."""
-    total = max(1, recipe.epochs * steps_per_epoch)
-    if recipe.schedule == "one_cycle":
-        return OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=total + 1, cycle_momentum=False)
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
-    if not warmup:
-        return _after_warmup(recipe, optimizer, total)
-    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-    rest = _after_warmup(recipe, optimizer, total - warmup)
-    return SequentialLR(optimizer, [rise, rest], milestones=[warmup])
+    @property
+    def lr(self) -> float:
+        """The highest learning rate of all groups."""
+        return max(float(each.group["lr"]) for each in self._rated)
 
+    def set_rates(self, step: int) -> None:
+        """Set the learning rates of one step, counted from 0."""
+        for each in self._rated:
+            warmup = min(self._warmup, each.steps - 1)
+            each.group["lr"] = each.lr * rate(self._recipe, step, each.steps, warmup)
 
-def _after_warmup(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler:
-    if recipe.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=max(1, steps))
-    return ConstantLR(optimizer, factor=1.0)
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for tensor in self._trained:
+            tensor.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients."""
+        for tensor, norm in self._kept:
+            tensor.mul_(norm / tensor.norm())
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimizers' states, in their order."""
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "norms": [norm for _, norm in self._kept],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the states that `state_dict` gave."""
+        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
+        for (_, norm), stored in zip(self._kept, state["norms"], strict=True):
+            norm.copy_(stored)

@@ -17,7 +17,7 @@ from cifarzoo.hardware import autocast
 from cifarzoo.spec import Recipe
 from cifarzoo.training.checkpoint import Payload
 from cifarzoo.training.history import Check, History, StopReason
-from cifarzoo.training.optim import build_optimizer, build_schedule
+from cifarzoo.training.optim import Optimizers
 
 __all__ = ["RunState", "identity_of"]
 
@@ -68,20 +68,18 @@ class RunState:
     seconds: float = 0.0
     stopped: StopReason | None = None
     checks: list[Check] = field(default_factory=list)
-    lr: float = 0.0
     epoch_rng: Tensor | None = None
     best_step: int = 0
     best_model: dict[str, Any] = field(init=False)
     counts: list[int] = field(default_factory=list)
     losses: Tensor = field(init=False)
     correct: Tensor = field(init=False)
-    optimizer: torch.optim.Optimizer = field(init=False)
-    schedule: torch.optim.lr_scheduler.LRScheduler = field(init=False)
+    optimizers: Optimizers = field(init=False)
     _clock: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self.optimizer = build_optimizer(self.recipe, self.model.parameters())
-        self.schedule = build_schedule(self.recipe, self.optimizer, self.steps_per_epoch)
+        named = self.model.named_parameters()
+        self.optimizers = Optimizers(self.recipe, named, self.steps_per_epoch)
         self.losses = torch.zeros(self.steps_between_checks, device=self.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.best_model = _copy(self.model.state_dict())
@@ -114,11 +112,10 @@ class RunState:
         loss = nn.functional.cross_entropy(
             logits, labels.long(), label_smoothing=self.recipe.label_smoothing
         )
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.lr = float(self.optimizer.param_groups[0]["lr"])
-        self.schedule.step()
+        self.optimizers.set_rates(self.step)
+        self.optimizers.step()
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == labels).sum()
         self.counts.append(len(labels))
@@ -156,7 +153,7 @@ class RunState:
             train_accuracy=train_accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            lr=self.lr,
+            lr=self.optimizers.lr,
             seconds=self.seconds,
         )
         self.counts.clear()
@@ -218,8 +215,7 @@ class RunState:
         return {
             "model": self.model.state_dict(),
             "best_model": self.best_model,
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
             "rng": torch.get_rng_state(),
             "epoch_rng": self.epoch_rng,
             "device_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
@@ -238,8 +234,7 @@ class RunState:
         """Take the state from a checkpoint's payload."""
         stored = cast("dict[str, Any]", payload)
         self.model.load_state_dict(stored["model"])
-        self.optimizer.load_state_dict(stored["optimizer"])
-        self.schedule.load_state_dict(stored["schedule"])
+        self.optimizers.load_state_dict(stored["optimizers"])
         torch.set_rng_state(stored["rng"])
         if stored["device_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(stored["device_rng"], self.device)
