@@ -181,7 +181,7 @@ def test_models_differ_by_more_than_their_name() -> None:
 )
 def test_model_is_one_short_file(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 300, "a reader should take it in at once"
+    assert len(lines) <= 200, "a reader should take it in at once"
     tree = importlib.import_module(f"cifarzoo.models.{file.stem}")
     own = [
         value
