@@ -135,6 +135,23 @@ class ImageClassifier(nn.Module):
         self.network = network
         self.image_size = image_size
 
+    @property
+    def needs_images(self) -> bool:
+        """Whether layers of the network are still to be computed from training images."""
+        return bool(getattr(self.network, "needs_images", False))
+
+    def initialize_from(self, images: Tensor) -> None:
+        """Compute those layers; `fit` calls it before the first step.
+
+        The network does it, in a method of the same name that takes preprocessed images.
+
+        Args:
+            images: some thousand training images, as `forward` takes them.
+        """
+        initialize = getattr(self.network, "initialize_from", None)
+        if initialize is not None:
+            initialize(self.preprocess(images))
+
     def forward(self, images: Tensor) -> Tensor:
         """Classify images.
 

@@ -15,6 +15,7 @@ from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precisi
 from cifarzoo.spec import PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.checkpoint import load_checkpoint, save_checkpoint
+from cifarzoo.training.first_images import show_images
 from cifarzoo.training.history import Check, History
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.progress import ProgressBar
@@ -75,16 +76,29 @@ def fit(
         raise OptionError(
             f"loaders is a {type(loaders).__name__}; needed is Loaders(train=..., val=...)"
         )
+    _check_loaders(loaders, recipe)
     target = resolve_device(device)
-    state = _begin(model, loaders, recipe, target, resolve_precision(precision, target))
+    dtype = resolve_precision(precision, target)
+    keep_freed_memory()
+    model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
     path = None if checkpoint is None else Path(checkpoint)
     data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
-    identity = identity_of(model, recipe, seed, state.steps_per_epoch, data)
+    identity = identity_of(model, recipe, seed, len(loaders.train), data)
     deterministic = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=True
     )
     with seeded(seed, target), deferred_interrupt() as interrupt, deterministic:
         stored = None if path is None else load_checkpoint(path, identity)
+        if stored is None:
+            show_images(model, loaders.train, target)
+        state = RunState(
+            model=model,
+            recipe=recipe,
+            device=target,
+            dtype=dtype,
+            steps_per_epoch=len(loaders.train),
+            keeps_best=recipe.keep == "best" and loaders.val is not None,
+        )
         if stored is not None:
             state.restore(stored)
         for callback in callbacks:
@@ -111,13 +125,7 @@ def fit(
     return history
 
 
-def _begin(
-    model: nn.Module,
-    loaders: Loaders,
-    recipe: Recipe,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> RunState:
+def _check_loaders(loaders: Loaders, recipe: Recipe) -> None:
     if recipe.early_stopping is not None and loaders.val is None:
         raise OptionError(
             "the recipe stops early but there is no validation split; give loaders with val, or "
@@ -129,16 +137,6 @@ def _begin(
                 f"the {name} loader has no batch; a loader that drops its last batch has none if "
                 "it holds fewer images than its batch size"
             )
-    keep_freed_memory()
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return RunState(
-        model=model,
-        recipe=recipe,
-        device=device,
-        dtype=dtype,
-        steps_per_epoch=len(loaders.train),
-        keeps_best=recipe.keep == "best" and loaders.val is not None,
-    )
 
 
 def _run(

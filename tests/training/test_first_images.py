@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from cifarzoo import ImageClassifier, Loaders, Preprocess, Recipe, fit
+from cifarzoo.training import first_images
+from cifarzoo.training.first_images import show_images
+
+HALF = Preprocess((0.5,) * 3, (0.25,) * 3)
+
+
+class Asking(nn.Module):
+    """A network whose first layer is the mean of the pixels that it was shown."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0))
+        self.head = nn.Linear(3, 10)
+        self.calls: list[int] = []
+
+    @property
+    def needs_images(self) -> bool:
+        return not self.calls
+
+    def initialize_from(self, pixels: Tensor) -> None:
+        self.calls.append(len(pixels))
+        self.seen = pixels.mean((0, 2, 3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.head(pixels.mean((2, 3)) - self.seen)
+        return logits
+
+
+def test_network_is_shown_preprocessed_images_before_the_first_step(loaders: Loaders) -> None:
+    network = Asking()
+    model = ImageClassifier(HALF, network)
+    assert model.needs_images
+    fit(model, loaders, Recipe(epochs=1), device="cpu", progress=False)
+    assert network.calls == [48]
+    shown = torch.cat([images for images, _ in loaders.train])
+    torch.testing.assert_close(network.seen, HALF(shown).mean((0, 2, 3)))
+    fit(model, loaders, Recipe(epochs=1), device="cpu", progress=False)
+    assert network.calls == [48], "a model that was shown images is not shown others"
+
+
+def test_no_more_images_are_read_than_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(40, 3, 8, 8)
+    loader = DataLoader(TensorDataset(images, torch.zeros(40, dtype=torch.int64)), batch_size=8)
+    network = Asking()
+    monkeypatch.setattr(first_images, "FIRST_IMAGES", 20)
+    show_images(ImageClassifier(HALF, network), loader, torch.device("cpu"))
+    assert network.calls == [24]
+
+
+def test_other_models_are_shown_nothing(make_model: Callable[..., ImageClassifier]) -> None:
+    model = make_model()
+    assert not model.needs_images
+    show_images(model, _Unreadable(), torch.device("cpu"))
+    show_images(nn.Linear(1, 1), _Unreadable(), torch.device("cpu"))
+
+
+class _Unreadable:
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        raise AssertionError("nobody asked for images")
