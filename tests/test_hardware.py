@@ -13,6 +13,7 @@ import torch
 from cifarzoo import OptionError, hardware
 from cifarzoo.hardware import (
     autocast,
+    cpu_has_amx,
     cpu_has_bfloat16_matrix_units,
     keep_freed_memory,
     processor_name,
@@ -26,7 +27,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _fresh_caches() -> Iterator[None]:
-    caches: list[Any] = [cpu_has_bfloat16_matrix_units, keep_freed_memory, processor_name]
+    caches: list[Any] = [hardware._cpu_capabilities, keep_freed_memory, processor_name]
     for cached in caches:
         cached.cache_clear()
     yield
@@ -53,6 +54,7 @@ def test_auto_is_bfloat16_only_where_the_processor_has_matrix_units(
 ) -> None:
     _capabilities(monkeypatch, **capabilities)
     assert resolve_precision("auto", CPU) == expected
+    assert cpu_has_amx() is ("avx512_bf16" in capabilities and expected == torch.bfloat16)
 
 
 @pytest.mark.parametrize(

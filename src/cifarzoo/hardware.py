@@ -18,6 +18,7 @@ from cifarzoo.spec import PrecisionName
 
 __all__ = [
     "autocast",
+    "cpu_has_amx",
     "cpu_has_bfloat16_matrix_units",
     "keep_freed_memory",
     "processor_name",
@@ -56,19 +57,28 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
-@functools.cache
 def cpu_has_bfloat16_matrix_units() -> bool:
     """Tell whether this processor multiplies bfloat16 matrices faster than float32 ones.
 
     That takes matrix units: AMX on x86, BFMMLA on Arm. AVX-512's bfloat16 dot product alone is no
     faster than float32's two fused multiply-adds, and training with it is slower.
     """
+    return bool(_cpu_capabilities() & {"amx_bf16", "bf16", "sve_bf16"})
+
+
+def cpu_has_amx() -> bool:
+    """Tell whether this processor has AMX: bfloat16 matrix products in tiles of 16 by 32."""
+    return "amx_bf16" in _cpu_capabilities()
+
+
+@functools.cache
+def _cpu_capabilities() -> frozenset[str]:
     if hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return any(bool(capabilities.get(key)) for key in ("amx_bf16", "bf16", "sve_bf16"))
+        return frozenset(
+            key for key, value in torch.cpu.get_capabilities().items() if value is True
+        )
     cpuinfo = Path("/proc/cpuinfo")  # torch before 2.9 does not tell
-    flags = cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else []
-    return "amx_bf16" in flags or "bf16" in flags
+    return frozenset(cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else ())
 
 
 def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.dtype:

@@ -15,6 +15,7 @@ from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precisi
 from cifarzoo.spec import PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.checkpoint import load_checkpoint, save_checkpoint
+from cifarzoo.training.convolutions import packed_convolutions
 from cifarzoo.training.first_images import show_images
 from cifarzoo.training.history import Check, History
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
@@ -111,7 +112,8 @@ def fit(
         try:
             if stored is None:
                 save()  # a path that cannot be written shows now, not after minutes
-            _run(state, loaders, interrupt, save, callbacks, shown=progress)
+            with packed_convolutions(model, target, dtype):
+                _run(state, loaders, interrupt, save, callbacks, shown=progress)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             state.stopped = state.stopped or ("interrupted" if interrupted else "failed")
