@@ -1,73 +1,119 @@
-"""The weight gradient of a convolution over small maps, where matrix units would run half empty.
+"""A convolution whose forward and backward pass touch memory less, with the same result.
 
-oneDNN computes it with the pixels of a row as the inner dimension of its matrix products. A tile
-of AMX takes 32 of them, so maps 7 pixels wide use a fifth of it. Laid side by side, with zeros
-between them, eight maps make one row of 64: the same sum, in a third of the time.
+On a CPU the time of a training step goes into moving maps through memory as much as into
+multiplying. So a ReLU is applied while the convolution's result is still in the registers, where
+oneDNN does that, and the weight gradient over small maps is computed from packed rows.
+
+Packed rows: oneDNN computes the weight gradient with the pixels of a row as the inner dimension of
+its matrix products. A tile of AMX takes 32 of them, so maps 7 pixels wide use a fifth of it. Laid
+side by side, with zeros between them, eight maps make one row of 64: the same sum, faster.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from cifarzoo.hardware import cpu_has_amx
 
-__all__ = ["packed_convolutions"]
+__all__ = ["ActivationName", "Convolution", "can_fuse_relu"]
+
+ActivationName: TypeAlias = Literal["none", "relu", "relu_gated_later"]
 
 ROW = 64  # pixels of a packed row: two tiles, more is no faster
-WIDEST = 8  # of the maps; from 15 pixels on the tiles are full enough
+WIDEST = 8  # of the maps that are packed; from 15 pixels on the tiles are full enough
 FEWEST_CHANNELS = 64  # below that, packing costs more than it saves
 
 
-@contextlib.contextmanager
-def packed_convolutions(
-    model: nn.Module, device: torch.device, dtype: torch.dtype
-) -> Iterator[None]:
-    """Let a model's convolutions compute their weight gradients from packed rows, in the block.
+def can_fuse_relu() -> bool:
+    """Tell whether this torch applies a ReLU within a convolution on the CPU."""
+    return hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
-    The result is the same but for the order in which products are added up. Where it would be no
-    faster (another device or type, a stride, groups, few channels) nothing is changed.
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """How one layer's convolution is computed, in training and in evaluation.
+
+    Attributes:
+        layer: whose weights are used, as they are at the call.
+        activation: what follows it: "none", "relu", or "relu_gated_later" for a ReLU whose
+            gradient is zeroed by somebody else, after a pooling that has made it smaller.
+        dtype: that is computed in.
     """
-    packed: list[nn.Conv2d] = []
-    if device.type == "cpu" and dtype == torch.bfloat16 and cpu_has_amx():
-        packed = [layer for layer in model.modules() if type(layer) is nn.Conv2d and _fits(layer)]
-    for layer in packed:
-        layer.forward = functools.partial(_forward, layer)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for layer in packed:
-            del layer.forward
+
+    layer: nn.Conv2d
+    activation: ActivationName
+    dtype: torch.dtype
+
+    @staticmethod
+    def fits(layer: nn.Module) -> bool:
+        """Tell whether a layer can be computed this way."""
+        return (
+            type(layer) is nn.Conv2d
+            and layer.weight.dtype == torch.float32
+            and layer.padding_mode == "zeros"
+            and (not isinstance(layer.padding, str) or _is_odd(layer) or layer.padding == "valid")
+        )
+
+    @property
+    def packs(self) -> bool:
+        """Whether the weight gradient of small maps is computed from packed rows."""
+        layer = self.layer
+        side = layer.kernel_size[0]
+        return (
+            self.dtype == torch.bfloat16
+            and cpu_has_amx()
+            and side > 1
+            and layer.kernel_size == (side, side)
+            and _is_odd(layer)
+            and _padding(layer) == [side // 2, side // 2]
+            and (layer.stride, layer.dilation, layer.groups) == ((1, 1), (1, 1), 1)
+            and min(layer.in_channels, layer.out_channels) >= FEWEST_CHANNELS
+        )
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Give what the layer, and the ReLU after it, would give for maps (N,C,H,W)."""
+        layer = self.layer
+        weight, bias = layer.weight.to(self.dtype), layer.bias
+        options = _Options(
+            padding=_padding(layer),
+            stride=list(layer.stride),
+            dilation=list(layer.dilation),
+            groups=layer.groups,
+            activation=self.activation,
+            per_row=_maps_per_row(maps, layer.kernel_size[0] // 2) if self.packs else 1,
+        )
+        apply: Callable[..., Tensor] = _Function.apply
+        return apply(
+            maps.to(self.dtype), weight, None if bias is None else bias.to(self.dtype), options
+        )
 
 
-def _fits(layer: nn.Conv2d) -> bool:
-    side = layer.kernel_size[0]
-    padding = layer.padding if isinstance(layer.padding, str) else tuple(layer.padding)
-    return (
-        side > 1
-        and side % 2 == 1
-        and layer.kernel_size == (side, side)
-        and padding in ("same", (side // 2, side // 2))
-        and layer.padding_mode == "zeros"
-        and (layer.stride, layer.dilation, layer.groups) == ((1, 1), (1, 1), 1)
-        and min(layer.in_channels, layer.out_channels) >= FEWEST_CHANNELS
-        and "forward" not in vars(layer)
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    padding: list[int]
+    stride: list[int]
+    dilation: list[int]
+    groups: int
+    activation: ActivationName
+    per_row: int
 
 
-def _forward(layer: nn.Conv2d, maps: Tensor) -> Tensor:
-    per_row = _maps_per_row(maps, layer.kernel_size[0] // 2)
-    if per_row < 2 or not torch.is_grad_enabled() or not layer.weight.requires_grad:
-        return nn.Conv2d.forward(layer, maps)
-    low = torch.bfloat16  # what autocast would cast to
-    bias = None if layer.bias is None else layer.bias.to(low)
-    apply: Callable[..., Tensor] = _PackedConvolution.apply
-    return apply(maps.to(low), layer.weight.to(low), bias, per_row)
+def _is_odd(layer: nn.Conv2d) -> bool:
+    return all(side % 2 == 1 for side in layer.kernel_size)
+
+
+def _padding(layer: nn.Conv2d) -> list[int]:
+    if layer.padding == "valid":
+        return [0, 0]
+    if isinstance(layer.padding, str):
+        pairs = zip(layer.kernel_size, layer.dilation, strict=True)
+        return [side // 2 * dilation for side, dilation in pairs]
+    return list(layer.padding)
 
 
 def _maps_per_row(maps: Tensor, margin: int) -> int:
@@ -78,18 +124,27 @@ def _maps_per_row(maps: Tensor, margin: int) -> int:
     return next((n for n in range(most, 1, -1) if maps.shape[0] % n == 0), 1)
 
 
-class _PackedConvolution(torch.autograd.Function):
+class _Function(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 - torch's own has no place for attributes
         maps: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        per_row: int,
+        options: _Options,
     ) -> Tensor:
-        ctx.save_for_backward(maps, weight)
-        ctx.per_row = per_row
-        return torch.conv2d(maps, weight, bias, padding=weight.shape[2] // 2)
+        shape = (options.padding, options.stride, options.dilation, options.groups)
+        if options.activation == "none":
+            stride, padding, dilation = options.stride, options.padding, options.dilation
+            result = torch.conv2d(maps, weight, bias, stride, padding, dilation, options.groups)
+        else:
+            result = torch.ops.mkldnn._convolution_pointwise(
+                maps, weight, bias, *shape, "relu", [], ""
+            )
+        gates = options.activation == "relu"
+        ctx.save_for_backward(maps, weight, result if gates else None)
+        ctx.options, ctx.has_bias = options, bias is not None
+        return result
 
     @staticmethod
     def backward(
@@ -97,27 +152,41 @@ class _PackedConvolution(torch.autograd.Function):
         *grads: Tensor,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         (grad,) = grads
-        maps, weight = ctx.saved_tensors
-        needs_maps, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        of_maps = of_weight = of_bias = None
-        if needs_maps:
-            of_maps = _gradient("maps", grad, maps, weight)
-        if needs_weight:
-            margin = weight.shape[2] // 2
-            rows, of_rows = (_pack(each, ctx.per_row, margin) for each in (maps, grad))
-            of_weight = _gradient("weight", of_rows, rows, weight)
-        if needs_bias:
-            of_bias = grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype)
+        maps, weight, result = ctx.saved_tensors
+        if result is not None:
+            grad = torch.ops.aten.threshold_backward(grad, result, 0)
+        wanted = list(ctx.needs_input_grad[:3])
+        options: _Options = ctx.options
+        if options.per_row == 1 or not wanted[1]:
+            return (*_gradients(grad, maps, weight, options, wanted), None)
+        margin = options.padding[0]
+        rows, of_rows = (_pack(each, options.per_row, margin) for each in (maps, grad))
+        _, of_weight, of_bias = _gradients(of_rows, rows, weight, options, [False, True, wanted[2]])
+        of_maps = None
+        if wanted[0]:
+            of_maps, *_ = _gradients(grad, maps, weight, options, [True, False, False])
         return of_maps, of_weight, of_bias, None
 
 
-def _gradient(of: Literal["maps", "weight"], grad: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
-    padding, one, zero = [weight.shape[2] // 2] * 2, [1, 1], [0, 0]
-    wanted = [of == "maps", of == "weight", False]
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        grad, maps, weight, None, one, padding, one, False, zero, 1, wanted
+def _gradients(
+    grad: Tensor, maps: Tensor, weight: Tensor, options: _Options, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Give the gradients of maps, weight and bias, as far as they are wanted."""
+    found: tuple[Tensor | None, Tensor | None, Tensor | None]
+    found = torch.ops.aten.convolution_backward(
+        grad,
+        maps,
+        weight,
+        [weight.shape[0]],
+        options.stride,
+        options.padding,
+        options.dilation,
+        False,
+        [0, 0],
+        options.groups,
+        wanted,
     )
-    return found[0] if of == "maps" else found[1]
+    return found
 
 
 def _pack(maps: Tensor, per_row: int, margin: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -15,8 +16,8 @@ from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precisi
 from cifarzoo.spec import PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.checkpoint import load_checkpoint, save_checkpoint
-from cifarzoo.training.convolutions import packed_convolutions
 from cifarzoo.training.first_images import show_images
+from cifarzoo.training.fusion import fused_layers
 from cifarzoo.training.history import Check, History
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.progress import ProgressBar
@@ -112,7 +113,7 @@ def fit(
         try:
             if stored is None:
                 save()  # a path that cannot be written shows now, not after minutes
-            with packed_convolutions(model, target, dtype):
+            with fused_layers(model, target, dtype):
                 _run(state, loaders, interrupt, save, callbacks, shown=progress)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -218,7 +219,8 @@ def _check(state: RunState, validation: BatchLoader | None) -> Check:
     if bad_step:
         which = f"the training loss at step {bad_step}"
     else:
-        which = "a weight" if validation is None else "the validation loss"
+        lost = check is not None and check.val_loss is not None and not isfinite(check.val_loss)
+        which = "the validation loss" if lost else "a weight"
     raise NonFiniteLossError(
         f"{which} is not finite (found at step {state.step}, epoch "
         f"{state.step / state.steps_per_epoch:.2f}); the model was put back to its state of step "

@@ -161,9 +161,9 @@ class RunState:
         return result
 
     def is_finite(self, check: Check) -> bool:
-        """Whether the model still computes numbers: its validation loss, else its weights."""
-        if check.val_loss is not None:
-            return math.isfinite(check.val_loss)
+        """Whether the model still computes numbers: its validation loss and its weights."""
+        if check.val_loss is not None and not math.isfinite(check.val_loss):
+            return False
         return all(bool(tensor.isfinite().all()) for tensor in self.model.parameters())
 
     def accept(self, check: Check) -> None:
