@@ -138,6 +138,12 @@ def test_nothing_is_done_off_the_cpu() -> None:
         assert not any("forward" in vars(module) for module in model.modules())
 
 
+def test_compiled_model_is_left_to_its_compiler() -> None:
+    model = _net()
+    with fused_layers(torch.compile(model), CPU, torch.float32):  # type: ignore[arg-type]
+        assert not any("forward" in vars(module) for module in model.modules())
+
+
 def test_error_in_the_block_leaves_the_model_as_it_was() -> None:
     model = _net()
     with pytest.raises(KeyError), fused_layers(model, CPU, torch.float32):

@@ -27,11 +27,12 @@ def fused_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
 
     Args:
         model: changed in the block only, by a `forward` of its own in some of its modules.
-        device: where it runs; on anything but a CPU nothing is done.
+        device: where it runs; on anything but a CPU nothing is done, nor to a compiled model.
         dtype: that it is computed in.
     """
     patched: list[nn.Module] = []
-    if device.type == "cpu":
+    compiled = any(hasattr(module, "_orig_mod") for module in model.modules())
+    if device.type == "cpu" and not compiled:
         patched = [*_patch_convolutions(model, dtype), *_patch_sequences(model, dtype)]
     try:
         yield

@@ -120,6 +120,12 @@ def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[
     return {"params": [tensor for _, tensor in named], **chosen}
 
 
+def _steps_of(group: ParamGroup, recipe: Recipe, steps_per_epoch: int) -> int:
+    """Give the number of steps for which a group is trained."""
+    epochs = recipe.epochs if group.epochs is None else min(group.epochs, recipe.epochs)
+    return max(1, round(epochs * steps_per_epoch))
+
+
 class Optimizers:
     """One or several of torch's optimizers as one, with the rates that the recipe says.
 
@@ -151,17 +157,17 @@ class Optimizers:
             by_kind.setdefault(group.optimizer or recipe.optimizer, []).append(group)
         for kind, groups in by_kind.items():
             options = [_options(recipe, group, assigned[group]) for group in groups]
-            self.optimizers.append(_build(kind, options))
-            for index, group in enumerate(groups):
-                epochs = recipe.epochs if group.epochs is None else min(group.epochs, recipe.epochs)
-                self._rated.append(
-                    _Rated(
-                        optimizer=self.optimizers[-1],
-                        index=index,
-                        lr=options[index]["lr"],
-                        steps=max(1, round(epochs * steps_per_epoch)),
-                    )
+            optimizer = _build(kind, options)
+            self.optimizers.append(optimizer)
+            self._rated += [
+                _Rated(
+                    optimizer=optimizer,
+                    index=index,
+                    lr=options[index]["lr"],
+                    steps=_steps_of(group, recipe, steps_per_epoch),
                 )
+                for index, group in enumerate(groups)
+            ]
         self._kept = [
             (tensor, tensor.detach().norm())
             for group, named in assigned.items()
