@@ -137,7 +137,7 @@ class ParamGroup:
         momentum: as the recipe's.
         weight_decay: as the recipe's.
         epochs: they are trained for the first so many epochs, and the schedule runs over those;
-            None trains them to the end.
+            then they stay as they are and cost no gradient. None trains them to the end.
         norm: "kept" scales each tensor back to its norm before every step, for weights whose
             scale does nothing, because a batch norm follows.
 

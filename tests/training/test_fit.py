@@ -19,6 +19,7 @@ from cifarzoo import (
     History,
     ImageClassifier,
     Loaders,
+    ParamGroup,
     Recipe,
     evaluate,
     fit,
@@ -203,6 +204,22 @@ def test_frozen_parameters_do_not_move(
     fit_quietly(model, make_loaders(), Recipe(epochs=1, optimizer=name, weight_decay=0.1))
     assert torch.equal(frozen, before[0])
     assert not torch.equal(trained, before[1])
+
+
+def test_group_stays_as_it_is_after_its_epochs_and_can_be_trained_again(
+    make_model: MakeModel, make_loaders: MakeLoaders
+) -> None:
+    class Watch(Snapshots):
+        def on_check(self, check: Check) -> None:
+            weight = self.model.get_parameter("network.block1.conv1.weight")
+            self.states[round(check.epoch)] = [weight.detach().clone()]
+
+    model, watch = make_model(), Watch()
+    groups = (ParamGroup(params="*.block1.conv1.*", epochs=2, weight_decay=0.1),)
+    fit_quietly(model, make_loaders(), Recipe(epochs=4, groups=groups), callbacks=[watch])
+    assert not _same(watch.states[1], watch.states[2])
+    assert _same(watch.states[2], watch.states[4])
+    assert all(tensor.requires_grad for tensor in model.parameters())
 
 
 def test_module_that_stays_in_evaluation_mode_by_itself_is_left_alone(

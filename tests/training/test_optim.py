@@ -30,6 +30,7 @@ def _rates(recipe: Recipe, group: int = 0, model: nn.Module | None = None) -> li
     for step in range(recipe.epochs * STEPS):
         optimizers.set_rates(step)
         rates.append(float(_groups(optimizers)[group]["lr"]))
+    optimizers.release()
     return rates
 
 
@@ -179,6 +180,36 @@ def test_group_has_optimizer_and_epochs_of_its_own() -> None:
     assert [type(each) for each in _of(model, recipe).optimizers] == [Adam, SGD]
     assert _rates(recipe, 0, model) == pytest.approx([0.1 * k for k in range(10, 0, -1)] + [0] * 10)
     assert _rates(recipe, 1, model) == pytest.approx([0.005 * k for k in range(20, 0, -1)])
+
+
+def test_parameters_whose_epochs_are_over_need_no_gradient_until_released() -> None:
+    model = _net()
+    groups = (ParamGroup(params="0.*", epochs=2), ParamGroup(params="1.bias", epochs=1))
+    optimizers = _of(model, Recipe(epochs=3, groups=groups))
+
+    def needed(step: int) -> set[str]:
+        optimizers.set_rates(step)
+        return {name for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+    last = {"1.weight", "3.weight", "3.bias"}
+    first = {"0.weight", "0.bias"}
+    assert needed(STEPS - 1) == {*last, *first, "1.bias"}
+    assert needed(STEPS) == {*last, *first}
+    assert needed(2 * STEPS - 1) == {*last, *first}
+    assert needed(2 * STEPS) == last
+    before = model.get_parameter("0.weight").detach().clone()
+    _backward(model)
+    optimizers.step()
+    assert model.get_parameter("0.weight").grad is None
+    assert torch.equal(model.get_parameter("0.weight"), before)
+    optimizers.release()
+    assert all(tensor.requires_grad for tensor in model.parameters())
+
+
+def test_groups_that_all_end_before_the_run_are_refused() -> None:
+    groups = (ParamGroup(params="*", epochs=2),)
+    with pytest.raises(OptionError, match="epochs is 3, but the groups that train every parameter"):
+        _of(_net(), Recipe(epochs=3, groups=groups))
 
 
 def test_kept_norm_stays_while_the_direction_changes() -> None:

@@ -68,6 +68,7 @@ class _Rated:
     index: int
     lr: float
     steps: int
+    trained: list[nn.Parameter]
 
     @property
     def group(self) -> dict[str, Any]:
@@ -120,6 +121,11 @@ def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[
     return {"params": [tensor for _, tensor in named], **chosen}
 
 
+def _require_grad(tensors: Iterable[nn.Parameter], needed: bool) -> None:
+    for tensor in tensors:
+        tensor.requires_grad_(needed)
+
+
 def _steps_of(group: ParamGroup, recipe: Recipe, steps_per_epoch: int) -> int:
     """Give the number of steps for which a group is trained."""
     epochs = recipe.epochs if group.epochs is None else min(group.epochs, recipe.epochs)
@@ -130,7 +136,8 @@ class Optimizers:
     """One or several of torch's optimizers as one, with the rates that the recipe says.
 
     The rate of a step depends on nothing but its number, so a run that is resumed needs no state
-    of a schedule.
+    of a schedule. Parameters whose epochs are over need no gradient until `release`: layers before
+    the first one that is trained still cost no backward pass.
 
     Args:
         recipe: what to do.
@@ -138,8 +145,8 @@ class Optimizers:
         steps_per_epoch: optimizer steps in an epoch.
 
     Raises:
-        OptionError: no parameter needs a gradient, a group's pattern fits none, or Muon would get
-            a parameter of one dimension.
+        OptionError: no parameter needs a gradient, a group's pattern fits none, the epochs of all
+            groups are over before the recipe's, or Muon would get a parameter of one dimension.
     """
 
     def __init__(self, recipe: Recipe, parameters: Iterable[Named], steps_per_epoch: int) -> None:
@@ -165,9 +172,15 @@ class Optimizers:
                     index=index,
                     lr=options[index]["lr"],
                     steps=_steps_of(group, recipe, steps_per_epoch),
+                    trained=[tensor for _, tensor in assigned[group]],
                 )
                 for index, group in enumerate(groups)
             ]
+        if max(each.steps for each in self._rated) < recipe.epochs * steps_per_epoch:
+            raise OptionError(
+                f"epochs is {recipe.epochs}, but the groups that train every parameter end sooner; "
+                "lower it, or let one group train to the end (epochs=None)"
+            )
         self._kept = [
             (tensor, tensor.detach().norm())
             for group, named in assigned.items()
@@ -182,10 +195,16 @@ class Optimizers:
         return max(float(each.group["lr"]) for each in self._rated)
 
     def set_rates(self, step: int) -> None:
-        """Set the learning rates of one step, counted from 0."""
+        """Set the learning rates of one step, counted from 0, before its forward pass."""
         for each in self._rated:
             warmup = min(self._warmup, each.steps - 1)
             each.group["lr"] = each.lr * rate(self._recipe, step, each.steps, warmup)
+            if step >= each.steps:
+                _require_grad(each.trained, False)
+
+    def release(self) -> None:
+        """Let all parameters need gradients again, as they did at first."""
+        _require_grad(self._trained, True)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

@@ -105,6 +105,7 @@ class RunState:
 
     def take_step(self, images: Tensor, labels: Tensor) -> None:
         """Forward, backward and one optimizer step."""
+        self.optimizers.set_rates(self.step)
         with autocast(self.device, self.dtype):
             logits = self.model(images).float()
         if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
@@ -114,7 +115,6 @@ class RunState:
         )
         self.optimizers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizers.set_rates(self.step)
         self.optimizers.step()
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == labels).sum()
@@ -186,6 +186,7 @@ class RunState:
 
     def restore_kept(self) -> None:
         """Put the kept state into the model: the best one, or the last good one after a NaN."""
+        self.optimizers.release()
         if self.stopped == "diverged" or (self.keeps_best and self.best_step):
             self.model.load_state_dict(self.best_model)
         else:
