@@ -21,6 +21,7 @@ from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.record import Failure
 from cifarzoo.report.runner import recorded, run_experiment
+from cifarzoo.report.words import duration
 
 EXPERIMENT = Experiment(
     key=CARD.name,
@@ -47,7 +48,7 @@ def main() -> None:
             sys.exit(f"seed {seed} could not be run: {record}")
         print(
             f"seed {seed}: test {record.test.accuracy:.2%}, {record.trainable:,} of "
-            f"{record.params:,} parameters trained, {record.total_seconds} s in all"
+            f"{record.params:,} parameters trained, {duration(record.history.seconds)} of training"
         )
     write_page(options.out)
 

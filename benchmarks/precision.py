@@ -39,9 +39,10 @@ def compare(
     """Compare the test accuracies of one experiment."""
     ours = [record_of(key, seed, default) for seed in seeds]
     theirs = [record_of(key, seed, plain) for seed in seeds]
-    kinds = {record.machine.precision for record in ours}
-    if kinds != {"bfloat16"}:
-        sys.exit(f"the runs of {key} in {default.folder} are in {', '.join(kinds)}: no comparison")
+    for records, conditions, needed in ((ours, default, "bfloat16"), (theirs, plain, "float32")):
+        kinds = {record.machine.precision for record in records}
+        if kinds != {needed}:
+            sys.exit(f"the runs of {key} in {conditions.folder} are in {', '.join(kinds)}")
     after, before = [_test(each) for each in ours], [_test(each) for each in theirs]
     found = {
         "bfloat16": zoo.mean_and_std(after),

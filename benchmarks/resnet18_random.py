@@ -20,6 +20,7 @@ from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import experiment_of
 from cifarzoo.report.record import Failure
 from cifarzoo.report.runner import recorded, run_experiment
+from cifarzoo.report.words import duration
 
 KEY = "resnet18_transfer"
 
@@ -42,7 +43,7 @@ def main() -> None:
     assert found.test is not None
     print(
         f"{found.trainable:,} of {found.params:,} parameters trained, {found.history.steps:,} "
-        f"steps, {found.total_seconds} s in all; test accuracy {found.test.accuracy:.2%}"
+        f"steps, {duration(found.history.seconds)} of training; test accuracy {found.test.accuracy:.2%}"
     )
 
 

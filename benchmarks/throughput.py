@@ -38,7 +38,7 @@ WARM_UP_STEPS = 5
 def measure(way: str, model_name: str, root: Path) -> float:
     """Give training images per second, validation included, of one way to train."""
     card = zoo.model_card(model_name)
-    recipe, steps = card.recipe, STEPS.get(model_name, 30)
+    recipe, steps = card.recipe, STEPS[model_name]
     n_train = steps * recipe.batch_size
     n_val = round(n_train / IMAGES_PER_VALIDATION_IMAGE)
     torch.manual_seed(0)
@@ -110,6 +110,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmark-throughput.json"))
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if unknown := set(options.models.split(",")) - STEPS.keys():
+        parser.error(f"--models has {', '.join(unknown)}; allowed: {', '.join(STEPS)}")
     if options.measure:
         print(measure(options.measure, options.models, options.data))
         return

@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from cifarzoo import OptionError, hardware
 from cifarzoo.hardware import (
@@ -220,3 +222,24 @@ def test_largest_seed_is_taken() -> None:
 def test_processor_has_a_name() -> None:
     assert processor_name()
     assert processor_name(CPU) == processor_name()
+
+
+def test_model_is_moved_whatever_the_shapes_of_its_weights() -> None:
+    deep, flat = nn.Conv3d(1, 2, 3), nn.Conv2d(4, 5, 3)
+    model = nn.Sequential(deep, flat, nn.Linear(3, 2), nn.LazyConv2d(2, 3))
+    hardware.move_model(model, torch.device("cpu"))
+    assert flat.weight.is_contiguous(memory_format=torch.channels_last)
+    assert deep.weight.is_contiguous()
+
+
+def test_seed_of_numpy_is_a_seed() -> None:
+    with seeded(np.int64(3)):  # type: ignore[arg-type]
+        found = torch.rand(1)
+    with seeded(3):
+        assert torch.equal(torch.rand(1), found)
+
+
+@pytest.mark.parametrize("seed", [0.5, "1", None])
+def test_seed_is_a_whole_number(seed: object) -> None:
+    with pytest.raises(OptionError, match="whole numbers"), seeded(seed):  # type: ignore[arg-type]
+        pass

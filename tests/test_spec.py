@@ -47,6 +47,7 @@ CARD = ModelCard(
 )
 
 NAN = math.nan
+GROUP = ParamGroup(params="*")
 BAD: list[tuple[Callable[..., object], str, list[object]]] = [
     (Augmentation, "flip", ["sometimes", "", None, True]),
     (Augmentation, "padding", ["wrap", None]),
@@ -63,8 +64,12 @@ BAD: list[tuple[Callable[..., object], str, list[object]]] = [
     (Recipe, "momentum", [-0.1, 1, NAN]),
     (Recipe, "weight_decay", [-1e-9, NAN, math.inf]),
     (Recipe, "nesterov", [True]),
-    (Recipe, "groups", [("*.bias",), (Recipe(),)]),
-    (ParamGroup, "params", [""]),
+    (
+        Recipe,
+        "groups",
+        [("*.bias",), (Recipe(),), [GROUP], GROUP, None],
+    ),
+    (ParamGroup, "params", ["", ("*.bias",), None]),
     (partial(ParamGroup, params="*"), "optimizer", ["sdg", ""]),
     (partial(ParamGroup, params="*"), "norm", ["fixed", None]),
     (partial(ParamGroup, params="*"), "lr", [0, -0.1, NAN, math.inf]),
@@ -198,3 +203,24 @@ def test_defaults_are_torchs_and_the_reports() -> None:
 def test_every_name_of_the_room_is_public() -> None:
     assert set(nouns.__all__) >= {"Augmentation", "EarlyStopping", "ModelCard", "Recipe", "Weights"}
     assert all(hasattr(nouns, name) for name in nouns.__all__)
+
+
+def test_numbers_of_numpy_become_pythons() -> None:
+    recipe = Recipe(
+        epochs=np.int64(3),  # type: ignore[arg-type]
+        lr=np.float32(0.5),  # type: ignore[arg-type]
+        momentum=np.float64(0.25),
+        augmentation=Augmentation(translate=np.int8(2)),  # type: ignore[arg-type]
+        groups=(ParamGroup(params="*", weight_decay=np.float64(0.5)),),
+    )
+    assert recipe.augmentation is not None
+    found = [recipe.epochs, recipe.lr, recipe.momentum, recipe.augmentation.translate]
+    assert [*found, recipe.groups[0].weight_decay] == [3, 0.5, 0.25, 2, 0.5]
+    assert [type(value) for value in found] == [int, float, float, int]
+    assert type(recipe.groups[0].weight_decay) is float
+    assert Recipe().nesterov is False
+
+
+def test_momentum_of_a_group_is_enough_for_nesterov() -> None:
+    groups = (ParamGroup(params="*", momentum=0.9),)
+    assert Recipe(nesterov=True, groups=groups).groups == groups

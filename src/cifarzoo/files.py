@@ -1,13 +1,14 @@
-"""Writing a file so that it is never half written."""
+"""Files that are never half written, and never half read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "require_whole_zip"]
 
 
 @contextlib.contextmanager
@@ -35,3 +36,15 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # the folder may be what is wrong
             temporary.unlink()
         raise
+
+
+def require_whole_zip(path: Path) -> None:
+    """Check a zip file, which torch's are, against the checksums in it.
+
+    Raises:
+        zipfile.BadZipFile: it is not whole, or was changed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} was changed")

@@ -8,10 +8,13 @@ import functools
 import os
 import platform
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import get_args
 
 import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from cifarzoo.errors import OptionError, one_of
 from cifarzoo.spec import PrecisionName
@@ -21,6 +24,7 @@ __all__ = [
     "cpu_has_amx",
     "cpu_has_bfloat16_matrix_units",
     "keep_freed_memory",
+    "move_model",
     "processor_name",
     "resolve_device",
     "resolve_precision",
@@ -55,6 +59,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
             "mps where there is one"
         ) from error
     return found
+
+
+def move_model(model: nn.Module, device: torch.device) -> None:
+    """Move a model to a device, its convolutions' weights channels_last."""
+    model.to(device)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not is_lazy(tensor) and tensor.ndim == 4:  # `model.to` would refuse other kinds
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def cpu_has_bfloat16_matrix_units() -> bool:
@@ -106,7 +118,7 @@ def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.d
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Give the context in which `dtype` is used; for float32 it changes nothing."""
+    """Give the context in which `dtype` is used; for float32 it turns an outer one off."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
@@ -138,14 +150,16 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch's random state inside the block and put the old state back after it.
 
     Args:
-        seed: 0 to 2**63 - 1.
+        seed: whole number, 0 to 2**63 - 1.
         device: an accelerator whose generator is seeded beside the CPU's; others are let be.
 
     Raises:
         OptionError: the seed is not allowed.
     """
-    if not 0 <= seed < 2**63:
-        raise OptionError(f"seed is {seed}; allowed: 0 to 2**63 - 1")
+    given: object = seed  # it may be one of numpy's numbers
+    if not isinstance(given, Integral) or not 0 <= int(given) < 2**63:
+        raise OptionError(f"seed is {given!r}; allowed: whole numbers, 0 to 2**63 - 1")
+    seed = int(given)
     accelerators = [device] if device is not None and device.type in ("cuda", "mps") else []
     kind = accelerators[0].type if accelerators else "cuda"
     with torch.random.fork_rng(devices=accelerators, device_type=kind):

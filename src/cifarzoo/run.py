@@ -182,7 +182,9 @@ def train(
         else load_data(data, card.recipe, root=root, seed=seed, download=download, device=device)
     )
     with seeded(seed):
-        model = build_from_card(card, weights or card.initial_weights, num_classes)
+        model = build_from_card(
+            card, card.initial_weights if weights is None else weights, num_classes
+        )
     trained, batches = _trained_part(
         model,
         loaders,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -61,6 +61,18 @@ def _require_number(name: str, value: object, allowed: str) -> None:
     _require(isinstance(value, Real) and not isinstance(value, bool), name, value, allowed)
 
 
+def _to_builtin(each: Augmentation | EarlyStopping | Recipe | ParamGroup) -> None:
+    """Replace numbers of other kinds, such as numpy's, which files of a run could not hold."""
+    for name in (field.name for field in fields(each)):
+        value: object = getattr(each, name)
+        if isinstance(value, bool):
+            continue
+        if isinstance(value, Integral):
+            object.__setattr__(each, name, int(value))
+        elif isinstance(value, Real):
+            object.__setattr__(each, name, float(value))
+
+
 def _require_name(name: str, value: str, alias: object) -> None:
     if value not in get_args(alias):
         raise one_of(name, value, get_args(alias))
@@ -92,6 +104,7 @@ class Augmentation:
         _require_name("padding", self.padding, PaddingName)
         _require_whole("translate", self.translate, 0, 16, "0 to 16 pixels")
         _require_whole("cutout", self.cutout, 0, 32, "0 to 32 pixels")
+        _to_builtin(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +122,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         _require_whole("patience", self.patience, 2, math.inf, "2 or more checks")
+        _to_builtin(self)
 
 
 def _require_rates(each: Recipe | ParamGroup) -> None:
@@ -154,7 +168,9 @@ class ParamGroup:
     norm: NormName = "free"
 
     def __post_init__(self) -> None:
-        _require(bool(self.params), "params", self.params, 'a pattern of names, such as "*.bias"')
+        pattern: object = self.params
+        is_pattern = isinstance(pattern, str) and bool(pattern)
+        _require(is_pattern, "params", self.params, 'a pattern of names, such as "*.bias"')
         if self.optimizer is not None:
             _require_name("optimizer", self.optimizer, OptimizerName)
         _require_name("norm", self.norm, NormName)
@@ -162,6 +178,11 @@ class ParamGroup:
         if self.epochs is not None:
             _require_number("epochs", self.epochs, "a number, or None")
             _require(0 < self.epochs < math.inf, "epochs", self.epochs, "a positive number")
+        _to_builtin(self)
+
+
+def _are_groups(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(group, ParamGroup) for group in value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,10 +246,9 @@ class Recipe:
         for name in ("label_smoothing", "val_fraction", "warmup_epochs"):
             _require_number(name, getattr(self, name), "a number")
         _require_rates(self)
-        are_groups = all(isinstance(group, ParamGroup) for group in self.groups)
-        _require(are_groups, "groups", self.groups, "a tuple of ParamGroup(...)")
+        _require(_are_groups(self.groups), "groups", self.groups, "a tuple of ParamGroup(...)")
         _require(
-            bool(self.momentum) or not self.nesterov,
+            any((self.momentum, *(group.momentum for group in self.groups))) or not self.nesterov,
             "nesterov",
             self.nesterov,
             "False, or True with a momentum",
@@ -252,6 +272,7 @@ class Recipe:
             self.warmup_epochs,
             "0 with schedule='one_cycle', which warms up by itself",
         )
+        _to_builtin(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,9 @@ def test_the_mode_is_left_as_it_was() -> None:
         model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)).train(mode)
         split_model(model, ["1"], probe=probe(4))
         assert all(module.training is mode for module in model.modules())
+    model = nn.Sequential(nn.BatchNorm1d(4).eval(), nn.Linear(4, 2))
+    split_model(model, ["1"], probe=probe(4))
+    assert [module.training for module in model.modules()] == [True, False, True]
 
 
 def test_parts_can_be_copied() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,44 @@ def test_optional_names_may_be_missing() -> None:
     load_state(model, changed(other, **{"3.bias": None}), source="it", optional="3.")
     assert torch.equal(model.state_dict()["3.bias"], bias)
     assert torch.equal(model.state_dict()["3.weight"], other.state_dict()["3.weight"])
+
+
+def test_one_changed_bit_in_a_file_of_torch_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    state = {"weight": torch.full((64,), 0.125)}
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    inside = content.index(b"\x00\x00\x00\x3e" * 8)
+    content[inside + 3] ^= 0x40
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"a\.pth is not a whole file that torch saved"):
+        read_state_dict(path)
+
+
+def test_name_that_no_disk_takes_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"cannot write .*choose another path"):
+        save_weights(network(), tmp_path / f"{'a' * 240}.safetensors")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_full_disk_is_a_clear_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "a.safetensors"
+    save_weights(network(), path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+        with pytest.raises(WeightsError, match="cannot write"):
+            save_weights(network(), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
+
+
+def test_empty_state_was_not_saved_from_a_data_parallel() -> None:
+    with pytest.raises(WeightsError) as caught:
+        load_state(network(), {}, source="it")
+    assert "DataParallel" not in str(caught.value)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cifarzoo import ImageClassifier, Loaders, Preprocess, Recipe, fit
+from cifarzoo import ImageClassifier, Loaders, OptionError, Preprocess, Recipe, fit
 from cifarzoo.training import first_images
 from cifarzoo.training.first_images import show_images
 
@@ -72,3 +72,36 @@ class _Unreadable:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         raise AssertionError("nobody asked for images")
+
+
+def test_images_are_those_of_the_first_epoch_whatever_was_read_before(
+    make_loaders: Callable[..., Loaders], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_images, "FIRST_IMAGES", 8)
+    fresh, used = make_loaders(), make_loaders()
+    list(used.train)
+    seen = []
+    for loaders in (fresh, used):
+        network = Asking()
+        show_images(ImageClassifier(HALF, network), loaders.train, torch.device("cpu"))
+        seen.append(network.seen)
+    assert torch.equal(*seen)
+
+
+def test_layers_are_computed_in_evaluation_mode_without_gradients(loaders: Loaders) -> None:
+    class Careless(Asking):
+        def initialize_from(self, pixels: Tensor) -> None:
+            assert not self.training
+            self.calls.append(len(pixels))
+            self.seen = (pixels * self.head.weight.mean()).mean((0, 2, 3))
+
+    network = Careless()
+    show_images(ImageClassifier(HALF, network).train(), loaders.train, torch.device("cpu"))
+    assert not network.seen.requires_grad
+    assert network.training
+
+
+def test_network_that_nobody_would_show_images_is_refused(loaders: Loaders) -> None:
+    model = ImageClassifier(HALF, nn.Sequential(Asking()))
+    with pytest.raises(OptionError, match=r"network\.0 \(Asking\) is still to be computed"):
+        fit(model, loaders, Recipe(epochs=1), device="cpu", progress=False)

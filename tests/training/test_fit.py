@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from cifarzoo import (
     Augmentation,
     Callback,
     Check,
+    CheckpointError,
     EarlyStopping,
     History,
     ImageClassifier,
@@ -359,3 +362,42 @@ def test_losses_are_read_once_a_check_and_not_every_step(
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     fit_quietly(model, Loaders(loaders.train), Recipe(epochs=1))
     assert len(reads) <= 4
+
+
+def test_state_that_is_no_tensor_is_kept_and_compared(make_loaders: MakeLoaders) -> None:
+    class Counting(nn.Linear):
+        count = 0
+
+        def get_extra_state(self) -> dict[str, int]:
+            return {"count": self.count}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            self.count = state["count"]
+
+    head = Counting(48, 10)
+    head.count = 5
+    model = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), head)
+    recipe = Recipe(epochs=2, lr=0.01)
+    history = fit_quietly(model, make_loaders(), recipe)
+    assert history.best is not None
+    assert head.count == 5
+
+
+def test_run_with_numbers_of_numpy_resumes(
+    make_model: MakeModel, make_loaders: MakeLoaders, tmp_path: Path
+) -> None:
+    recipe = Recipe(epochs=1, lr=np.float64(0.01), weight_decay=np.float64(0.1))
+    one, two = (
+        fit_quietly(make_model(), make_loaders(), recipe, checkpoint=tmp_path / "run.pt")
+        for _ in range(2)
+    )
+    assert _timeless(one) == _timeless(two)
+
+
+def test_checkpoint_of_another_precision_is_refused(
+    make_model: MakeModel, make_loaders: MakeLoaders, tmp_path: Path
+) -> None:
+    run = partial(fit_quietly, loaders=make_loaders(), recipe=Recipe(epochs=1))
+    run(make_model(), checkpoint=tmp_path / "run.pt")
+    with pytest.raises(CheckpointError, match="precision: 'float32' in the file, 'bfloat16' now"):
+        run(make_model(), checkpoint=tmp_path / "run.pt", precision="bfloat16")

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import copy
+import math
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cifarzoo import Loaders, Recipe, fit, model_card
+from cifarzoo import Callback, Check, Loaders, NonFiniteLossError, Recipe, fit, model_card
 from cifarzoo.training import convolutions, fusion
 from cifarzoo.training.convolutions import Convolution, can_fuse_relu
 from cifarzoo.training.fusion import fused_layers
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(not can_fuse_relu(), reason="this torch fuses no ReLU on a CPU")
+pytestmark = pytest.mark.skipif(
+    not can_fuse_relu(torch.float32), reason="this torch fuses no ReLU on this CPU"
+)
 
 
 @pytest.fixture
@@ -170,7 +177,158 @@ def test_fit_ends_at_the_same_weights(
     run(ours)
     assert fused
     count = len(fused)
-    monkeypatch.setattr(fusion, "can_fuse_relu", lambda: False)
+    monkeypatch.setattr(fusion, "can_fuse_relu", lambda dtype: False)
     run(theirs)
     assert len(fused) == count
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "after", [nn.Dropout(inplace=True), nn.Hardtanh(0, 0.3, inplace=True)], ids=str
+)
+def test_what_follows_a_pooling_may_change_it_in_place(after: nn.Module, fused: list[str]) -> None:
+    def outcome() -> list[Tensor]:
+        torch.manual_seed(1)
+        return _outcome(nn.Sequential(*model, after), images)
+
+    model, images = _net()[:3], torch.rand(4, 3, 12, 12)
+    expected = outcome()
+    with fused_layers(model, CPU, torch.float32):
+        found = outcome()
+        changed = model(images)
+        changed += 1
+        torch.autograd.backward(changed.sum())
+    torch.testing.assert_close(found, expected)
+    assert fused
+
+
+def test_autocast_that_is_off_in_a_part_of_the_model_stays_off(fused: list[str]) -> None:
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.careful, self.head = _net()[:3], nn.Linear(8 * 36, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            with torch.autocast("cpu", enabled=False):
+                maps = self.careful(images)
+            assert maps.dtype == torch.float32
+            logits: Tensor = self.head(maps.flatten(1))
+            return logits
+
+    model, images = Careful(), torch.rand(4, 3, 12, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = _outcome(model, images)
+        with fused_layers(model, CPU, torch.bfloat16):
+            found = _outcome(model, images)
+    assert fused
+    torch.testing.assert_close(found, expected)
+
+
+def test_maps_of_another_type_are_refused_as_ever() -> None:
+    model = _net()[:3]
+    with (
+        fused_layers(model, CPU, torch.float32),
+        pytest.raises(RuntimeError, match=r"same|expected"),
+    ):
+        model(torch.rand(2, 3, 8, 8, dtype=torch.float64))
+
+
+def test_layer_with_a_forward_of_its_own_keeps_it(fused: list[str]) -> None:
+    model, images = _net()[:2], torch.rand(2, 3, 8, 8)
+    model[0].forward = torch.zeros_like
+    with fused_layers(model, CPU, torch.float32):
+        assert not model(images).any()
+    assert model[0].forward is torch.zeros_like
+    assert not fused
+
+
+def test_hooks_on_every_module_see_every_layer(fused: list[str]) -> None:
+    seen = list[str]()
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: seen.append(type(module).__name__)
+    )
+    try:
+        model = _net()[:3]
+        with fused_layers(model, CPU, torch.float32):
+            model(torch.rand(2, 3, 8, 8))
+    finally:
+        handle.remove()
+    assert seen == ["Conv2d", "ReLU", "MaxPool2d", "Sequential"]
+    assert not fused
+
+
+def test_model_that_compiles_itself_is_left_to_its_compiler() -> None:
+    model = _net()
+    model.compile()
+    with fused_layers(model, CPU, torch.float32):
+        assert not any("forward" in vars(module) for module in model.modules())
+
+
+class _Copies(Callback):
+    """Keep a copy of the model at every check, as weight averaging would."""
+
+    def __init__(self) -> None:
+        self.copies: list[nn.Module] = []
+
+    def on_start(self, model: nn.Module, recipe: Recipe) -> None:
+        self._model = model
+
+    def on_check(self, check: Check) -> None:
+        self.copies.append(copy.deepcopy(self._model))
+
+
+def test_nobody_but_the_training_step_sees_changed_layers(
+    make_loaders: Callable[..., Loaders], fused: list[str]
+) -> None:
+    model, callback = model_card("report_baseline").builder(10), _Copies()
+    recipe, loaders = Recipe(epochs=1), make_loaders()
+    fit(
+        model,
+        loaders,
+        recipe,
+        device="cpu",
+        precision="bfloat16",
+        progress=False,
+        callbacks=[callback],
+    )
+    (copied,) = callback.copies
+    assert fused
+    assert not any("forward" in vars(module) for module in copied.modules())
+    images, _ = next(iter(loaders.train))
+    assert copied(images).dtype == torch.float32
+
+
+def test_nan_in_validation_images_ends_the_run(make_loaders: Callable[..., Loaders]) -> None:
+    """oneDNN's ReLU would turn it into 0, so no image is scored with it."""
+    train, torch_model = make_loaders().train, _net().append(nn.LazyLinear(10))
+    images, labels = next(iter(train))
+    torch_model(images)
+    loaders = Loaders(train, [(torch.full_like(images, math.nan), labels)])
+    with pytest.raises(NonFiniteLossError, match="the validation loss is not finite"):
+        fit(
+            torch_model,
+            loaders,
+            Recipe(epochs=1, lr=0.01),
+            device="cpu",
+            precision="float32",
+            progress=False,
+        )
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="ONEDNN_MAX_CPU_ISA is for x86")
+def test_bfloat16_runs_where_onednn_refuses_it() -> None:
+    """On a processor without AVX-512 torch has convolutions in bfloat16, oneDNN has none."""
+    program = (
+        "import torch, cifarzoo as zoo\n"
+        "from cifarzoo.training.convolutions import can_fuse_relu\n"
+        "loaders = zoo.shapes_loaders(16, n_train=32, n_test=16, val_fraction=0)\n"
+        "model = zoo.build_model('report_baseline')\n"
+        "zoo.fit(model, loaders, zoo.Recipe(epochs=1, keep='last'), device='cpu',"
+        " precision='bfloat16', progress=False)\n"
+        "print(can_fuse_relu(torch.float32), can_fuse_relu(torch.bfloat16))\n"
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]

@@ -289,3 +289,29 @@ def test_state_goes_over_to_another_run() -> None:
         optimizers.step()
     for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_norm_of_zeros_cannot_be_kept() -> None:
+    model = _net()
+    nn.init.zeros_(model.get_parameter("3.bias"))
+    recipe = Recipe(groups=(ParamGroup(params="*.bias", norm="kept"),))
+    with pytest.raises(OptionError, match=r"norm is 'kept' for 1\.bias, which is all zeros"):
+        _of(model, recipe)
+
+
+def test_muon_refuses_a_tensor_that_is_no_matrix_in_memory() -> None:
+    tensor = nn.Parameter(torch.rand(4, 3, 5).transpose(1, 2))
+    with pytest.raises(OptionError, match=r"shape \(4, 5, 3\) has strides \(15, 1, 5\)"):
+        _one(Recipe(optimizer="muon"), parameter=tensor)
+
+
+def test_muon_refuses_a_parameter_that_was_moved_during_the_run() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(27, 4), nn.Linear(4, 2))
+    groups = (ParamGroup(params="*.bias", optimizer="sgd"),)
+    optimizers = _of(model, Recipe(optimizer="muon", groups=groups))
+    _backward(model)
+    optimizers.step()
+    weight = model.get_parameter("1.weight")
+    weight.data = weight.data.clone()
+    with pytest.raises(OptionError, match="was moved in memory during the run"):
+        optimizers.step()

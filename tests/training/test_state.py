@@ -278,5 +278,6 @@ def test_identity_tells_runs_apart() -> None:
         identity_of(layer, Recipe(), 1, 10),
         identity_of(layer, Recipe(), 0, 11),
         identity_of(layer, Recipe(), 0, 10, "other images"),
+        identity_of(layer, Recipe(), 0, 10, dtype=torch.bfloat16),
     ]
     assert mine not in different

@@ -22,7 +22,7 @@ from cifarzoo.data.loaders import (
     TensorLoader,
 )
 from cifarzoo.errors import OptionError
-from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision
+from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName
 
 __all__ = ["FeatureLoader", "TensorFeatureLoader", "feature_loaders"]
@@ -66,7 +66,7 @@ def feature_loaders(
         raise OptionError(f"memory_limit_bytes is {memory_limit_bytes}; allowed: 0 or more")
     keep_freed_memory()
     target = resolve_device(device)
-    frozen.eval().to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move_model(frozen.eval(), target)
     network = FrozenNetwork(frozen, target, resolve_precision(precision, target))
     budget = MemoryBudget(memory_limit_bytes)
 

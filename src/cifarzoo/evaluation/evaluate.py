@@ -13,7 +13,7 @@ from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import OptionError, ShapeError, one_of
 from cifarzoo.evaluation.score import predictions
 from cifarzoo.evaluation.statistics import accuracy_interval
-from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision
+from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName, TtaName
 
 __all__ = ["Evaluation", "evaluate"]
@@ -91,7 +91,7 @@ def evaluate(
     target = resolve_device(device)
     dtype = resolve_precision(precision, target)
     keep_freed_memory()
-    model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move_model(model, target)
     logits, labels = predictions(model, data, device=target, dtype=dtype, tta=tta)
     classes = logits.shape[1]
     if classes < 2:

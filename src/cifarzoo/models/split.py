@@ -85,7 +85,7 @@ def split_model(
         OptionError: the forward pass cannot be traced, or it changes with training mode outside
             of any module.
     """
-    mode = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         graph = _same_in_both_modes(model, trainable)
         cut = _find_cut(model, graph, trainable, probe)
@@ -94,7 +94,8 @@ def split_model(
         second = ModelPart(fx.GraphModule(model, _graph_after(graph, before, cut)), trainable)
         _check_parts(model, first, second, probe[1:])  # another batch size than it was traced with
     finally:
-        model.train(mode)
+        for module, mode in modes.items():
+            module.training = mode
     return first, second
 
 

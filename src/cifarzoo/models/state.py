@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.errors import WeightsError
-from cifarzoo.files import replacing
+from cifarzoo.files import replacing, require_whole_zip
 
 __all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
 
@@ -48,7 +48,7 @@ def load_state(
     ]
     if problems:
         hint = ""
-        if all(name.startswith("module.") for name in state):
+        if state and all(name.startswith("module.") for name in state):
             hint = "; it was saved from a DataParallel: take 'module.' off its names"
         raise WeightsError(f"{source} does not fit the model: {'; '.join(problems)}{hint}")
     module.load_state_dict({**own, **state})
@@ -127,12 +127,14 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():  # older files' pickle protocol, and the like
             warnings.simplefilter("ignore")
             stored: object = torch.load(path, map_location="cpu", weights_only=True)
+            if zipfile.is_zipfile(path):
+                require_whole_zip(path)  # torch itself does not look at the checksums
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is damaged, or holds more than tensors; nothing in it was executed. Needed "
             "is a state dict: torch.save(model.state_dict(), path)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes can raise whatever a parser raises
         raise WeightsError(f"{path} is not a whole file that torch saved; get it anew") from error
     if not isinstance(stored, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
@@ -160,6 +162,7 @@ def save_weights(
     Raises:
         WeightsError: the path ends in something else, or cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path).expanduser()
@@ -173,5 +176,5 @@ def save_weights(
     try:
         with replacing(path) as temporary:
             save_file(state, temporary, None if metadata is None else dict(metadata))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot write {path} ({error}); choose another path") from error

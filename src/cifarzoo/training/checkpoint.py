@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 
 from cifarzoo.errors import CheckpointError
-from cifarzoo.files import replacing
+from cifarzoo.files import replacing, require_whole_zip
 
 __all__ = ["Payload", "load_checkpoint", "save_checkpoint"]
 
@@ -74,10 +73,7 @@ def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
 def _read(path: Path) -> dict[str, Any]:
     reason = "it holds something else"
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch itself does not look at the checksums
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} was changed")
+        require_whole_zip(path)  # torch itself does not look at the checksums
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise whatever a parser raises
         reason, stored = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", None

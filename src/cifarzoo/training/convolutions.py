@@ -11,6 +11,7 @@ side by side, with zeros between them, eight maps make one row of 64: the same s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -26,12 +27,27 @@ ActivationName: TypeAlias = Literal["none", "relu", "relu_gated_later"]
 
 ROW = 64  # pixels of a packed row: two tiles, more is no faster
 WIDEST = 8  # of the maps that are packed; from 15 pixels on the tiles are full enough
+CAST = (torch.float32, torch.bfloat16, torch.float16)  # what autocast casts; float64 it does not
 FEWEST_CHANNELS = 64  # below that, packing costs more than it saves
 
 
-def can_fuse_relu() -> bool:
-    """Tell whether this torch applies a ReLU within a convolution on the CPU."""
-    return hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+def can_fuse_relu(dtype: torch.dtype) -> bool:
+    """Tell whether this torch, on this CPU, applies a ReLU within a convolution in `dtype`."""
+    return bool(getattr(torch.backends.mkldnn, "enabled", True)) and _fuses_relu(dtype)
+
+
+@functools.cache
+def _fuses_relu(dtype: torch.dtype) -> bool:
+    """Try it: oneDNN refuses bfloat16 on processors without AVX-512."""
+    maps = torch.ones(1, 1, 1, 1, dtype=dtype)
+    options = _Options(
+        padding=[0, 0], stride=[1, 1], dilation=[1, 1], groups=1, activation="relu", per_row=1
+    )
+    try:
+        _with_relu(maps, maps, None, options)
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +58,10 @@ class Convolution:
         layer: whose weights are used, as they are at the call.
         activation: what follows it: "none", "relu", or "relu_gated_later" for a ReLU whose
             gradient is zeroed by somebody else, after a pooling that has made it smaller.
-        dtype: that is computed in.
     """
 
     layer: nn.Conv2d
     activation: ActivationName
-    dtype: torch.dtype
 
     @staticmethod
     def fits(layer: nn.Module) -> bool:
@@ -59,13 +73,18 @@ class Convolution:
             and (not isinstance(layer.padding, str) or _is_odd(layer) or layer.padding == "valid")
         )
 
-    @property
-    def packs(self) -> bool:
-        """Whether the weight gradient of small maps is computed from packed rows."""
+    def takes(self, maps: Tensor) -> bool:
+        """Tell whether maps are a batch, of a type that the layer itself would take."""
+        known = CAST if torch.is_autocast_enabled("cpu") else (self.layer.weight.dtype,)
+        fuses = self.activation == "none" or can_fuse_relu(_dtype_for(maps))
+        return maps.ndim == 4 and maps.dtype in known and fuses
+
+    def packs(self, dtype: torch.dtype) -> bool:
+        """Tell whether the weight gradient of small maps is computed from packed rows."""
         layer = self.layer
         side = layer.kernel_size[0]
         return (
-            self.dtype == torch.bfloat16
+            dtype == torch.bfloat16
             and cpu_has_amx()
             and side > 1
             and layer.kernel_size == (side, side)
@@ -78,19 +97,25 @@ class Convolution:
     def __call__(self, maps: Tensor) -> Tensor:
         """Give what the layer, and the ReLU after it, would give for maps (N,C,H,W)."""
         layer = self.layer
-        weight, bias = layer.weight.to(self.dtype), layer.bias
+        if not self.takes(maps):
+            return nn.Conv2d.forward(layer, maps)
+        dtype = _dtype_for(maps)
+        weight, bias = layer.weight.to(dtype), layer.bias
         options = _Options(
             padding=_padding(layer),
             stride=list(layer.stride),
             dilation=list(layer.dilation),
             groups=layer.groups,
             activation=self.activation,
-            per_row=_maps_per_row(maps, layer.kernel_size[0] // 2) if self.packs else 1,
+            per_row=_maps_per_row(maps, layer.kernel_size[0] // 2) if self.packs(dtype) else 1,
         )
         apply: Callable[..., Tensor] = _Function.apply
-        return apply(
-            maps.to(self.dtype), weight, None if bias is None else bias.to(self.dtype), options
-        )
+        return apply(maps.to(dtype), weight, None if bias is None else bias.to(dtype), options)
+
+
+def _dtype_for(maps: Tensor) -> torch.dtype:
+    """Give the type in which torch computes a convolution here and now."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else maps.dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +158,11 @@ class _Function(torch.autograd.Function):
         bias: Tensor | None,
         options: _Options,
     ) -> Tensor:
-        shape = (options.padding, options.stride, options.dilation, options.groups)
         if options.activation == "none":
             stride, padding, dilation = options.stride, options.padding, options.dilation
             result = torch.conv2d(maps, weight, bias, stride, padding, dilation, options.groups)
         else:
-            result = torch.ops.mkldnn._convolution_pointwise(
-                maps, weight, bias, *shape, "relu", [], ""
-            )
+            result = _with_relu(maps, weight, bias, options)
         gates = options.activation == "relu"
         ctx.save_for_backward(maps, weight, result if gates else None)
         ctx.options, ctx.has_bias = options, bias is not None
@@ -166,6 +188,12 @@ class _Function(torch.autograd.Function):
         if wanted[0]:
             of_maps, *_ = _gradients(grad, maps, weight, options, [True, False, False])
         return of_maps, of_weight, of_bias, None
+
+
+def _with_relu(maps: Tensor, weight: Tensor, bias: Tensor | None, options: _Options) -> Tensor:
+    shape = (options.padding, options.stride, options.dilation, options.groups)
+    fused: Callable[..., Tensor] = torch.ops.mkldnn._convolution_pointwise
+    return fused(maps, weight, bias, *shape, "relu", [], "")
 
 
 def _gradients(

@@ -8,7 +8,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.data.loaders import BatchLoader
+from cifarzoo.data.loaders import BatchLoader, HasEpochs
+from cifarzoo.errors import OptionError
+from cifarzoo.evaluation.score import evaluation_mode
 
 __all__ = ["FIRST_IMAGES", "show_images"]
 
@@ -17,7 +19,11 @@ FIRST_IMAGES = 5000
 
 @runtime_checkable
 class FromImages(Protocol):
-    """A model with such layers; cifarzoo's `ImageClassifier` is one if its network is."""
+    """A model with such layers; cifarzoo's `ImageClassifier` is one if its network is.
+
+    What is computed belongs in its state dict, in tensors whose shapes do not change, and so does
+    whether it was computed.
+    """
 
     @property
     def needs_images(self) -> bool:
@@ -30,9 +36,29 @@ class FromImages(Protocol):
 
 
 def show_images(model: nn.Module, loader: BatchLoader, device: torch.device) -> None:
-    """Give a model that asks for them the first images of a loader, about `FIRST_IMAGES`."""
+    """Give a model that asks for them the first images of the first epoch, about `FIRST_IMAGES`.
+
+    Args:
+        model: is in evaluation mode while it computes; no gradients are kept.
+        loader: where the images come from.
+        device: where the model is.
+
+    Raises:
+        OptionError: a part of the model asks for images, but the model does not pass them on.
+    """
     if isinstance(model, FromImages) and model.needs_images:
-        model.initialize_from(torch.cat(list(_first(loader))).to(device))
+        if isinstance(loader, HasEpochs):
+            loader.set_epoch(0)
+        with evaluation_mode(model):
+            model.initialize_from(torch.cat(list(_first(loader))).to(device))
+    for name, part in model.named_modules():
+        if isinstance(part, FromImages) and part.needs_images:
+            raise OptionError(
+                f"{name or 'the model'} ({type(part).__name__}) is still to be computed from "
+                "images: the module around it needs `needs_images` and `initialize_from` that "
+                "pass them on, as cifarzoo.ImageClassifier has them; or call it yourself before "
+                "training"
+            )
 
 
 def _first(loader: BatchLoader) -> Iterator[Tensor]:

@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from cifarzoo.data.loaders import BatchLoader, Fingerprinted, HasEpochs, Loaders, Resumable
 from cifarzoo.errors import EmptyLoaderError, NonFiniteLossError, OptionError
 from cifarzoo.evaluation.score import batches_to
-from cifarzoo.hardware import keep_freed_memory, resolve_device, resolve_precision, seeded
+from cifarzoo.hardware import (
+    keep_freed_memory,
+    move_model,
+    resolve_device,
+    resolve_precision,
+    seeded,
+)
 from cifarzoo.spec import PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.checkpoint import load_checkpoint, save_checkpoint
 from cifarzoo.training.first_images import show_images
-from cifarzoo.training.fusion import fused_layers
 from cifarzoo.training.history import Check, History
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.progress import ProgressBar
@@ -82,10 +87,10 @@ def fit(
     target = resolve_device(device)
     dtype = resolve_precision(precision, target)
     keep_freed_memory()
-    model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move_model(model, target)
     path = None if checkpoint is None else Path(checkpoint)
     data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
-    identity = identity_of(model, recipe, seed, len(loaders.train), data)
+    identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype)
     deterministic = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=True
     )
@@ -113,8 +118,7 @@ def fit(
         try:
             if stored is None:
                 save()  # a path that cannot be written shows now, not after minutes
-            with fused_layers(model, target, dtype):
-                _run(state, loaders, interrupt, save, callbacks, shown=progress)
+            _run(state, loaders, interrupt, save, callbacks, shown=progress)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             state.stopped = state.stopped or ("interrupted" if interrupted else "failed")

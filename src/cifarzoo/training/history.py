@@ -58,7 +58,7 @@ class History:
 
     @property
     def best(self) -> Check | None:
-        """The check at `best_step`; None if the run ended before its first check."""
+        """The check at `best_step`; None where none was made there, as after Ctrl-C."""
         return next((check for check in self.checks if check.step == self.best_step), None)
 
     @property

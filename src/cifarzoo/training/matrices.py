@@ -22,7 +22,8 @@ def muon(groups: Sequence[Mapping[str, Any]]) -> torch.optim.Optimizer:
         groups: of parameters with their options, as torch's optimizers take them.
 
     Raises:
-        OptionError: this torch has no Muon, or a parameter has one dimension.
+        OptionError: this torch has no Muon, or a parameter has one dimension or is no matrix in
+            memory.
 
     Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
@@ -46,6 +47,7 @@ def muon(groups: Sequence[Mapping[str, Any]]) -> torch.optim.Optimizer:
 
         def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
             for tensor, pair in self._pairs.items():
+                pair.require_shared(tensor)
                 pair.matrix.grad = None if tensor.grad is None else pair.of(tensor.grad)
             loss: float | None = super().step(closure)  # type: ignore[no-untyped-call]
             return loss
@@ -65,7 +67,20 @@ class _Matrix:
         last = tensor.ndim == 4 and not tensor.is_contiguous()
         self._order = (0, 2, 3, 1) if last else tuple(range(tensor.ndim))
         self.matrix = nn.Parameter(self.of(tensor.detach()))
-        assert self.matrix.data_ptr() == tensor.data_ptr(), "the matrix must not be a copy"
+        self.require_shared(tensor)
+
+    def require_shared(self, tensor: Tensor) -> None:
+        """Refuse a tensor whose memory is another: its matrix would be trained, and it would not.
+
+        Raises:
+            OptionError: the memory is another.
+        """
+        if self.matrix.data_ptr() != tensor.data_ptr():
+            raise OptionError(
+                f"a parameter of shape {tuple(tensor.shape)} has strides {tensor.stride()}, or was "
+                "moved in memory during the run; Muon needs it contiguous or channels_last, and "
+                "left where it is"
+            )
 
     def of(self, tensor: Tensor) -> Tensor:
         """Give a tensor of this shape as a matrix."""

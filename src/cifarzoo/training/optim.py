@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from cifarzoo.errors import OptionError
@@ -121,7 +121,17 @@ def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[
     return {"params": [tensor for _, tensor in named], **chosen}
 
 
-def _require_grad(tensors: Iterable[nn.Parameter], needed: bool) -> None:
+def _norm_of(name: str, tensor: Tensor) -> Tensor:
+    norm: Tensor = tensor.detach().norm()
+    if not norm:
+        raise OptionError(
+            f"norm is 'kept' for {name}, which is all zeros and could never change; give it a "
+            "group of its own with norm='free'"
+        )
+    return norm
+
+
+def _require_grad(tensors: Iterable[nn.Parameter], *, needed: bool) -> None:
     for tensor in tensors:
         tensor.requires_grad_(needed)
 
@@ -146,7 +156,8 @@ class Optimizers:
 
     Raises:
         OptionError: no parameter needs a gradient, a group's pattern fits none, the epochs of all
-            groups are over before the recipe's, or Muon would get a parameter of one dimension.
+            groups are over before the recipe's, or a parameter is not what its
+            group's optimizer or norm needs.
     """
 
     def __init__(self, recipe: Recipe, parameters: Iterable[Named], steps_per_epoch: int) -> None:
@@ -182,10 +193,10 @@ class Optimizers:
                 "lower it, or let one group train to the end (epochs=None)"
             )
         self._kept = [
-            (tensor, tensor.detach().norm())
+            (tensor, _norm_of(name, tensor))
             for group, named in assigned.items()
             if group.norm == "kept"
-            for _, tensor in named
+            for name, tensor in named
         ]
         self.set_rates(0)
 
@@ -200,11 +211,11 @@ class Optimizers:
             warmup = min(self._warmup, each.steps - 1)
             each.group["lr"] = each.lr * rate(self._recipe, step, each.steps, warmup)
             if step >= each.steps:
-                _require_grad(each.trained, False)
+                _require_grad(each.trained, needed=False)
 
     def release(self) -> None:
         """Let all parameters need gradients again, as they did at first."""
-        _require_grad(self._trained, True)
+        _require_grad(self._trained, needed=True)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

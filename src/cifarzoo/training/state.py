@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
@@ -16,6 +17,7 @@ from cifarzoo.evaluation.score import check_labels, loss_and_accuracy
 from cifarzoo.hardware import autocast
 from cifarzoo.spec import Recipe
 from cifarzoo.training.checkpoint import Payload
+from cifarzoo.training.fusion import fused_layers
 from cifarzoo.training.history import Check, History, StopReason
 from cifarzoo.training.optim import Optimizers
 
@@ -23,7 +25,12 @@ __all__ = ["RunState", "identity_of"]
 
 
 def identity_of(
-    model: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int, data: str | None = None
+    model: nn.Module,
+    recipe: Recipe,
+    seed: int,
+    steps_per_epoch: int,
+    data: str | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Payload:
     """Describe a run so that a checkpoint of another one is refused.
 
@@ -33,8 +40,12 @@ def identity_of(
         seed: of the run.
         steps_per_epoch: batches of the training loader.
         data: the training loader's fingerprint; None for a loader that has none.
+        dtype: that it is computed in.
     """
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    shapes = [
+        (name, tuple(value.shape) if isinstance(value, Tensor) else None)  # or an extra state
+        for name, value in model.state_dict().items()
+    ]
     trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
     settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
     return {
@@ -42,12 +53,16 @@ def identity_of(
         "seed": seed,
         "steps_per_epoch": steps_per_epoch,
         "data": data,
+        "precision": str(dtype).removeprefix("torch."),
         **settings,
     }
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
+    return {
+        name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        for name, value in state.items()
+    }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,15 +121,16 @@ class RunState:
     def take_step(self, images: Tensor, labels: Tensor) -> None:
         """Forward, backward and one optimizer step."""
         self.optimizers.set_rates(self.step)
-        with autocast(self.device, self.dtype):
-            logits = self.model(images).float()
-        if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
-            check_labels(labels, logits)  # on a GPU it would wait for every batch
-        loss = nn.functional.cross_entropy(
-            logits, labels.long(), label_smoothing=self.recipe.label_smoothing
-        )
         self.optimizers.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        with fused_layers(self.model, self.device, self.dtype):
+            with autocast(self.device, self.dtype):
+                logits = self.model(images).float()
+            if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
+                check_labels(labels, logits)  # on a GPU it would wait for every batch
+            loss = nn.functional.cross_entropy(
+                logits, labels.long(), label_smoothing=self.recipe.label_smoothing
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
         self.optimizers.step()
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == labels).sum()
