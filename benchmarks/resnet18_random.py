@@ -43,7 +43,8 @@ def main() -> None:
     assert found.test is not None
     print(
         f"{found.trainable:,} of {found.params:,} parameters trained, {found.history.steps:,} "
-        f"steps, {duration(found.history.seconds)} of training; test accuracy {found.test.accuracy:.2%}"
+        f"steps, {duration(found.history.seconds)} of training; "
+        f"test accuracy {found.test.accuracy:.2%}"
     )
 
 

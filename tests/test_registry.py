@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -15,6 +17,7 @@ from cifarzoo import (
     list_models,
     model_card,
 )
+from cifarzoo.registry import outline
 
 
 def test_names_for_editors_are_the_cards() -> None:
@@ -103,3 +106,16 @@ def test_listing_builds_no_weights_and_draws_no_numbers() -> None:
 def test_name_in_the_wrong_case_is_not_guessed() -> None:
     with pytest.raises(UnknownModelError):
         build_model("Report_Baseline")
+
+
+def test_outline_of_a_builder_that_loads_weights_is_quiet() -> None:
+    def builder(num_classes: int) -> ImageClassifier:
+        model = model_card("report_baseline").builder(num_classes)
+        loaded = model.state_dict()
+        model.load_state_dict({k: torch.zeros(v.shape, device="cpu") for k, v in loaded.items()})
+        return model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = outline(replace(model_card("report_baseline"), builder=builder))
+    assert all(tensor.is_meta for tensor in model.parameters())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import warnings
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, overload
 
@@ -16,7 +17,7 @@ from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.spec import ModelCard
 from cifarzoo.weights import load_weights
 
-__all__ = ["ModelName", "build_from_card", "build_model", "list_models", "model_card"]
+__all__ = ["ModelName", "build_from_card", "build_model", "list_models", "model_card", "outline"]
 
 ModelName: TypeAlias = Literal[
     "report_baseline",
@@ -35,11 +36,16 @@ def _cards() -> dict[str, ModelCard]:
     return {card.name: card for card in cards}
 
 
+def outline(card: ModelCard) -> ImageClassifier:
+    """Build a card's model of ten classes without memory for its weights, to look at its parts."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a builder that loads weights loads none
+        return card.builder(10)
+
+
 @functools.cache
 def _count_params(name: str) -> int:
-    with torch.device("meta"):
-        model = _cards()[name].builder(10)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in outline(_cards()[name]).parameters())
 
 
 def list_models(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 import typer
 from torch import nn
 
+from cifarzoo.arithmetic.cost import count_params
 from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark
 from cifarzoo.cli.folder import RunFolder
 from cifarzoo.cli.loading import load
@@ -18,6 +18,7 @@ from cifarzoo.cli.records import Record, environment_record
 from cifarzoo.cli.words import percent, recipe_words
 from cifarzoo.data.loaders import Loaders, TensorLoader
 from cifarzoo.errors import NonFiniteLossError
+from cifarzoo.registry import outline
 from cifarzoo.run import train
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback, TensorBoardCallback
@@ -172,8 +173,7 @@ class _Lines(Callback):
 
 def _announce(job: Job, loaders: Loaders, environment: Record, checkpoint: Path) -> None:
     machine = environment["machine"]
-    with torch.device("meta"):
-        params = sum(parameter.numel() for parameter in job.card.builder(10).parameters())
+    params = count_params(outline(job.card))
     train = loaders.train
     images = f"{train.n:,} training images" if isinstance(train, TensorLoader) else "your images"
     remark(f"{job.card.name} ({params:,} parameters) on {job.data} ({images}), seed {job.seed}")

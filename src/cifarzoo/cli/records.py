@@ -37,13 +37,10 @@ def finite(value: object) -> object:
 
 def layers_of(card: ModelCard) -> tuple[LayerCost, ...]:
     """List what each layer of a model costs; no memory is taken for its weights."""
-    import torch
-
     from cifarzoo.arithmetic.cost import layer_table
+    from cifarzoo.registry import outline
 
-    with torch.device("meta"):
-        model = card.builder(10)
-    return layer_table(model)
+    return layer_table(outline(card))
 
 
 def card_record(card: ModelCard) -> Record:

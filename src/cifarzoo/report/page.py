@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cifarzoo.arithmetic.cost import LayerCost, layer_table
+from cifarzoo.registry import outline
 from cifarzoo.report import words
 from cifarzoo.report.experiments import EXPERIMENTS, FILTERS_KEY, experiment_of
 from cifarzoo.report.figures import page_pictures
@@ -109,10 +110,7 @@ def _stand_in(records: Iterable[Record]) -> str | None:
 
 
 def _layers(key: str) -> tuple[LayerCost, ...]:
-    import torch
-
-    with torch.device("meta"):
-        return layer_table(experiment_of(key).card.builder(10))
+    return layer_table(outline(experiment_of(key).card))
 
 
 def _reach(changes: Iterable[Change]) -> float:

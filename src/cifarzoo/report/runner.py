@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from cifarzoo.arithmetic.cost import count_params
 from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import DownloadError, NonFiniteLossError, ResultsError, WeightsError
 from cifarzoo.evaluation.evaluate import Evaluation
+from cifarzoo.registry import outline
 from cifarzoo.report.conditions import Conditions, load, recipe_of
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.folder import read_record, record_path, write_failure, write_record
@@ -64,8 +63,7 @@ def _weights_of(experiment: Experiment, conditions: Conditions) -> str | None:
 
 
 def _fingerprint(experiment: Experiment) -> str:
-    with torch.device("meta"):  # nothing is allocated
-        return fingerprint_of(experiment.card.builder(10))
+    return fingerprint_of(outline(experiment.card))
 
 
 def run_experiment(experiment: Experiment, seed: int, conditions: Conditions) -> Record | Failure:
