@@ -61,12 +61,12 @@ def written(values: Sequence[float], style: str) -> str:
     return f"{found.mean:{style}}" + ("" if found.std is None else f" ± {found.std:{style}}")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _seeds(text: str) -> tuple[int, ...]:
     """Read seeds such as 0,1,2."""
-    seeds = tuple(int(part) for part in text.split(","))
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ValueError
-    return seeds
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise argparse.ArgumentTypeError(f"{text!r}; needed are different numbers, such as 0,1,2")
+    return tuple(map(int, parts))
 
 
 def parse(title: str, seeds: str, options: Options) -> Arguments:
@@ -75,9 +75,11 @@ def parse(title: str, seeds: str, options: Options) -> Arguments:
     options(parser)
     parser.add_argument("--data", default="cifar10", help="cifar10, shapes, or CIFAR-10's folder")
     parser.add_argument("--quick", action="store_true", help="one epoch, a few images, one seed")
-    parser.add_argument("--seeds", type=_numbers, default=seeds, help=f"default: {seeds}")
+    parser.add_argument("--seeds", type=_seeds, default=seeds, help=f"default: {seeds}")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where pictures go")
     args = parser.parse_args()
+    if args.data not in ("cifar10", "shapes") and not Path(args.data).is_dir():
+        parser.error(f"--data is {args.data!r}; allowed: cifar10, shapes, or a folder that exists")
     return Arguments(
         data="shapes" if args.data == "shapes" else "cifar10",
         root=None if args.data in ("cifar10", "shapes") else Path(args.data),
@@ -113,8 +115,10 @@ def turn(
         print(f"A trial run ({', '.join(reasons)}): the report's figures are not to be expected.\n")
     try:
         page(args)
-    except (zoo.CifarZooError, OSError) as error:
+    except zoo.CifarZooError as error:
         sys.exit(f"{error}\n{hint}".rstrip())
+    except OSError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         print("\nstopped")
         sys.exit(130)

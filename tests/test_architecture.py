@@ -32,7 +32,7 @@ ALLOWED = {
     "models": NOUNS | {"files"},
     "arithmetic": NOUNS,
     "data": LOW,
-    "weights": WEIGHTS,
+    "weights": WEIGHTS | {"hardware"},
     "registry": WEIGHTS | {"weights"},
     "evaluation": LOW | {"data"},
     "training": LOW | {"files", "data", "evaluation"},

@@ -233,7 +233,8 @@ def test_data_is_loaded_as_the_recipe_says(
     monkeypatch.setattr(run, f"{name}_loaders", loads)
     augmentation = Augmentation(flip="random")
     recipe = Recipe(batch_size=7, val_fraction=0.25, augmentation=augmentation)
-    made = load_data(name, recipe, root="here", seed=3, download=False, device="cpu")
+    root = "here" if name == "cifar10" else None
+    made = load_data(name, recipe, root=root, seed=3, download=False, device="cpu")
     assert made is loaders
     expected = {
         "batch_size": 7,
@@ -325,3 +326,14 @@ def test_torchs_own_loader_is_taken(card: ModelCard, make_loaders: MakeLoaders) 
 def test_number_of_classes_is_that_of_the_named_data(card: ModelCard) -> None:
     with pytest.raises(OptionError, match="num_classes is 5, but 'shapes' has 10 classes"):
         train(card, data="shapes", num_classes=5)
+
+
+def test_data_of_another_kind_is_named_and_not_printed() -> None:
+    pair: Any = (torch.rand(4, 3, 32, 32), torch.arange(4))
+    with pytest.raises(OptionError, match=r"data is a tuple; needed is one of cifar10, shapes, or"):
+        train("report_baseline", data=pair)
+
+
+def test_drawn_data_has_no_root(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="but the shapes are drawn, not read; leave it out"):
+        train("report_baseline", data="shapes", root=tmp_path)

@@ -33,7 +33,10 @@ __all__ = [
     "WeightsError",
     "one_of",
     "suggest",
+    "wrong_kind",
 ]
+
+LONGEST = 50  # characters of a value that an error shows
 
 
 class CifarZooError(Exception):
@@ -121,6 +124,18 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(value, list(allowed), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def wrong_kind(what: str, value: object, needed: str) -> OptionError:
+    """Build the error for an argument that is another kind of thing.
+
+    Example:
+        >>> print(wrong_kind("model", "resnet20", "a torch.nn.Module"))
+        model is 'resnet20' (str); needed is a torch.nn.Module
+    """
+    plain = isinstance(value, str | int | float | None) and len(repr(value)) < LONGEST
+    shown = f"{value!r} ({type(value).__name__})" if plain else f"a {type(value).__name__}"
+    return OptionError(f"{what} is {shown}; needed is {needed}")
 
 
 def one_of(what: str, value: object, allowed: Iterable[str]) -> OptionError:

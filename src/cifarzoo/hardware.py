@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "autocast",
     "cpu_has_amx",
     "cpu_has_bfloat16_matrix_units",
+    "is_watched",
     "keep_freed_memory",
     "move_model",
     "processor_name",
@@ -120,6 +122,11 @@ def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.d
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Give the context in which `dtype` is used; for float32 it turns an outer one off."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def is_watched() -> bool:
+    """Tell whether progress is shown to somebody, in a terminal or a notebook, and not to a log."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 @functools.cache

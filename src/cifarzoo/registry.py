@@ -89,6 +89,7 @@ def model_card(name: str) -> ModelCard:
         UnknownModelError: no model has that name; the message gives the closest one.
     """
     cards = _cards()
+    name = str(name)
     if name not in cards:
         raise UnknownModelError(
             f"unknown model {name!r}{suggest(name, cards)} (list_models() or `cifarzoo list` "

@@ -13,7 +13,7 @@ from torch import nn
 
 from cifarzoo.data.features import MEMORY_LIMIT_BYTES, TensorFeatureLoader, feature_loaders
 from cifarzoo.data.loaders import Loaders, TensorLoader, cifar10_loaders, shapes_loaders
-from cifarzoo.errors import NonFiniteLossError, OptionError, one_of
+from cifarzoo.errors import NonFiniteLossError, OptionError, one_of, wrong_kind
 from cifarzoo.evaluation.evaluate import Evaluation, evaluate
 from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.backbone import TransferClassifier, split_frozen
@@ -68,6 +68,8 @@ def load_data(
     """
     if data not in get_args(DataName):
         raise one_of("data set", data, get_args(DataName))
+    if data == "shapes" and root is not None:
+        raise OptionError(f"root is {root}, but the shapes are drawn, not read; leave it out")
     target = resolve_device(device)
     if data == "shapes":
         return shapes_loaders(
@@ -169,6 +171,8 @@ def train(
         UnknownModelError: no model has that name.
         And what `build_model`, the loaders, `fit` and `evaluate` raise.
     """
+    if not isinstance(data, str | Loaders):
+        raise wrong_kind("data", data, f"one of {', '.join(get_args(DataName))}, or Loaders(...)")
     if num_classes != 10 and not isinstance(data, Loaders):
         raise OptionError(
             f"num_classes is {num_classes}, but {data!r} has 10 classes; leave it out, or give "

@@ -259,7 +259,9 @@ class Recipe:
             self.label_smoothing,
             "0 up to, but not, 1",
         )
-        _require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "0 up to, not, 1")
+        _require(
+            0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "0 up to, but not, 1"
+        )
         _require(
             0 <= self.warmup_epochs < self.epochs,
             "warmup_epochs",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
 
 from cifarzoo.errors import DownloadError, WeightsError, suggest
+from cifarzoo.hardware import is_watched
 from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.state import load_state, read_state_dict, require_file, save_weights
@@ -155,7 +155,7 @@ def _download(weights: BackboneWeights, path: Path) -> None:
 
     # Without "identity" a server may send gzip data that requests would silently unpack.
     http = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty() or "ipykernel" in sys.modules,
+        progressbar=is_watched(),
         timeout=TIMEOUT_SECONDS,
         headers={"Accept-Encoding": "identity"},
     )

@@ -53,7 +53,7 @@ def test_odd_sizes_fit(tmp_path: Path, size: tuple[int, int]) -> None:
     assert colour(saved(Image.new("RGB", size, RED), tmp_path / "a.png")) == RED
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     image = Image.new("RGB", (40, 40), "white").convert(mode)
     assert colour(saved(image, tmp_path / "a.tiff")) == (255, 255, 255)
@@ -118,3 +118,9 @@ def test_truncated_image_is_refused(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(OptionError, match=name):
         read_picture(path)
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((40, 40), np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(OptionError, match=r"a\.tiff holds floating-point pixels.*8 bits"):
+        read_picture(tmp_path / "a.tiff")

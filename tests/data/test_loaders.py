@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,3 +123,21 @@ def test_cifar10_loaders(real_root: Path) -> None:
 def _rows(loader: TensorLoader) -> set[bytes]:
     """Give every image's content; CIFAR-10's training images all differ."""
     return {row.tobytes() for row in loader.images.permute(0, 2, 3, 1).numpy()}
+
+
+@pytest.mark.parametrize(
+    ("loader", "kind"),
+    [
+        ((torch.rand(2, 3, 8, 8), torch.arange(2)), "a tuple"),
+        (torch.rand(2, 3, 8, 8), "a Tensor"),
+        (iter([]), "a list_iterator"),
+        (None, r"None \(NoneType\)"),
+        (3, r"3 \(int\)"),
+    ],
+)
+def test_what_is_no_loader_is_refused(loader: Any, kind: str) -> None:  # noqa: ANN401
+    with pytest.raises(OptionError, match=f"train is {kind}; needed is a loader of"):
+        Loaders(loader)
+    if loader is not None:
+        with pytest.raises(OptionError, match=f"val is {kind}; needed is a loader of"):
+            Loaders([], loader)

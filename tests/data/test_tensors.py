@@ -295,3 +295,10 @@ def test_fingerprint_tells_loaders_apart_that_give_other_batches() -> None:
         fingerprint(augmentation=Augmentation(flip="random")),
     ]
     assert len({same, *others}) == 1 + len(others)
+
+
+def test_fingerprint_tells_other_pixels_apart() -> None:
+    images, of = numbered(20)
+    mine = TensorLoader(images, of)
+    assert mine.fingerprint == TensorLoader(images.clone(), of).fingerprint
+    assert mine.fingerprint != TensorLoader(255 - images, of).fingerprint

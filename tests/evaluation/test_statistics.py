@@ -97,3 +97,8 @@ def test_spread_between_seeds_falls_out_of_a_paired_difference() -> None:
 def test_pairs_that_do_not_fit_are_refused(after: list[float], before: list[float]) -> None:
     with pytest.raises(OptionError):
         paired_difference(after, before)
+
+
+def test_share_instead_of_a_count_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"correct=0\.7, total=100.*whole numbers"):
+        accuracy_interval(0.7, 100)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from cifarzoo import (
     RangeError,
     Recipe,
     ShapeError,
+    evaluate,
     fit,
 )
 from cifarzoo.training.checkpoint import load_checkpoint
@@ -276,3 +278,82 @@ def test_unknown_options_are_refused(
 def test_model_with_nothing_to_train_is_refused(model: ImageClassifier, batches: Batches) -> None:
     with pytest.raises(OptionError, match="no trainable parameter"):
         fit_quietly(model.requires_grad_(False), Loaders(batches))
+
+
+PAIR = (torch.rand(4, 3, 8, 8), torch.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "report_baseline"}, r"model is 'report_baseline' \(str\); needed is a torch.nn"),
+        ({"model": lambda images: images}, "model is a function; needed is a torch.nn.Module"),
+        ({"recipe": None}, r"recipe is None \(NoneType\); needed is Recipe\(\.\.\.\)"),
+        ({"recipe": {"epochs": 1}}, r"recipe is a dict; needed is Recipe"),
+        ({"loaders": [PAIR]}, "loaders is a list; needed is Loaders"),
+        ({"callbacks": Callback()}, "callbacks is a Callback; needed is a list of them"),
+    ],
+)
+def test_argument_of_another_kind_is_named(
+    loaders: Loaders, changes: dict[str, Any], message: str
+) -> None:
+    arguments: dict[str, Any] = {"model": nn.Linear(1, 1), "loaders": loaders, "recipe": Recipe()}
+    with pytest.raises(OptionError, match=message):
+        fit(**(arguments | changes), device="cpu", progress=False)
+
+
+class Single:
+    """A loader of one batch, whatever that is."""
+
+    def __init__(self, batch: Any) -> None:  # noqa: ANN401
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.batch
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"image": PAIR[0], "label": PAIR[1]}, "the loader gave a dict; needed are pairs"),
+        ((*PAIR, PAIR[1]), "gave a tuple of 3: Tensor, Tensor, Tensor; needed are pairs"),
+        ((PAIR[0].numpy(), PAIR[1].numpy()), "gave a tuple of 2: ndarray, ndarray; needed are"),
+        (PAIR[0], "the loader gave a Tensor; needed are pairs"),
+    ],
+)
+def test_batch_that_is_no_pair_of_tensors_is_refused(batch: Any, message: str) -> None:  # noqa: ANN401
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    with pytest.raises(OptionError, match=message):
+        fit_quietly(network, Loaders(Single(batch)), Recipe(epochs=1))
+    with pytest.raises(OptionError, match=message):
+        evaluate(network, [batch], device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.int64])
+def test_images_that_a_module_cannot_take_are_named_with_the_way_out(dtype: torch.dtype) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    batches = [(torch.ones(4, 3, 8, 8, dtype=dtype), PAIR[1])]
+    message = rf"cannot take {dtype} images .* ImageClassifier\(Preprocess\(\), model\)"
+    with pytest.raises(RangeError, match=message):
+        fit_quietly(network, Loaders(batches), Recipe(epochs=1))
+    with pytest.raises(RangeError, match=message):
+        evaluate(network, batches, device="cpu", precision="float32")
+
+
+def test_fault_of_a_model_is_its_own() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(191, 4))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        fit_quietly(network, Loaders([PAIR]), Recipe(epochs=1))
+
+
+def test_model_that_gives_more_than_logits_is_refused() -> None:
+    class Pair(nn.Linear):
+        def forward(self, images: Tensor) -> Any:  # noqa: ANN401
+            logits = super().forward(images.flatten(1))
+            return logits, images
+
+    with pytest.raises(ShapeError, match="the model gave a tuple; needed are its logits alone"):
+        fit_quietly(Pair(192, 4), Loaders([PAIR]), Recipe(epochs=1))

@@ -24,6 +24,7 @@ def test_bar_shows_loss_accuracy_speed_and_validation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_READINGS", 0)
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
     with ProgressBar(total_steps=4, first_step=0, shown=True) as bar:
         bar.step(64, lambda: 2.5, lambda: 0.125)
         bar.check(CHECK)
@@ -69,3 +70,16 @@ def test_hidden_bar_says_and_reads_nothing(
         bar.step(64, read, read)
         bar.check(CHECK)
     assert capsys.readouterr() == ("", "")
+
+
+def test_log_gets_the_checks_and_not_every_step(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_READINGS", 0)
+    with ProgressBar(total_steps=4, first_step=0, shown=True) as bar:
+        for _ in range(3):
+            bar.step(64, lambda: 2.5, lambda: 0.125)
+        bar.check(CHECK)
+    shown = capsys.readouterr().err
+    assert shown.count("loss 2.5000") == 0
+    assert shown.count("loss 1.2500") >= 1

@@ -136,6 +136,7 @@ def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
         )
     except NonFiniteLossError as error:
         write_best(folder, error, environment)
+        remark("Another rate needs --fresh, which replaces this run, or another folder (--out).")
         raise
     record = write_run(folder, run, loaders, environment)
     if job.checkpoint is None:

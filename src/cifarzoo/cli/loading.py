@@ -48,7 +48,7 @@ def load(
 
     if limit is None:
         return load_data(data, recipe, root=root, seed=seed, download=download, device=device)
-    if data == "shapes":  # drawn one by one, so the others need not be
+    if data == "shapes" and root is None:  # drawn one by one, so the others need not be
         return shapes_loaders(
             recipe.batch_size,
             n_train=min(limit, 20_000),

@@ -47,7 +47,7 @@ def read_picture(path: Path) -> Picture:
     import torch
     from PIL import Image
 
-    image = _rgb(_opened(path))
+    image = _rgb(path, _opened(path))
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -91,11 +91,16 @@ def _require_small(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(path: Path, image: Image.Image) -> Image.Image:
     """Convert any mode to RGB, over white where it is transparent."""
     import numpy as np
     from PIL import Image
 
+    if image.mode == "F":
+        raise OptionError(
+            f"{path} holds floating-point pixels, and no file tells their range; save it with 8 "
+            "bits for each colour"
+        )
     if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits of grey, which convert() clips
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert(
             "RGB"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from cifarzoo.data.batches import (
 )
 from cifarzoo.data.images import ImageData
 from cifarzoo.errors import DataCorruptError, DataNotFoundError, DownloadError
+from cifarzoo.hardware import is_watched
 
 __all__ = ["CLASSES", "load_cifar10"]
 
@@ -197,7 +197,7 @@ def _download_from(url: str, folder: Path, release: Release, fetch: Fetch) -> No
 
     # Without "identity" a server may send gzip data that requests would silently unpack.
     http = pooch.HTTPDownloader(
-        progressbar=_progress_is_seen(),
+        progressbar=is_watched(),
         chunk_size=1 << 16,
         timeout=fetch.timeout_seconds,
         headers={"Accept-Encoding": "identity"},
@@ -222,7 +222,3 @@ def _check_received(path: Path, release: Release) -> None:
     size = path.stat().st_size
     if size != release.archive_bytes:
         raise DataCorruptError(f"received {size:,} bytes, expected {release.archive_bytes:,}")
-
-
-def _progress_is_seen() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -21,7 +21,7 @@ from cifarzoo.data.loaders import (
     Resumable,
     TensorLoader,
 )
-from cifarzoo.errors import OptionError
+from cifarzoo.errors import OptionError, wrong_kind
 from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName
 
@@ -62,6 +62,8 @@ def feature_loaders(
         OptionError: a value is outside what is allowed, or the device is not there.
         ShapeError: the network does not give one row of features per image.
     """
+    if not isinstance(loaders, Loaders):
+        raise wrong_kind("loaders", loaders, "Loaders(train=..., val=...)")
     if memory_limit_bytes < 0:
         raise OptionError(f"memory_limit_bytes is {memory_limit_bytes}; allowed: 0 or more")
     keep_freed_memory()

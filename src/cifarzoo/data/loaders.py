@@ -15,7 +15,7 @@ from cifarzoo.data.cifar10 import CLASSES, load_cifar10
 from cifarzoo.data.images import ImageData
 from cifarzoo.data.shapes import SHAPE_CLASSES, load_shapes
 from cifarzoo.data.tensors import Batch, TensorLoader
-from cifarzoo.errors import OptionError
+from cifarzoo.errors import OptionError, wrong_kind
 from cifarzoo.spec import Augmentation
 
 __all__ = [
@@ -84,11 +84,33 @@ class Loaders:
         train: what is trained on.
         val: what the best state is chosen on; None where nothing needs it.
         test: what is scored once, at the end; None where nothing needs it.
+
+    Raises:
+        OptionError: one of them is no loader.
     """
 
     train: BatchLoader
     val: BatchLoader | None = None
     test: BatchLoader | None = None
+
+    def __post_init__(self) -> None:
+        given = {"train": self.train, "val": self.val, "test": self.test}
+        for name, loader in given.items():
+            if (loader is not None or name == "train") and not _is_loader(loader):
+                raise wrong_kind(
+                    name,
+                    loader,
+                    "a loader of (images, labels) that has a length: TensorLoader(images, labels), "
+                    "a torch DataLoader, a list of batches",
+                )
+
+
+def _is_loader(value: object) -> bool:
+    """Tell whether it has batches and a length, and is not images and labels themselves."""
+    tensors = isinstance(value, Tensor) or (
+        isinstance(value, tuple | list) and any(isinstance(each, Tensor) for each in value)
+    )
+    return hasattr(value, "__iter__") and hasattr(value, "__len__") and not tensors
 
 
 def cifar10_loaders(

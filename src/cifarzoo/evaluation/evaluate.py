@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loaders import Loaders
-from cifarzoo.errors import OptionError, ShapeError, one_of
-from cifarzoo.evaluation.score import predictions
+from cifarzoo.errors import OptionError, ShapeError, one_of, wrong_kind
+from cifarzoo.evaluation.score import predictions, require_model
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName, TtaName
@@ -76,7 +76,8 @@ def evaluate(
         EmptyLoaderError: the loader gave nothing.
         LabelError: a label is outside the model's classes.
         OptionError: a name is not known, or the device is not there.
-        RangeError: float images outside [0, 1].
+        RangeError: pixels that the model does not take; models of the zoo take uint8, and float
+            in [0, 1]. A module of your own is given what the loader gives.
         ShapeError: images or labels have a wrong shape.
     """
     from torchmetrics.functional.classification import (
@@ -84,8 +85,11 @@ def evaluate(
         multiclass_confusion_matrix,
     )
 
+    require_model(model)
     if isinstance(data, Loaders):
         raise OptionError("data is a Loaders; pass one of them, such as loaders.test")
+    if not hasattr(data, "__iter__"):
+        raise wrong_kind("data", data, "a loader of (images, labels)")
     if tta not in get_args(TtaName):
         raise one_of("tta", tta, get_args(TtaName))
     target = resolve_device(device)

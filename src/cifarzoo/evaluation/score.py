@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import EmptyLoaderError, LabelError, ShapeError
+from cifarzoo.errors import (
+    EmptyLoaderError,
+    LabelError,
+    OptionError,
+    RangeError,
+    ShapeError,
+    wrong_kind,
+)
 from cifarzoo.evaluation.tta import views
 from cifarzoo.hardware import autocast
 from cifarzoo.spec import TtaName
@@ -18,6 +25,8 @@ __all__ = [
     "check_labels",
     "check_shapes",
     "evaluation_mode",
+    "logits_of",
+    "require_model",
     "loss_and_accuracy",
     "predictions",
 ]
@@ -55,6 +64,56 @@ def check_labels(labels: Tensor, logits: Tensor) -> None:
         )
 
 
+def _pair(batch: object) -> tuple[Tensor, Tensor]:
+    """Take a batch apart."""
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        images, labels = batch
+        if isinstance(images, Tensor) and isinstance(labels, Tensor):
+            return images, labels
+    kinds = f"a {type(batch).__name__}"
+    if isinstance(batch, tuple | list):
+        kinds += f" of {len(batch)}: {', '.join(type(each).__name__ for each in batch[:4])}"
+    raise OptionError(
+        f"the loader gave {kinds}; needed are pairs (images, labels) of torch tensors, images "
+        "(N,C,H,W) and labels (N,); with tensors at hand: TensorLoader(images, labels)"
+    )
+
+
+def require_model(model: object) -> None:
+    """Refuse what is not a module.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if not isinstance(model, nn.Module):
+        raise wrong_kind("model", model, "a torch.nn.Module, such as build_model(name) gives")
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """Run a model: float32 logits (N,K) of images (N,C,H,W).
+
+    Raises:
+        RangeError: the images are not float32, and the model cannot take them.
+        ShapeError: the model gives something else than a tensor.
+    """
+    try:
+        logits = model(images)
+    except RuntimeError as error:
+        if images.dtype == torch.float32:
+            raise
+        raise RangeError(
+            f"the model cannot take {images.dtype} images ({str(error).partition(chr(10))[0]}); "
+            "give it float32, or wrap it: ImageClassifier(Preprocess(), model) takes uint8 and "
+            "any float in [0, 1]"
+        ) from error
+    if not isinstance(logits, Tensor):
+        raise ShapeError(
+            f"the model gave a {type(logits).__name__}; needed are its logits alone, a tensor "
+            "(N, classes)"
+        )
+    return logits.float()
+
+
 def batches_to(
     data: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -62,9 +121,10 @@ def batches_to(
 
     Raises:
         EmptyLoaderError: there is no batch, or a batch holds no image.
+        OptionError: a batch is not a pair of tensors.
     """
     empty = True
-    for images, labels in data:
+    for images, labels in map(_pair, data):
         if not len(images):
             raise EmptyLoaderError(f"a batch has shape {tuple(images.shape)}: it holds no image")
         empty = False
@@ -123,8 +183,8 @@ def predictions(
 
 def _logits(model: nn.Module, images: Tensor, tta: TtaName) -> Tensor:
     if tta == "none":
-        return torch.as_tensor(model(images)).float()
-    mixed = sum(weight * model(view).float().softmax(1) for weight, view in views(images, tta))
+        return logits_of(model, images)
+    mixed = sum(weight * logits_of(model, view).softmax(1) for weight, view in views(images, tta))
     return torch.as_tensor(mixed).log()
 
 

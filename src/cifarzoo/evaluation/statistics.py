@@ -48,10 +48,11 @@ def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> 
 
     Source: Wilson 1927, as implemented by `scipy.stats.binomtest`.
     """
-    if not (0 <= correct <= total and total >= 1 and 0 < confidence < 1):
+    whole = correct == int(correct) and total == int(total)
+    if not (whole and 0 <= correct <= total and total >= 1 and 0 < confidence < 1):
         raise OptionError(
-            f"correct={correct}, total={total}, confidence={confidence}; needed are "
-            "0 <= correct <= total, total >= 1 and a confidence between 0 and 1"
+            f"correct={correct}, total={total}, confidence={confidence}; needed are whole numbers "
+            "0 <= correct <= total, total >= 1, and a confidence between 0 and 1"
         )
     from scipy.stats import binomtest
 

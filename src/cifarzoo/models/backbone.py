@@ -22,7 +22,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import OptionError, suggest
+from cifarzoo.errors import OptionError, suggest, wrong_kind
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.split import ModelPart, is_in, set_trainable_mode, split_model
 from cifarzoo.models.state import load_state
@@ -208,6 +208,8 @@ def split_frozen(model: TransferClassifier) -> tuple[ModelPart, ModelPart]:
         >>> frozen, trainable = split_frozen(model)
         >>> history = fit(trainable, feature_loaders(frozen, loaders), recipe)
     """
+    if not isinstance(model, TransferClassifier):
+        raise wrong_kind("model", model, "what transfer_classifier(...) gives")
     shape = (PROBE_IMAGES, model.preprocess.mean.shape[1], IMAGE_SIZE, IMAGE_SIZE)
     pixels = torch.linspace(0, 255, math.prod(shape), device=model.preprocess.mean.device)
     probe = pixels.to(torch.uint8).reshape(shape)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loaders import BatchLoader, Fingerprinted, HasEpochs, Loaders, Resumable
-from cifarzoo.errors import EmptyLoaderError, NonFiniteLossError, OptionError
-from cifarzoo.evaluation.score import batches_to
+from cifarzoo.errors import EmptyLoaderError, NonFiniteLossError, OptionError, wrong_kind
+from cifarzoo.evaluation.score import batches_to, require_model
 from cifarzoo.hardware import (
     keep_freed_memory,
     move_model,
@@ -51,7 +51,8 @@ def fit(
 
     Args:
         model: any module that maps a batch of images to logits (N,K).
-        loaders: `train` and `val`, each any iterable of (images, labels) with a length. A loader
+        loaders: `train` and `val`, each any iterable of (images, labels) with a length; the model
+            is given the images as they come. A loader
             with `set_epoch(epoch)` is told the epoch; one with `iter_from(batch)` is resumed in
             the middle of an epoch without being read from its start. The order may be drawn from
             torch's global generator, as a DataLoader's is, but not from one of the loader's own.
@@ -63,7 +64,8 @@ def fit(
         seed: of dropout and whatever else the model draws.
         checkpoint: a file in which the run's state is kept from the start, at every check and at
             Ctrl-C. If it is there, the run goes on from it, to the same result as if it had not
-            been stopped.
+            been stopped. Another model, recipe, seed, precision or `TensorLoader` is noticed; what
+            loaders of other kinds give is not compared.
         progress: whether to show a progress bar.
         callbacks: what looks on.
 
@@ -79,10 +81,12 @@ def fit(
         NonFiniteLossError: a loss became NaN or infinite; the model holds its best state.
         OptionError: a name is not known, early stopping without validation, or the like.
     """
-    if not isinstance(loaders, Loaders):
-        raise OptionError(
-            f"loaders is a {type(loaders).__name__}; needed is Loaders(train=..., val=...)"
-        )
+    require_model(model)
+    for name, value, kind in (("loaders", loaders, Loaders), ("recipe", recipe, Recipe)):
+        if not isinstance(value, kind):
+            raise wrong_kind(name, value, f"{kind.__name__}(...)")
+    if isinstance(callbacks, Callback):
+        raise wrong_kind("callbacks", callbacks, "a list of them")
     _check_loaders(loaders, recipe)
     target = resolve_device(device)
     dtype = resolve_precision(precision, target)

@@ -19,11 +19,11 @@ def muon(groups: Sequence[Mapping[str, Any]]) -> torch.optim.Optimizer:
     All dimensions but the first are taken as one: a convolution's row is one filter.
 
     Args:
-        groups: of parameters with their options, as torch's optimizers take them.
+        groups: of parameters of two or more dimensions, with their options, as torch's optimizers
+            take them.
 
     Raises:
-        OptionError: this torch has no Muon, or a parameter has one dimension or is no matrix in
-            memory.
+        OptionError: this torch has no Muon, or a parameter is no matrix in memory.
 
     Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
@@ -59,11 +59,6 @@ class _Matrix:
     """A tensor (out, ...) as a matrix (out, rest), in the order that its memory has."""
 
     def __init__(self, tensor: Tensor) -> None:
-        if tensor.ndim < 2:
-            raise OptionError(
-                f"optimizer is 'muon' for a parameter of shape {tuple(tensor.shape)}; allowed: two "
-                "or more dimensions. Give the others a group of their own, with another optimizer"
-            )
         last = tensor.ndim == 4 and not tensor.is_contiguous()
         self._order = (0, 2, 3, 1) if last else tuple(range(tensor.ndim))
         self.matrix = nn.Parameter(self.of(tensor.detach()))

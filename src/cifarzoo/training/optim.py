@@ -121,6 +121,17 @@ def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[
     return {"params": [tensor for _, tensor in named], **chosen}
 
 
+def _require_matrices(named: Iterable[Named]) -> None:
+    """Refuse what Muon cannot train."""
+    flat = [f"{name} {tuple(tensor.shape)}" for name, tensor in named if tensor.ndim < 2]
+    if flat:
+        raise OptionError(
+            f"optimizer is 'muon' for {', '.join(flat)}; allowed: two or more dimensions. Give the "
+            "others a group with another optimizer, for example "
+            "ParamGroup(params='*.bias', optimizer='sgd')"
+        )
+
+
 def _norm_of(name: str, tensor: Tensor) -> Tensor:
     norm: Tensor = tensor.detach().norm()
     if not norm:
@@ -174,6 +185,8 @@ class Optimizers:
         for group in assigned:
             by_kind.setdefault(group.optimizer or recipe.optimizer, []).append(group)
         for kind, groups in by_kind.items():
+            if kind == "muon":
+                _require_matrices(each for group in groups for each in assigned[group])
             options = [_options(recipe, group, assigned[group]) for group in groups]
             optimizer = _build(kind, options)
             self.optimizers.append(optimizer)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from cifarzoo.hardware import is_watched
 from cifarzoo.training.history import Check
 
 __all__ = ["ProgressBar"]
 
 _SECONDS_BETWEEN_READINGS = 0.5
+_SECONDS_BETWEEN_LINES = 10  # of a log; in a terminal each is written over the one before
 
 
 class ProgressBar:
@@ -24,8 +26,14 @@ class ProgressBar:
     def __init__(self, *, total_steps: int, first_step: int, shown: bool) -> None:
         from tqdm.auto import tqdm
 
+        self._watched = is_watched()
         self._bar = tqdm(
-            total=total_steps, initial=first_step, disable=not shown, unit="step", leave=True
+            total=total_steps,
+            initial=first_step,
+            disable=not shown,
+            unit="step",
+            leave=True,
+            mininterval=0.1 if self._watched else _SECONDS_BETWEEN_LINES,
         )
         self._speed = self._validation = ""
         self._images = 0
@@ -43,18 +51,18 @@ class ProgressBar:
         speed = self._images / (now - self._last_reading)
         self._images, self._last_reading = 0, now
         self._speed = f"{speed:,.0f} images/s"
-        self._show(loss(), accuracy())
+        self._show(loss(), accuracy(), refresh=self._watched)
 
     def check(self, check: Check) -> None:
         """Show the figures of a check; its validation figures stay until the next one."""
         if check.val_loss is not None and check.val_accuracy is not None:
             self._validation = f"validation {check.val_loss:.4f}, {check.val_accuracy:.1%}"
-        self._show(check.train_loss, check.train_accuracy)
+        self._show(check.train_loss, check.train_accuracy, refresh=True)
         self._images, self._last_reading = 0, time.perf_counter()
 
-    def _show(self, loss: float, accuracy: float) -> None:
+    def _show(self, loss: float, accuracy: float, *, refresh: bool) -> None:
         figures = (f"loss {loss:.4f}, accuracy {accuracy:.1%}", self._speed, self._validation)
-        self._bar.set_postfix_str(" | ".join(filter(None, figures)))
+        self._bar.set_postfix_str(" | ".join(filter(None, figures)), refresh=refresh)
 
     def __enter__(self) -> Self:
         return self

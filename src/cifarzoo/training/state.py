@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.evaluation.score import check_labels, loss_and_accuracy
+from cifarzoo.evaluation.score import check_labels, logits_of, loss_and_accuracy
 from cifarzoo.hardware import autocast
 from cifarzoo.spec import Recipe
 from cifarzoo.training.checkpoint import Payload
@@ -124,7 +124,7 @@ class RunState:
         self.optimizers.zero_grad()
         with fused_layers(self.model, self.device, self.dtype):
             with autocast(self.device, self.dtype):
-                logits = self.model(images).float()
+                logits = logits_of(self.model, images)
             if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
                 check_labels(labels, logits)  # on a GPU it would wait for every batch
             loss = nn.functional.cross_entropy(
