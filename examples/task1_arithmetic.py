@@ -55,7 +55,7 @@ def arithmetic(args: Arguments) -> None:
     by_hand()
     data = zoo.shapes_loaders() if args.data == "shapes" else zoo.cifar10_loaders(root=args.root)
     torch.manual_seed(args.seeds[0])
-    model, figure = zoo.build_model("report_baseline").eval(), Figure((8, 4))
+    model, figure = zoo.build_model("report_baseline").eval(), Figure((8, 4), layout="tight")
     for state, style in (("random weights", "oC0"), ("after an epoch", "sC1"))[: 2 - args.quick]:
         if state == "after an epoch":
             zoo.fit(model, data, zoo.Recipe(epochs=1), seed=args.seeds[0])
@@ -63,9 +63,14 @@ def arithmetic(args: Arguments) -> None:
         found = factors(model.cpu(), next(iter(data.val or ()))[0])
         for kind, values in found.items():
             print(f"    {kind:<18}", *(f"{value:.2f}" for value in values))
-        figure.gca().plot(list(found), list(found.values()), style, label=[state, "_", "_"])
-    figure.gca().axhline(1, color="grey")
-    figure.gca().legend(title="change by a shift, after / before")
+        figure.gca().plot(
+            list(found), list(found.values()), style, alpha=0.7, label=[state, "_", "_"]
+        )
+    axes = figure.gca()
+    axes.axhline(1, color="grey", zorder=0)
+    axes.set(title="Task 1b: what a layer does to the change that a shift by a pixel makes")
+    axes.set(ylabel="change after the layer / before it", xlim=(-0.6, 4.6))
+    axes.legend(title="in each of three blocks")
     args.save(figure, "task1b.png")
 
 
