@@ -302,3 +302,55 @@ def test_fingerprint_tells_other_pixels_apart() -> None:
     mine = TensorLoader(images, of)
     assert mine.fingerprint == TensorLoader(images.clone(), of).fingerprint
     assert mine.fingerprint != TensorLoader(255 - images, of).fingerprint
+
+
+@given(
+    n=st.integers(1, 40),
+    batch_size=st.integers(1, 12),
+    count=st.integers(1, 5),
+    epoch=st.integers(0, 2),
+)
+def test_shares_of_all_processes_make_up_every_batch(
+    n: int, batch_size: int, count: int, epoch: int
+) -> None:
+    whole = loader(n, batch_size=batch_size, shuffle="every_epoch", augmentation=EVERYTHING)
+    if count > batch_size:
+        with pytest.raises(OptionError, match=f"count is {count}; allowed: 1 to the batch size"):
+            whole.shard(0, count)
+        return
+    if n < count:
+        with pytest.raises(EmptyLoaderError):
+            whole.shard(count - 1, count)
+        return
+    whole.set_epoch(epoch)
+    shares = [whole.shard(index, count) for index in range(count)]
+    found = [list(share) for share in shares]
+    assert [len(batches) for batches in found] == [len(share) for share in shares]
+    for number, (images, of) in enumerate(whole):
+        parts = [batches[number] for batches in found if number < len(batches)]
+        sizes = [len(labels) for _, labels in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert torch.equal(torch.cat([part for part, _ in parts]), images)
+        assert torch.equal(torch.cat([labels for _, labels in parts]), of)
+
+
+def test_shares_of_dropped_batches_are_as_many_for_every_process() -> None:
+    whole = loader(23, batch_size=5, shuffle="every_epoch", last_batch="drop")
+    shares = [whole.shard(index, 3) for index in range(3)]
+    assert [[len(of) for _, of in share] for share in shares] == [[2] * 4, [2] * 4, [1] * 4]
+    assert len({share.fingerprint for share in shares}) == 3
+
+
+def test_share_resumes_in_the_middle_of_an_epoch() -> None:
+    share = loader(shuffle="every_epoch", augmentation=EVERYTHING).shard(1, 2)
+    batches = list(share)
+    share.set_epoch(0)
+    assert same(list(share.iter_from(2)), batches[2:])
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_share_that_is_not_there_is_refused(index: int) -> None:
+    with pytest.raises(OptionError, match=f"index is {index}; allowed: 0 to 1"):
+        loader().shard(index, 2)
+    with pytest.raises(OptionError, match="this is share 0 of 2; cut the whole"):
+        loader().shard(0, 2).shard(0, 2)

@@ -73,6 +73,7 @@ class TensorLoader:
         self._shuffle: ShuffleName = shuffle
         self._last_batch: LastBatchName = last_batch
         self._next_epoch = 0
+        self._shard = (0, 1)
         self._fill = images.new_zeros(3)
         if augmentation is not None and augmentation.cutout:
             self._fill = _mean_colour(self.images)
@@ -91,7 +92,10 @@ class TensorLoader:
     def __len__(self) -> int:
         """Give the number of batches in an epoch."""
         full, rest = divmod(self.n, self.batch_size)
-        return full + (1 if rest and self._last_batch == "keep" else 0)
+        index, count = self._shard
+        return full + (
+            1 if rest and self._last_batch == "keep" and _part(rest, index, count) else 0
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         """Give the batches of the next epoch.
@@ -142,6 +146,7 @@ class TensorLoader:
             self.augmentation,
             self._shuffle,
             self._last_batch,
+            self._shard,
         )
         some = self.images[:: max(1, self.n // FINGERPRINT_IMAGES)].contiguous()
         found = hashlib.sha256(repr(settings).encode())
@@ -174,6 +179,33 @@ class TensorLoader:
         cut.images, cut.labels = self.images[:n], self.labels[:n]
         cut._require_batches()
         return cut
+
+    def shard(self, index: int, count: int) -> Self:
+        """Give one process's share of every batch, at the same epoch.
+
+        All processes together see the batches that one alone would see: each image once an epoch,
+        none twice, none to fill up, augmented in the same way. The batch size stays that of all
+        together; where it does not divide, the first shares are larger by one image. A last batch
+        of fewer images than processes leaves some of them with one batch less.
+
+        Args:
+            index: of the process, 0 to count - 1.
+            count: number of processes, 1 to the batch size.
+
+        Raises:
+            OptionError: a number is outside what is allowed, or this is a share already.
+            EmptyLoaderError: there would be no batch.
+        """
+        if not 1 <= count <= self.batch_size:
+            raise OptionError(f"count is {count}; allowed: 1 to the batch size, {self.batch_size}")
+        if not 0 <= index < count:
+            raise OptionError(f"index is {index}; allowed: 0 to {count - 1}")
+        if self._shard != (0, 1):
+            raise OptionError(f"this is share {self._shard[0]} of {self._shard[1]}; cut the whole")
+        share = copy.copy(self)
+        share._shard = (index, count)
+        share._require_batches()
+        return share
 
     def to(self, device: str | torch.device) -> Self:
         """Give the same loader, at the same epoch, with its images on `device`.
@@ -214,8 +246,11 @@ class TensorLoader:
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         order, params = self.order(epoch), self._params(epoch)
+        index, count = self._shard
         for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
-            yield self._batch(order[first : first + self.batch_size], params)
+            batch = order[first : first + self.batch_size]
+            begin = sum(_part(len(batch), before, count) for before in range(index))
+            yield self._batch(batch[begin : begin + _part(len(batch), index, count)], params)
 
     def _params(self, epoch: int) -> AugmentParams | None:
         if self.augmentation is None:
@@ -230,6 +265,11 @@ class TensorLoader:
         if self.augmentation is not None and params is not None:
             pixels = apply(pixels, params.take(indices), self.augmentation, fill=self._fill)
         return pixels.to(torch.float32).div_(255), self.labels.index_select(0, indices)
+
+
+def _part(total: int, index: int, count: int) -> int:
+    """Give the size of one of `count` shares of so many images; the first ones are larger."""
+    return (total + count - 1 - index) // count
 
 
 def _check_options(batch_size: int, shuffle: str, last_batch: str, seed: int) -> None:
