@@ -65,9 +65,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure training speed against a plain loop, interleaved; writes results/."""
-    python = with_torch(session)
-    session.run(python, "benchmarks/throughput.py", *session.posargs, external=True)
+    """Measure loading and training against other ways, interleaved; writes results/."""
+    python = with_torch(session, *group("bench"))
+    for name in ("loading", "throughput"):
+        session.run(python, f"benchmarks/{name}.py", *session.posargs, external=True)
 
 
 @nox.session(default=False)

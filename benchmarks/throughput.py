@@ -1,35 +1,31 @@
-"""Training throughput of `fit` against the assignment's loop, on the report's recipes.
+"""Training throughput of `fit` on the report's recipes, against loops written plainly.
 
     python benchmarks/throughput.py [--models report_baseline,report_best] [--repeats 5]
 
-Both train the same network with the same optimizer and batch size, and validate as often as the
+All train the same network with the same optimizer and batch size, and validate as often as the
 report did: 5,000 images for every 22,500 trained on. `fit` also keeps the best state and watches
-for the moment to stop. They take turns in processes of their own, so that a slow minute of the
-machine meets both, and neither inherits the other's memory. What is compared is the median over
-the repeats of the ratio within one repeat.
+for the moment to stop. The assignment's loop reads from a DataLoader with two workers; the plain
+loop from float32 tensors that lie in memory. They take turns in processes of their own, so that a
+slow minute of the machine meets all, and none inherits another's memory. What is compared is the
+median over the repeats of the ratio within one repeat.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import time
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
+import assignment_loop
 import torch
+from interleaved import compare, parser_of, ratios, spread, write
 
 import cifarzoo as zoo
-from cifarzoo.hardware import processor_name, resolve_precision
-from cifarzoo.report.provenance import this_source
+from cifarzoo.hardware import resolve_precision
 from cifarzoo.spec import PrecisionName
 
-PEER, OURS, OURS_FLOAT32 = "assignment loop", "fit", "fit, float32"
+PEER, PLAIN, OURS, OURS_FLOAT32 = "assignment loop", "plain loop", "fit", "fit, float32"
 STEPS = {"report_baseline": 351, "report_model1": 150, "report_model2": 150, "report_best": 70}
 IMAGES_PER_VALIDATION_IMAGE = 4.5  # 22,500 to 5,000
 WARM_UP_STEPS = 5
@@ -43,10 +39,9 @@ def measure(way: str, model_name: str, root: Path) -> float:
     n_val = round(n_train / IMAGES_PER_VALIDATION_IMAGE)
     torch.manual_seed(0)
     model = card.builder(10)
-    if way == PEER:
-        import assignment_loop
-
-        train, val = assignment_loop.loaders(root, recipe.batch_size, n_train, n_val)
+    if way in (PEER, PLAIN):
+        make = assignment_loop.loaders if way == PEER else assignment_loop.batches_in_memory
+        train, val = make(root, recipe.batch_size, n_train, n_val)
         optimizer = assignment_loop.optimizer_of(recipe, model.network)
         return n_train / assignment_loop.train_for(model.network.train(), optimizer, train, val)
     full = zoo.cifar10_loaders(recipe.batch_size, root=root)
@@ -54,13 +49,7 @@ def measure(way: str, model_name: str, root: Path) -> float:
 
     def part(count: int) -> zoo.TensorLoader:
         assert isinstance(full.train, zoo.TensorLoader)
-        return zoo.TensorLoader(
-            full.train.images[:count],
-            full.train.labels[:count],
-            batch_size=recipe.batch_size,
-            shuffle="every_epoch",
-            last_batch="drop",
-        )
+        return full.train.first(count)
 
     once = replace(recipe, epochs=1, checks_per_epoch=1)
     precision: PrecisionName = "float32" if way == OURS_FLOAT32 else "auto"
@@ -73,66 +62,29 @@ def measure(way: str, model_name: str, root: Path) -> float:
     return n_train / (time.perf_counter() - began)
 
 
-def in_own_process(way: str, model_name: str, root: Path) -> float:
-    """Run `measure` in a fresh process."""
-    command = [sys.executable, __file__, "--measure", way, "--models", model_name]
-    done = subprocess.run(
-        [*command, "--data", str(root)], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return float(done.stdout.split()[-1])
-
-
-def compare(model_name: str, root: Path, repeats: int, ways: tuple[str, ...]) -> dict[str, object]:
-    """Measure every way in turn, `repeats` times; give speeds and ratios to the peer."""
-    speeds: dict[str, list[float]] = {way: [] for way in ways}
-    for repeat in range(repeats):
-        for way in ways if repeat % 2 == 0 else ways[::-1]:
-            speeds[way].append(in_own_process(way, model_name, root))
-            print(f"{model_name:16} {way:16} {speeds[way][-1]:8.0f} images/s", flush=True)
-    ratios = {
-        way: [ours / peer for ours, peer in zip(speeds[way], speeds[PEER], strict=True)]
-        for way in ways
-        if way != PEER
-    }
-    return {
-        "images_per_second": speeds,
-        "ratios": ratios,
-        "median_ratio": {way: statistics.median(values) for way, values in ratios.items()},
-    }
-
-
 def main() -> None:
     """Measure, print a table, and write results/benchmark-throughput.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, "benchmark-throughput.json")
     parser.add_argument("--models", default="report_baseline,report_best")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("CIFARZOO_DATA", ".")))
-    parser.add_argument("--out", type=Path, default=Path("results/benchmark-throughput.json"))
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if unknown := set(options.models.split(",")) - STEPS.keys():
+    names = options.models.split(",")
+    if unknown := set(names) - STEPS.keys():
         parser.error(f"--models has {', '.join(unknown)}; allowed: {', '.join(STEPS)}")
     if options.measure:
-        print(measure(options.measure, options.models, options.data))
+        print(measure(options.measure, names[0], options.data))
         return
     auto = resolve_precision("auto", torch.device("cpu"))
-    ways = (PEER, OURS) if auto == torch.float32 else (PEER, OURS, OURS_FLOAT32)
-    compared = {
-        name: compare(name, options.data, options.repeats, ways)
-        for name in options.models.split(",")
-    }
-    record = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": processor_name(),
-        "threads": torch.get_num_threads(),
-        "precision": str(auto).removeprefix("torch."),
-        "source": asdict(this_source()),
-        "models": compared,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
-    for name, result in compared.items():
-        print(f"{name}: median ratio to the {PEER}: {result['median_ratio']}")
+    ways = (PEER, PLAIN, OURS) + (() if auto == torch.float32 else (OURS_FLOAT32,))
+    models = {}
+    for name in names:
+        passed_on = ["--models", name, "--data", str(options.data)]
+        speeds = compare(__file__, ways, passed_on, repeats=options.repeats, unit="images/s")
+        to_peer = ratios(speeds, PEER)
+        medians = {way: statistics.median(values) for way, values in to_peer.items()}
+        models[name] = {"images_per_second": speeds, "ratios": to_peer, "median_ratio": medians}
+        for way, values in to_peer.items():
+            print(f"{name:16} {way:16} {spread(values)} times the {PEER}")
+    write(options.out, {"models": models})
 
 
 if __name__ == "__main__":
