@@ -67,7 +67,7 @@ def tests(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure loading and training against other ways, interleaved; writes results/."""
     python = with_torch(session, *group("bench"))
-    for name in ("loading", "throughput"):
+    for name in ("loading", "throughput", "scaling"):
         session.run(python, f"benchmarks/{name}.py", *session.posargs, external=True)
 
 
