@@ -32,11 +32,11 @@ def layer_table(model, input_size=(3, 32, 32)): ...
 def Augmentation(*, flip="none", translate=0, cutout=0, padding="zero"): ...
 def Loaders(train, val=None, test=None): ...
 def train(name, *, data="cifar10", root=None, recipe=None, weights=None, num_classes=10, seed=0,
-          device="auto", precision="auto", checkpoint=None, progress=True, callbacks=(),
+          device="auto", precision="auto", tta="none", checkpoint=None, progress=True, callbacks=(),
           download=True, memory_limit_bytes=4 * 2**30): ...
 """
 FIELDS = {
-    "Evaluation": "loss accuracy interval per_class confusion calibration_error n",
+    "Evaluation": "loss accuracy interval per_class confusion calibration_error n tta",
     "LayerCost": "name kind output_shape params macs receptive_field",
     "Loaders": "train val test",
     "ModelCard": "name builder recipe weights paper",

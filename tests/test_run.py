@@ -123,6 +123,45 @@ def test_test_set_is_looked_at_once_and_at_the_end(
     assert val.reads == len(done.history.checks) + 1
 
 
+def test_test_time_augmentation_is_a_second_figure(
+    card: ModelCard, make_loaders: MakeLoaders
+) -> None:
+    loaders = make_loaders()
+    plain = train_quietly(card, data=loaders)
+    done = train_quietly(card, data=make_loaders(), tta="flip_translate")
+    assert plain.test_tta is None
+    assert plain.test is not None
+    assert done.test is not None
+    assert done.test_tta is not None
+    assert _same(done.model, plain.model)
+    assert (done.test.tta, done.test.loss) == ("none", plain.test.loss)
+    views = evaluate(
+        done.model, loaders.test or [], device="cpu", precision="float32", tta="flip_translate"
+    )
+    assert (done.test_tta.tta, done.test_tta.n) == ("flip_translate", 10)
+    assert done.test_tta.loss == views.loss != done.test.loss
+    assert not any(module.training for module in done.model.modules())
+
+
+def test_without_a_test_set_there_is_nothing_to_augment(
+    card: ModelCard, make_loaders: MakeLoaders
+) -> None:
+    made = make_loaders()
+    done = train_quietly(card, data=Loaders(made.train, made.val), tta="flip")
+    assert (done.test, done.test_tta) == (None, None)
+
+
+def test_unknown_test_time_augmentation_is_refused_before_anything_is_built(
+    card: ModelCard, loaders: Loaders
+) -> None:
+    def never(num_classes: int) -> ImageClassifier:
+        raise AssertionError("a model was built")
+
+    unknown: Any = "flip_translat"
+    with pytest.raises(OptionError, match="unknown tta 'flip_translat'; did you mean 'flip_tran"):
+        train_quietly(replace(card, builder=never), data=loaders, tta=unknown)
+
+
 def test_foreign_loaders_are_trained_on_but_not_scored_as_training_images(
     card: ModelCard, make_loaders: MakeLoaders
 ) -> None:
@@ -289,6 +328,17 @@ def test_frozen_layers_run_once_and_do_not_change(make_loaders: MakeLoaders) -> 
     assert whole.loss == pytest.approx(done.test.loss, rel=1e-5)
     assert done.train is not None
     assert done.train.n == 48
+
+
+def test_views_of_a_transfer_model_are_of_images_not_of_features(make_loaders: MakeLoaders) -> None:
+    loaders = make_loaders()
+    done = train_quietly(_transfer_card([]), data=loaders, tta="flip")
+    whole = evaluate(done.model, loaders.test or [], device="cpu", precision="float32", tta="flip")
+    assert done.test is not None
+    assert done.test_tta is not None
+    assert done.test_tta.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert done.test_tta.loss != pytest.approx(done.test.loss, rel=1e-5)
+    assert (done.test.tta, done.test_tta.tta) == ("none", "flip")
 
 
 def test_memory_limit_decides_what_is_computed_again(make_loaders: MakeLoaders) -> None:

@@ -19,7 +19,7 @@ from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.backbone import TransferClassifier, split_frozen
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import ModelName, build_from_card, model_card
-from cifarzoo.spec import ModelCard, PrecisionName, Recipe
+from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.fit import fit
 from cifarzoo.training.history import History
@@ -40,7 +40,9 @@ class Run:
         history: check by check.
         train: score over all training images, unaugmented; None for foreign loaders.
         val: score over the validation split; None where there is none.
-        test: score over the test set, looked at once; None where there is none.
+        test: score over the test set, single view, looked at once; None where there is none.
+        test_tta: score over the same images with test-time augmentation; None where none was
+            asked for, or there is no test set.
     """
 
     card: ModelCard
@@ -50,6 +52,7 @@ class Run:
     train: Evaluation | None
     val: Evaluation | None
     test: Evaluation | None
+    test_tta: Evaluation | None
 
 
 def load_data(
@@ -102,6 +105,7 @@ def train(
     seed: int = 0,
     device: str | torch.device = "auto",
     precision: PrecisionName = "auto",
+    tta: TtaName = "none",
     checkpoint: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -120,6 +124,7 @@ def train(
     seed: int = 0,
     device: str | torch.device = "auto",
     precision: PrecisionName = "auto",
+    tta: TtaName = "none",
     checkpoint: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -137,6 +142,7 @@ def train(
     seed: int = 0,
     device: str | torch.device = "auto",
     precision: PrecisionName = "auto",
+    tta: TtaName = "none",
     checkpoint: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -145,7 +151,8 @@ def train(
 ) -> Run:
     """Train a model by its card's recipe, and score it.
 
-    The validation split chooses the state; the test set is scored once, at the end.
+    The validation split chooses the state; the test set is scored once, at the end. With test-time
+    augmentation it is scored a second time, which changes no other figure.
 
     Args:
         name: one of `list_models()`, or a card of your own.
@@ -159,6 +166,8 @@ def train(
         seed: of initial weights, order, augmentation and dropout.
         device: "auto", or what `torch.device` takes.
         precision: "auto" computes in bfloat16 where the device has units for it.
+        tta: test-time augmentation of that second score, which `Run.test_tta` holds: "flip" or
+            "flip_translate"; "none" leaves it out.
         checkpoint: a file to keep the run's state in, and to go on from if it is there.
         progress: whether to show a progress bar.
         callbacks: what looks on.
@@ -173,6 +182,8 @@ def train(
     """
     if not isinstance(data, str | Loaders):
         raise wrong_kind("data", data, f"one of {', '.join(get_args(DataName))}, or Loaders(...)")
+    if tta not in get_args(TtaName):
+        raise one_of("tta", tta, get_args(TtaName))
     if num_classes != 10 and not isinstance(data, Loaders):
         raise OptionError(
             f"num_classes is {num_classes}, but {data!r} has 10 classes; leave it out, or give "
@@ -214,6 +225,9 @@ def train(
         raise
     model.eval()
     score = functools.partial(evaluate, trained, device=device, precision=precision)
+    views = None  # of the images themselves: the features of a frozen part cannot be flipped
+    if tta != "none" and loaders.test is not None:
+        views = evaluate(model, loaders.test, device=device, precision=precision, tta=tta)
     whole = None  # a torch DataLoader has an `in_order` too, which means something else
     if isinstance(batches.train, TensorLoader | TensorFeatureLoader):
         whole = batches.train.in_order()
@@ -225,6 +239,7 @@ def train(
         train=None if whole is None else score(whole),
         val=None if batches.val is None else score(batches.val),
         test=None if batches.test is None else score(batches.test),
+        test_tta=views,
     )
 
 

@@ -85,6 +85,7 @@ def test_debug_shows_where_an_error_comes_from() -> None:
         ("train", "report_baseline", "--limit", "1"),
         ("predict", "report_baseline"),
         ("evaluate", "report_baseline", "--tta", "mirror"),
+        ("train", "report_baseline", "--tta", "mirror"),
         ("list", "--nope"),
     ],
 )

@@ -18,20 +18,44 @@ def test_score_is_that_of_the_training(call: Call, trained: Path) -> None:
     record = json.loads(result.stdout)
     at_training = json.loads((trained / "run.json").read_text())["scores"]["test"]
     assert record["data"] == "shapes"  # known from the weights
+    assert record["tta"] is None
+    assert at_training.pop("tta") == "none"
     assert {key: record[key] for key in at_training} == at_training
     assert sum(map(sum, record["confusion"])) == record["n"] == 100
 
 
+def test_views_stand_beside_the_single_view(call: Call, trained: Path) -> None:
+    weights = trained / "weights.safetensors"
+    options = ("evaluate", "report_baseline", "--weights", weights, "--limit", "100", "--json")
+    plain = json.loads(call(*options).stdout)
+    both = json.loads(call(*options, "--tta", "flip_translate").stdout)
+    views = both.pop("tta")
+    assert plain.pop("tta") is None
+    assert both == plain
+    assert views["name"] == "flip_translate"
+    assert views["interval"][0] < views["accuracy"] < views["interval"][1]
+    assert views["loss"] != both["loss"]
+
+
 def test_table_shows_every_class(call: Call, trained: Path) -> None:
+    weights = trained / "weights.safetensors"
+    result = call("evaluate", "report_baseline", "--weights", weights, "--limit", "50")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "report_baseline on the 50 test images of shapes"
+    assert lines[2].split("  ")[-1] == "calibration error"
+    first = [line.split()[0] for line in lines if line]
+    assert first[1:4] == ["accuracy", "single", "class"]
+    assert {"disc", "star", "pair"} <= set(first)
+
+
+def test_table_has_a_row_for_the_views(call: Call, trained: Path) -> None:
     weights = trained / "weights.safetensors"
     result = call(
         "evaluate", "report_baseline", "--weights", weights, "--limit", "50", "--tta", "flip"
     )
     lines = result.stdout.splitlines()
-    assert lines[0] == "report_baseline on the 50 test images of shapes"
-    assert any(line.startswith("95 % interval") for line in lines)
-    first = [line.split()[0] for line in lines if line]
-    assert {"accuracy", "loss", "calibration", "class", "disc", "star", "pair"} <= set(first)
+    assert [line.split("  ")[0] for line in lines[3:5]] == ["single view", "flip"]
+    assert lines[6] == "classes, single view"
 
 
 def test_model_without_weights_says_how_to_train_it(call: Call) -> None:

@@ -38,6 +38,14 @@ def test_finished_run_is_recognised(tmp_path: Path) -> None:
     assert record["finished"].endswith("UTC")
 
 
+def test_later_score_leaves_the_rest_of_the_record(tmp_path: Path) -> None:
+    folder = finished(tmp_path)
+    before = folder.finished()
+    assert before is not None
+    folder.amend({**before, "scores": {"test_tta": {}}})
+    assert folder.finished() == {**before, "scores": {"test_tta": {}}}
+
+
 def test_run_whose_weights_are_gone_is_not_finished(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     folder.weights.unlink()

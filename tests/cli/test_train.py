@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -43,6 +44,7 @@ def test_record_holds_settings_history_and_scores(trained: Path) -> None:
     assert record["params"] == 390_410
     assert record["history"]["stopped"] == "epochs"
     assert len(record["history"]["checks"]) == 2
+    assert record["scores"].pop("test_tta") is None
     assert {split: score["n"] for split, score in record["scores"].items()} == {
         "train": 90,
         "val": 10,
@@ -80,6 +82,53 @@ def test_other_settings_are_refused_and_nothing_is_lost(
     assert result.exit_code == 1
     assert "recipe.lr: 0.05 there, 0.5 now" in result.stderr
     assert (trained / "weights.safetensors").is_file()
+
+
+def scores_of(out: Path) -> dict[str, Any]:
+    scores: dict[str, Any] = json.loads((out / "run.json").read_text())["scores"]
+    return scores
+
+
+def labels_in(table: str) -> list[str]:
+    return [line.split("  ")[0] for line in table.splitlines() if line][2:]
+
+
+def test_views_are_a_row_of_their_own(call: Call, tiny: Tiny, tmp_path: Path) -> None:
+    options = (*tiny, "--out", tmp_path, "--tta", "flip_translate", "--quiet")
+    result = call("train", "report_baseline", *options)
+    assert result.exit_code == 0, result.stderr
+    assert labels_in(result.stdout) == ["training", "validation", "test", "test, flip_translate"]
+    scores = scores_of(tmp_path)
+    assert (scores["test"]["tta"], scores["test_tta"]["tta"]) == ("none", "flip_translate")
+    assert scores["test_tta"]["n"] == 100
+    assert scores["test_tta"]["loss"] != scores["test"]["loss"]
+    assert call("train", "report_baseline", *options).stdout == result.stdout
+
+
+def test_finished_run_is_scored_again_but_not_trained_again(
+    call: Call, tiny: Tiny, trained: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "run")
+    record, weights = out / "run.json", (out / "weights.safetensors").read_bytes()
+    before = json.loads(record.read_text())
+    del before["scores"]["test_tta"]  # as older versions wrote it
+    record.write_text(json.dumps(before))
+    options = (*tiny, "--out", out)
+    for tta in ("flip", "flip_translate"):
+        result = call("train", "report_baseline", *options, "--tta", tta)
+        assert result.exit_code == 0, result.stderr
+        assert f"Scoring its test set with {tta} test-time augmentation" in result.stderr
+        assert labels_in(result.stdout)[2:] == ["test", f"test, {tta}"]
+        after = json.loads(record.read_text())
+        views = after["scores"].pop("test_tta")
+        assert after == before
+        assert views["tta"] == tta
+        assert views["environment"].keys() == before["environment"].keys()
+    for same in ("flip_translate", "none"):
+        again = call("train", "report_baseline", *options, "--tta", same)
+        assert again.stdout == result.stdout
+        assert "Scoring" not in again.stderr
+    assert (out / "weights.safetensors").read_bytes() == weights
 
 
 def test_fresh_starts_anew(call: Call, tiny: Tiny, tmp_path: Path) -> None:

@@ -128,6 +128,15 @@ def test_score_reads_as_a_sentence(logits: Tensor, labels: Tensor) -> None:
     score = evaluate_plainly(Given(), _batches(logits, labels, 103))
     assert str(score).startswith(f"accuracy {score.accuracy:.2%} (95 % interval ")
     assert "103 images" in str(score)
+    assert "augmentation" not in str(score)
+
+
+def test_score_says_that_it_is_not_of_a_single_view(
+    model: ImageClassifier, loaders: Loaders
+) -> None:
+    score = evaluate_plainly(model, loaders.train, tta="flip_translate")
+    start = f"accuracy {score.accuracy:.2%} with flip_translate test-time augmentation (95 % "
+    assert str(score).startswith(start)
 
 
 def test_any_loader_and_any_integer_labels_do(logits: Tensor, labels: Tensor) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cifarzoo import OptionError
+from cifarzoo import OptionError, ShapeError
 from cifarzoo.evaluation.tta import views
 from cifarzoo.spec import TtaName
 
@@ -60,3 +60,9 @@ def test_translation_is_one_pixel_each_way_with_half_the_weight() -> None:
 def test_unknown_name_gets_the_closest_one() -> None:
     with pytest.raises(OptionError, match="did you mean 'flip_translate'"):
         list(views(torch.zeros(1, 1, 2, 2), "flip_translat"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(4, 12), (4, 3, 8), (4, 3, 1, 8)])
+def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"test-time augmentation needs \(N,C,H,W\)"):
+        next(views(torch.zeros(shape), "flip"))

@@ -30,6 +30,25 @@ def test_record_comes_back_whole(make_record: Make, tmp_path: Path) -> None:
     assert read_record(path) == record
 
 
+def test_views_come_back_beside_the_single_view(make_record: Make, tmp_path: Path) -> None:
+    single = make_record().test
+    assert single is not None
+    record = make_record(test_tta=replace(single, tta="flip_translate"))
+    found = read_record(write_record(record, tmp_path))
+    assert found == record
+    assert found.test == single
+
+
+def test_record_of_before_test_time_augmentation_is_read(make_record: Make, tmp_path: Path) -> None:
+    path = write_record(make_record(), tmp_path)
+    content = json.loads(path.read_text())
+    del content["test_tta"]
+    for split in ("train", "val", "test"):
+        del content[split]["tta"]
+    path.write_text(json.dumps(content))
+    assert read_record(path) == make_record()
+
+
 def test_history_comes_back_for_the_plots(make_record: Make, tmp_path: Path) -> None:
     record = make_record()
     found = read_record(write_record(record, tmp_path)).history

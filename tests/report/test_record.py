@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,6 +27,8 @@ def test_scores_keep_every_figure_and_no_nan() -> None:
     assert kept.per_class == (0.5, None)
     assert kept.confusion == ((1, 1), (0, 0))
     assert Scores.of(evaluation, confusion="drop").confusion is None
+    assert kept.tta == "none"
+    assert Scores.of(replace(evaluation, tta="flip"), confusion="drop").tta == "flip"
 
 
 def test_fingerprint_is_of_shapes_not_of_weights(

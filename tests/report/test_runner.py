@@ -63,6 +63,7 @@ def test_record_holds_what_was_measured_and_how(
     assert record.test.n == 10
     assert record.test.confusion is not None
     assert sum(map(sum, record.test.confusion)) == 10
+    assert (record.test.tta, record.test_tta) == ("none", None)
     assert record.train is not None
     assert record.train.n == 48
     assert record.train.confusion is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -50,6 +51,10 @@ def test_takes_an_evaluation(assert_fits: Callable[[Figure], None]) -> None:
     title = "accuracy 78.57% of 14 images (95 % interval 52.00% to 92.00%)"
     assert figure.get_suptitle().replace("\n", " ") == title
     assert_fits(figure)
+    views = plot_confusion(replace(evaluation, tta="flip"))
+    title = title.replace(" (", " with flip test-time augmentation (")
+    assert views.get_suptitle().replace("\n", " ") == title
+    assert_fits(views)
     assert plot_confusion(evaluation, title="mine").get_suptitle() == "mine"
 
 

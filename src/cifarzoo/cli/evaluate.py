@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from cifarzoo.cli.console import say, show_json, show_table
 from cifarzoo.cli.options import (
@@ -17,11 +16,12 @@ from cifarzoo.cli.options import (
     NoDownload,
     Precision,
     Root,
+    Tta,
     WeightsData,
     WeightsOption,
 )
 from cifarzoo.cli.words import interval_words, percent
-from cifarzoo.spec import Recipe, TtaName
+from cifarzoo.spec import Recipe
 
 if TYPE_CHECKING:
     from cifarzoo.cli.records import Record
@@ -35,15 +35,18 @@ def evaluate_command(
     data: WeightsData = None,
     root: Root = None,
     limit: Limit = None,
-    tta: Annotated[TtaName, typer.Option(help="Test-time augmentation.")] = "none",
+    tta: Tta = "none",
     device: Device = "auto",
     precision: Precision = "auto",
     no_download: NoDownload = False,
     json: Json = False,
 ) -> None:
-    """Score a model over the whole test set: accuracy, interval, loss, calibration, classes."""
+    """Score a model over the whole test set: accuracy, interval, loss, calibration, classes.
+
+    Test-time augmentation is reported beside the single view, never in its place.
+    """
     from cifarzoo.cli.loading import class_names, load
-    from cifarzoo.cli.records import environment_record, evaluation_record
+    from cifarzoo.cli.records import environment_record, evaluation_record, tta_record
     from cifarzoo.cli.trained import trained
     from cifarzoo.evaluation.evaluate import evaluate
 
@@ -58,8 +61,9 @@ def evaluate_command(
         device=device,
     )
     assert loaders.test is not None  # both data sets have one
-    scored = evaluate(model, loaders.test, device=device, precision=precision, tta=tta)
-    record = evaluation_record(scored, class_names(chosen))
+    score = functools.partial(evaluate, model, loaders.test, device=device, precision=precision)
+    record = evaluation_record(score(), class_names(chosen))
+    record["tta"] = None if tta == "none" else tta_record(score(tta=tta))
     if json:
         environment = environment_record(device, precision)
         show_json({"model": name, "data": chosen, **record, "environment": environment})
@@ -70,13 +74,10 @@ def evaluate_command(
 def _show(name: str, data: DataName, record: Record) -> None:
     say(f"{name} on the {record['n']:,} test images of {data}", style="bold")
     say()
-    rows = [
-        ("accuracy", percent(record["accuracy"])),
-        ("95 % interval", interval_words(*record["interval"])),
-        ("loss", f"{record['loss']:.4f}"),
-        ("calibration error", percent(record["calibration_error"])),
-    ]
-    show_table(("", "value"), rows, numbers=("value",))
+    views = record["tta"]
+    rows = [_row("single view", record), *([] if views is None else [_row(views["name"], views)])]
+    figures = ("accuracy", "95 % interval", "loss", "calibration error")
+    show_table(("", *figures), rows, numbers=figures)
     say()
     classes = list(record["per_class"])
     cells = [
@@ -89,7 +90,18 @@ def _show(name: str, data: DataName, record: Record) -> None:
         for i, (label, row) in enumerate(zip(classes, record["confusion"], strict=True))
     ]
     header = ("class", "accuracy", "images", "most often taken for")
-    show_table(header, cells, numbers=("accuracy", "images"))
+    title = None if views is None else "classes, single view"
+    show_table(header, cells, title=title, numbers=("accuracy", "images"))
+
+
+def _row(label: str, score: Record) -> tuple[str, ...]:
+    return (
+        label,
+        percent(score["accuracy"]),
+        interval_words(*score["interval"]),
+        f"{score['loss']:.4f}",
+        percent(score["calibration_error"]),
+    )
 
 
 def _mistakes(classes: Sequence[str], row: Sequence[int], *, true: int) -> str:

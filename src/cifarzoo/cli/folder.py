@@ -106,6 +106,14 @@ class RunFolder:
         self._write(record)
         return record
 
+    def amend(self, record: Record) -> None:
+        """Write the record of a finished run anew, with what was measured since.
+
+        Args:
+            record: as `finished` gave it, and what is new.
+        """
+        self._write(record)
+
     def stop(self, result: Record) -> None:
         """Write the record of a run that could not be finished.
 

@@ -13,14 +13,15 @@ from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark
 from cifarzoo.cli.folder import RunFolder
 from cifarzoo.cli.loading import load
 from cifarzoo.cli.options import DataName
-from cifarzoo.cli.outcome import show_figures, show_files, write_best, write_run
+from cifarzoo.cli.outcome import add_tta, show_figures, show_files, write_best, write_run
 from cifarzoo.cli.records import Record, environment_record
 from cifarzoo.cli.words import percent, recipe_words
 from cifarzoo.data.loaders import Loaders, TensorLoader
 from cifarzoo.errors import NonFiniteLossError
-from cifarzoo.registry import outline
+from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.registry import build_model, outline
 from cifarzoo.run import train
-from cifarzoo.spec import ModelCard, PrecisionName, Recipe
+from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback, TensorBoardCallback
 from cifarzoo.training.history import Check
 
@@ -43,6 +44,7 @@ class Job:
         checkpoint: file of the unfinished run's state; None keeps it in the folder.
         device: as `fit` takes it.
         precision: as `fit` takes it.
+        tta: test-time augmentation of a second score of the test set; "none" leaves it out.
         tensorboard: folder of event files; None writes none.
         memory_limit_bytes: of a transfer model's features, which are kept.
         quiet: print the final figures and nothing else.
@@ -59,12 +61,13 @@ class Job:
     checkpoint: Path | None
     device: str
     precision: PrecisionName
+    tta: TtaName
     tensorboard: Path | None
     memory_limit_bytes: int
     quiet: bool
 
     def folder(self) -> RunFolder:
-        """Give the folder that is written."""
+        """Give the folder that is written; test-time augmentation makes no other run."""
         settings = {
             "model": self.card.name,
             "data": self.data,
@@ -74,6 +77,18 @@ class Job:
             "recipe": asdict(self.card.recipe),
         }
         return RunFolder(path=self.out, settings=settings)
+
+    def load(self) -> Loaders:
+        """Load the data, batched and augmented as the recipe says."""
+        return load(
+            self.data,
+            self.card.recipe,
+            root=self.root,
+            seed=self.seed,
+            limit=self.limit,
+            download=self.download,
+            device=self.device,
+        )
 
 
 def carry_out(job: Job, *, fresh: bool) -> None:
@@ -96,6 +111,7 @@ def carry_out(job: Job, *, fresh: bool) -> None:
     record = folder.finished()
     if record is not None:
         remark(f"This run was finished on {record['finished']}; --fresh trains it anew.\n")
+        record = _with_tta(job, folder, record)
     else:
         try:
             record = _train(job, folder, checkpoint)
@@ -110,15 +126,7 @@ def carry_out(job: Job, *, fresh: bool) -> None:
 def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
     environment = environment_record(job.device, job.precision)
     folder.begin(environment)
-    loaders = load(
-        job.data,
-        job.card.recipe,
-        root=job.root,
-        seed=job.seed,
-        limit=job.limit,
-        download=job.download,
-        device=job.device,
-    )
+    loaders = job.load()
     if not job.quiet:
         _announce(job, loaders, environment, checkpoint)
     try:
@@ -129,6 +137,7 @@ def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
             seed=job.seed,
             device=job.device,
             precision=job.precision,
+            tta=job.tta,
             checkpoint=checkpoint,
             progress=not job.quiet and is_terminal(),
             callbacks=_callbacks(job),
@@ -142,6 +151,20 @@ def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
     if job.checkpoint is None:
         checkpoint.unlink(missing_ok=True)  # the run is over, and its weights are written
     return record
+
+
+def _with_tta(job: Job, folder: RunFolder, record: Record) -> Record:
+    """Score a finished run with the test-time augmentation that is asked for, unless it was."""
+    known = record["scores"].get("test_tta")
+    if job.tta == "none" or (known is not None and known["tta"] == job.tta):
+        return record
+    if not job.quiet:
+        remark(f"Scoring its test set with {job.tta} test-time augmentation.\n")
+    test = job.load().test
+    assert test is not None  # both data sets have one
+    model = build_model(job.card.name, weights=folder.weights)
+    score = evaluate(model, test, device=job.device, precision=job.precision, tta=job.tta)
+    return add_tta(folder, record, score, environment_record(job.device, job.precision))
 
 
 def _callbacks(job: Job) -> list[Callback]:

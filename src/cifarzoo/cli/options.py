@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from cifarzoo.spec import PrecisionName
+from cifarzoo.spec import PrecisionName, TtaName
 
 __all__ = [
     "Data",
@@ -19,6 +19,7 @@ __all__ = [
     "NoDownload",
     "Precision",
     "Root",
+    "Tta",
     "WeightsData",
     "WeightsOption",
 ]
@@ -55,5 +56,9 @@ Limit = Annotated[
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[
     PrecisionName, typer.Option(help="auto: bfloat16 where the processor has units for it.")
+]
+Tta = Annotated[
+    TtaName,
+    typer.Option(help="Score the test set a second time, with test-time augmentation."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]

@@ -15,13 +15,14 @@ from cifarzoo.cli.trained import notes_on
 from cifarzoo.cli.words import interval_words, percent, size_words
 from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import NonFiniteLossError
+from cifarzoo.evaluation.evaluate import Evaluation
 from cifarzoo.report.words import duration
 from cifarzoo.run import Run
 from cifarzoo.training.history import History
 from cifarzoo.viz import plot_history, plot_predictions
 from cifarzoo.weights import save_weights
 
-__all__ = ["show_figures", "show_files", "write_best", "write_run"]
+__all__ = ["add_tta", "show_figures", "show_files", "write_best", "write_run"]
 
 EXAMPLES = 12  # test images that are drawn beside what the model takes them for
 ENDINGS = {
@@ -39,7 +40,7 @@ def write_run(folder: RunFolder, run: Run, loaders: Loaders, environment: Record
         WeightsError: the weights cannot be written.
     """
     classes = class_names(folder.settings["data"])
-    scores = {"train": run.train, "val": run.val, "test": run.test}
+    scores = {"train": run.train, "val": run.val, "test": run.test, "test_tta": run.test_tta}
     _save_weights(folder, run.model)
     _draw_curves(folder, run.history)
     _draw_examples(folder, run, loaders, classes)
@@ -54,6 +55,24 @@ def write_run(folder: RunFolder, run: Run, loaders: Loaders, environment: Record
             "history": history_record(run.history),
         }
     )
+
+
+def add_tta(
+    folder: RunFolder, record: Record, evaluation: Evaluation, environment: Record
+) -> Record:
+    """Write what a finished run reaches with test-time augmentation, and give its record.
+
+    Args:
+        folder: of the run.
+        record: as the folder has it.
+        evaluation: of the test set; it takes the place of an earlier one.
+        environment: where it was scored, which may not be where the run was trained.
+    """
+    score = evaluation_record(evaluation, class_names(folder.settings["data"]))
+    scores = {**record["scores"], "test_tta": {**score, "environment": environment}}
+    amended = {**record, "scores": scores}
+    folder.amend(amended)
+    return amended
 
 
 def write_best(folder: RunFolder, error: NonFiniteLossError, environment: Record) -> None:
@@ -99,6 +118,9 @@ def show_figures(record: Record) -> None:
     )
     say()
     names = {"train": "training", "val": "validation", "test": "test"}
+    views = record["scores"].get("test_tta")  # records of older versions know of none
+    if views is not None:
+        names["test_tta"] = f"test, {views['tta']}"
     rows = [
         (
             names[split],

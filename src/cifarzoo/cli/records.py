@@ -21,6 +21,7 @@ __all__ = [
     "finite",
     "history_record",
     "layers_of",
+    "tta_record",
 ]
 
 Record: TypeAlias = dict[str, Any]
@@ -70,6 +71,17 @@ def evaluation_record(evaluation: Evaluation, classes: Sequence[str]) -> Record:
         "tta": evaluation.tta,
         "per_class": dict(zip(classes, evaluation.per_class, strict=True)),
         "confusion": evaluation.confusion.tolist(),
+    }
+
+
+def tta_record(evaluation: Evaluation) -> Record:
+    """Describe in short what stands beside a single-view score."""
+    return {
+        "name": evaluation.tta,
+        "accuracy": evaluation.accuracy,
+        "interval": list(evaluation.interval),
+        "loss": evaluation.loss,
+        "calibration_error": evaluation.calibration_error,
     }
 
 

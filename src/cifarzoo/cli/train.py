@@ -16,6 +16,7 @@ from cifarzoo.cli.options import (
     NoDownload,
     Precision,
     Root,
+    Tta,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def train_command(
     ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    tta: Tta = "none",
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also write TensorBoard's event files.")
     ] = None,
@@ -77,6 +79,9 @@ def train_command(
 
     Ctrl-C stops between two steps. The same command goes on from there, to the same result as if
     it had not been stopped. After a crash it goes on from the last check.
+
+    Test-time augmentation changes nothing that is trained: a finished run that is asked for another
+    one is not trained again, only scored.
     """
     from cifarzoo.cli.job import Job, carry_out
     from cifarzoo.registry import model_card
@@ -94,6 +99,7 @@ def train_command(
         checkpoint=checkpoint,
         device=device,
         precision=precision,
+        tta=tta,
         tensorboard=tensorboard,
         memory_limit_bytes=round(memory_limit * 2**30),
         quiet=quiet,

@@ -34,7 +34,7 @@ class Evaluation:
         calibration_error: expected calibration error over 15 equal bins, in [0, 1]
             (arXiv 1706.04599).
         n: number of images.
-        tta: the test-time augmentation that was used.
+        tta: the test-time augmentation that was used; "none" is a single view.
     """
 
     loss: float
@@ -44,12 +44,13 @@ class Evaluation:
     confusion: Tensor
     calibration_error: float
     n: int
-    tta: TtaName
+    tta: TtaName = "none"
 
     def __str__(self) -> str:
         low, high = self.interval
+        views = "" if self.tta == "none" else f" with {self.tta} test-time augmentation"
         return (
-            f"accuracy {self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, "
+            f"accuracy {self.accuracy:.2%}{views} (95 % interval {low:.2%} to {high:.2%}, "
             f"{self.n} images), loss {self.loss:.4f}"
         )
 
@@ -78,7 +79,7 @@ def evaluate(
         OptionError: a name is not known, or the device is not there.
         RangeError: pixels that the model does not take; models of the zoo take uint8, and float
             in [0, 1]. A module of your own is given what the loader gives.
-        ShapeError: images or labels have a wrong shape.
+        ShapeError: images or labels have a wrong shape; test-time augmentation takes (N,C,H,W).
     """
     from torchmetrics.functional.classification import (
         multiclass_calibration_error,

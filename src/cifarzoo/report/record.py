@@ -13,7 +13,7 @@ from torch import nn
 
 from cifarzoo.evaluation.evaluate import Evaluation
 from cifarzoo.report.provenance import Machine, Source
-from cifarzoo.spec import Recipe
+from cifarzoo.spec import Recipe, TtaName
 from cifarzoo.training.history import History
 
 __all__ = ["Failure", "ModeName", "Record", "Scores", "fingerprint_of", "utc_now"]
@@ -33,6 +33,7 @@ class Scores:
         calibration_error: expected, in [0, 1].
         confusion: rows are true classes; None where it was not kept.
         n: number of images.
+        tta: the test-time augmentation that was used; "none" is a single view.
     """
 
     loss: float
@@ -42,6 +43,7 @@ class Scores:
     calibration_error: float
     confusion: tuple[tuple[int, ...], ...] | None
     n: int
+    tta: TtaName = "none"
 
     @classmethod
     def of(cls, evaluation: Evaluation, *, confusion: Literal["keep", "drop"]) -> Scores:
@@ -55,6 +57,7 @@ class Scores:
             calibration_error=evaluation.calibration_error,
             confusion=None if rows is None else tuple(map(tuple, rows)),
             n=evaluation.n,
+            tta=evaluation.tta,
         )
 
 
@@ -75,7 +78,7 @@ class Record:
         recipe: what it was trained with.
         train: over all training images, unaugmented.
         val: over the validation split.
-        test: over the test set, looked at once.
+        test: over the test set, single view, looked at once.
         history: check by check.
         machine: where it ran.
         source: the code that ran.
@@ -83,6 +86,7 @@ class Record:
         total_seconds: loading, training and scoring; None for a run that was resumed, whose
             first part was not timed.
         weights: what it started from: a tag, or a file's name and hash; None for random ones.
+        test_tta: over the test set with test-time augmentation; None where it was not asked for.
     """
 
     key: str
@@ -104,6 +108,7 @@ class Record:
     date: str
     total_seconds: float | None
     weights: str | None = None
+    test_tta: Scores | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

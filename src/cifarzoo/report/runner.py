@@ -134,6 +134,7 @@ def _record_of(
         date=utc_now(),
         total_seconds=total_seconds,
         weights=_weights_of(experiment, conditions),
+        test_tta=_scores(run.test_tta, confusion="drop"),
     )
 
 

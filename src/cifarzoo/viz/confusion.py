@@ -96,7 +96,8 @@ def _headline(confusion: Tensor | Evaluation, counts: NDArray[np.float64]) -> st
     if isinstance(confusion, Tensor):
         return text
     low, high = confusion.interval
-    return f"{text} (95 % interval {low:.2%} to {high:.2%})"
+    views = "" if confusion.tta == "none" else f" with {confusion.tta} test-time augmentation"
+    return f"{text}{views} (95 % interval {low:.2%} to {high:.2%})"
 
 
 def _name_classes(axis: Axes, names: list[str]) -> None:
