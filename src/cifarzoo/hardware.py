@@ -35,7 +35,7 @@ __all__ = [
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-_KEEP_BYTES = 2**31 - 1
+_KEEP_BYTES = -1  # never trim; a threshold could not be over 2 GiB
 _TOP_PAD_BYTES = 64 * 2**20
 
 

@@ -124,7 +124,7 @@ def test_wide_maps_and_odd_batches_are_not_packed(packed: list[tuple[int, ...]])
     gradients(convolution, layer, torch.rand(11, 64, 8, 8), torch.bfloat16)
     assert not packed
     gradients(convolution, layer, torch.rand(4, 64, 9, 8), torch.bfloat16)
-    assert packed == [(1, 64, 9, 36)] * 2
+    assert packed == [(2, 64, 9, 18)] * 2
 
 
 def test_frozen_weights_and_images_need_no_gradient(packed: list[tuple[int, ...]]) -> None:

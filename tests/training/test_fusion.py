@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo import Callback, Check, Loaders, NonFiniteLossError, Recipe, fit, model_card
+from cifarzoo.hardware import seeded
 from cifarzoo.training import convolutions, fusion
 from cifarzoo.training.convolutions import Convolution, can_fuse_relu
 from cifarzoo.training.fusion import fused_layers
@@ -121,6 +122,18 @@ def test_other_sequences_are_left_alone(layers: list[nn.Module]) -> None:
     model = nn.Sequential(*layers)
     with fused_layers(model, CPU, torch.float32):
         assert "forward" not in vars(model)
+
+
+def test_dropout_is_drawn_by_the_same_seed_in_every_step() -> None:
+    model, images = nn.Sequential(nn.Flatten(), nn.Dropout(0.5)), torch.ones(4, 3, 12, 12)
+    found = []
+    for _ in range(2):
+        with seeded(0), fused_layers(model, CPU, torch.float32):
+            assert "forward" in vars(model[1])
+            found.append(model(images))
+    assert torch.equal(*found)
+    assert 0.3 < (found[0] == 0).float().mean() < 0.7
+    assert "forward" not in vars(model[1])
 
 
 def test_pool_that_returns_indices_is_left_out(fused: list[str]) -> None:

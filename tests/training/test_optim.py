@@ -70,8 +70,8 @@ def test_optimizer_is_torchs_with_the_recipes_numbers(
 def test_what_the_recipe_does_not_say_is_torchs_default() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     for recipe, theirs in (
-        (Recipe(optimizer="adam", lr=0.001), Adam([parameter], lr=0.001)),
-        (Recipe(optimizer="sgd", lr=0.05), SGD([parameter], lr=0.05)),
+        (Recipe(optimizer="adam", lr=0.001), Adam([parameter], lr=0.001, fused=True)),
+        (Recipe(optimizer="sgd", lr=0.05), SGD([parameter], lr=0.05, fused=True)),
     ):
         (ours,) = _one(recipe, parameter=parameter).optimizers
         assert ours.param_groups == theirs.param_groups

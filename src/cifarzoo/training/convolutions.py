@@ -6,7 +6,7 @@ oneDNN does that, and the weight gradient over small maps is computed from packe
 
 Packed rows: oneDNN computes the weight gradient with the pixels of a row as the inner dimension of
 its matrix products. A tile of AMX takes 32 of them, so maps 7 pixels wide use a fifth of it. Laid
-side by side, with zeros between them, eight maps make one row of 64: the same sum, faster.
+side by side, with zeros between them, four maps make one row of 32: the same sum, faster.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ActivationName", "Convolution", "can_fuse_relu"]
 
 ActivationName: TypeAlias = Literal["none", "relu", "relu_gated_later"]
 
-ROW = 64  # pixels of a packed row: two tiles, more is no faster
+ROW = 32  # pixels of a packed row: the depth of one tile; twice as many are slower
 WIDEST = 8  # of the maps that are packed; from 15 pixels on the tiles are full enough
 CAST = (torch.float32, torch.bfloat16, torch.float16)  # what autocast casts; float64 it does not
 FEWEST_CHANNELS = 64  # below that, packing costs more than it saves

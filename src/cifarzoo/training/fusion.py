@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from cifarzoo.training.convolutions import Convolution, can_fuse_relu
+from cifarzoo.training.dropout import Dropout
 
 __all__ = ["fused_layers"]
 
@@ -24,8 +25,8 @@ def fused_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     """Compute a model's layers with fewer passes over memory, in the block.
 
     In an `nn.Sequential` a ReLU is taken together with the convolution before it and a max pooling
-    after it. A convolution alone may have its weight gradient computed another way. The result is
-    the same but for NaN, which oneDNN's ReLU turns into 0. The model's modules, names and hooks
+    after it. A convolution alone may have its weight gradient computed another way. Dropout draws
+    other random numbers. Else the result is the same but for NaN, which oneDNN's ReLU turns into 0. The model's modules, names and hooks
     stay as they are: a layer with hooks is called as ever.
 
     Args:
@@ -36,7 +37,7 @@ def fused_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     """
     plans: list[Plan] = []
     if device.type == "cpu" and not _is_compiled(model) and not _has_global_hooks():
-        plans = [*_convolutions(model, dtype), *_sequences(model, dtype)]
+        plans = [*_convolutions(model, dtype), *_dropouts(model), *_sequences(model, dtype)]
     with contextlib.ExitStack() as stack:
         for module, step in plans:
             module.forward = step
@@ -63,6 +64,12 @@ def _convolutions(model: nn.Module, dtype: torch.dtype) -> Iterator[Plan]:
             convolution = Convolution(layer, "none")
             if convolution.packs(dtype):
                 yield layer, convolution
+
+
+def _dropouts(model: nn.Module) -> Iterator[Plan]:
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout) and Dropout.fits(layer) and _is_plain(layer):
+            yield layer, Dropout(layer)
 
 
 def _sequences(model: nn.Module, dtype: torch.dtype) -> Iterator[Plan]:

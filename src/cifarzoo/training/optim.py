@@ -104,13 +104,17 @@ def _build(kind: OptimizerName, groups: Iterable[dict[str, Any]]) -> Optimizer:
         {name: value for name, value in group.items() if name in ("params", "lr", *known)}
         for group in groups
     ]
-    builders: dict[OptimizerName, Callable[[list[dict[str, Any]]], Optimizer]] = {
-        "sgd": SGD,
-        "adam": Adam,
-        "adamw": AdamW,
-        "muon": muon,
-    }
-    return builders[kind](kept)
+    if kind == "muon":
+        return muon(kept)
+    builders: dict[OptimizerName, Callable[..., Optimizer]]
+    builders = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+    return builders[kind](kept, fused=_can_fuse(kept))
+
+
+def _can_fuse(groups: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether torch can change all parameters of a group in one pass over memory."""
+    tensors = [tensor for group in groups for tensor in group["params"]]
+    return all(t.is_floating_point() and t.device.type in ("cpu", "cuda") for t in tensors)
 
 
 def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[str, Any]:
