@@ -26,8 +26,8 @@ def fused_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
 
     In an `nn.Sequential` a ReLU is taken together with the convolution before it and a max pooling
     after it. A convolution alone may have its weight gradient computed another way. Dropout draws
-    other random numbers. Else the result is the same but for NaN, which oneDNN's ReLU turns into 0. The model's modules, names and hooks
-    stay as they are: a layer with hooks is called as ever.
+    other random numbers. Else the result is the same but for NaN, which oneDNN's ReLU turns into
+    0. The model's modules, names and hooks stay as they are: a layer with hooks is called as ever.
 
     Args:
         model: changed in the block only, by a `forward` of its own in some of its modules. The
