@@ -25,6 +25,8 @@ ModelName: TypeAlias = Literal[
     "report_model1",
     "report_model2",
     "resnet18_transfer",
+    "sprint_m",
+    "sprint_s",
 ]
 
 

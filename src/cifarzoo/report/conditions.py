@@ -9,7 +9,7 @@ from cifarzoo.data.loaders import BatchLoader, Loaders, TensorLoader, shapes_loa
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.record import ModeName
 from cifarzoo.run import load_data
-from cifarzoo.spec import PrecisionName, Recipe
+from cifarzoo.spec import PrecisionName, Recipe, TtaName
 
 __all__ = ["QUICK_IMAGES", "Conditions", "load", "recipe_of"]
 
@@ -29,6 +29,7 @@ class Conditions:
             takes its card's.
         device: "auto", or what `torch.device` takes.
         precision: as `train` takes it.
+        tta: test-time augmentation of a second score, as `train` takes it.
         progress: whether to show progress bars.
     """
 
@@ -39,6 +40,7 @@ class Conditions:
     weights: str | Path | None = None
     device: str = "auto"
     precision: PrecisionName = "auto"
+    tta: TtaName = "none"
     progress: bool = True
 
 

@@ -106,6 +106,7 @@ def _train(
         seed=seed,
         device=conditions.device,
         precision=conditions.precision,
+        tta=conditions.tta,
         checkpoint=checkpoint,
         progress=conditions.progress,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
@@ -100,14 +101,16 @@ def fit(
     )
     with seeded(seed, target), deferred_interrupt() as interrupt, deterministic:
         stored = None if path is None else load_checkpoint(path, identity)
+        began = time.perf_counter()
         if stored is None:
-            show_images(model, loaders.train, target)
+            show_images(model, loaders.train, target, epoch=recipe.epochs - 1)
         state = RunState(
             model=model,
             recipe=recipe,
             device=target,
             dtype=dtype,
             steps_per_epoch=len(loaders.train),
+            clock=began,
             keeps_best=recipe.keep == "best" and loaders.val is not None,
         )
         if stored is not None:

@@ -69,7 +69,8 @@ def _copy(state: dict[str, Any]) -> dict[str, Any]:
 class RunState:
     """Everything that changes while a model trains.
 
-    The losses since the last check stay on the device: reading one would make it wait.
+    The losses since the last check stay on the device: reading one would make it wait. The run's
+    seconds count from `clock`.
     """
 
     model: nn.Module
@@ -90,7 +91,7 @@ class RunState:
     losses: Tensor = field(init=False)
     correct: Tensor = field(init=False)
     optimizers: Optimizers = field(init=False)
-    _clock: float = field(default_factory=time.perf_counter)
+    clock: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         named = self.model.named_parameters()
@@ -211,8 +212,8 @@ class RunState:
     def count_seconds(self) -> None:
         """Add the time since the last call to the run's seconds."""
         now = time.perf_counter()
-        self.seconds += now - self._clock
-        self._clock = now
+        self.seconds += now - self.clock
+        self.clock = now
 
     def history(self) -> History:
         """What the run has been so far."""
@@ -265,4 +266,4 @@ class RunState:
         self.seconds, self.best_step = stored["seconds"], stored["best_step"]
         stopped = stored["stopped"]
         self.stopped = None if stopped == "interrupted" else stopped
-        self._clock = time.perf_counter()
+        self.clock = time.perf_counter()

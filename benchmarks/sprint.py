@@ -1,0 +1,94 @@
+"""The sprint family, trained from nothing over several seeds: seconds and accuracy.
+
+    python benchmarks/sprint.py --models sprint_s,sprint_m [--seeds 0,1,2,3,4]
+
+Each run is trained by its card's recipe on all 50,000 training images, ends with its last state,
+and is scored once over the test set, from a single view and with test-time augmentation. The
+seconds are those of training, with the first layer computed from images and without loading,
+scoring and the first import. Records lie in results/sprint/, one a run; what is recorded already
+is not run again. A GPU has a folder of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import cifarzoo as zoo
+from cifarzoo.hardware import resolve_device
+from cifarzoo.report.conditions import Conditions
+from cifarzoo.report.experiments import Experiment
+from cifarzoo.report.record import Failure, Record
+from cifarzoo.report.runner import recorded, run_experiment
+from cifarzoo.spec import TtaName
+
+TTA: TtaName = "flip_translate"
+BARS = {"sprint_s": (0.8872, None), "sprint_m": (0.933, 0.94), "sprint_l": (None, 0.96)}
+
+
+def record_of(name: str, seed: int, conditions: Conditions) -> Record:
+    """Read one run, or make it."""
+    card = zoo.model_card(name)
+    experiment = Experiment(key=name, title=name, task="", card=card)
+    found = recorded(experiment, seed, conditions) or run_experiment(experiment, seed, conditions)
+    if isinstance(found, Failure):
+        sys.exit(f"{name}, seed {seed}: {found.error}")
+    assert found.test is not None
+    assert found.test_tta is not None
+    print(
+        f"{name}, seed {seed}: {found.history.seconds:.1f} s of training, "
+        f"{found.test.accuracy:.2%} from a single view, {found.test_tta.accuracy:.2%} with {TTA}",
+        flush=True,
+    )
+    return found
+
+
+def summary(name: str, records: Sequence[Record]) -> str:
+    """Write the means over the seeds, and the bars."""
+    single = [record.test.accuracy for record in records if record.test is not None]
+    views = [record.test_tta.accuracy for record in records if record.test_tta is not None]
+    seconds = [record.history.seconds for record in records]
+    parts = [
+        f"{name}: median {statistics.median(seconds):.1f} s "
+        f"({min(seconds):.1f} to {max(seconds):.1f})"
+    ]
+    for label, values, bar in zip(
+        ("single view", TTA), (single, views), BARS.get(name, (None, None)), strict=True
+    ):
+        found = zoo.mean_and_std(values)
+        spread = "" if found.std is None else f" ± {found.std * 100:.2f}"
+        wanted = "" if bar is None else f" (bar {bar:.2%})"
+        parts.append(f"{label} {found.mean:.2%}{spread}{wanted}")
+    return ", ".join(parts)
+
+
+def main() -> None:
+    """Run what is not recorded yet, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default="sprint_s,sprint_m")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("results", "sprint"))
+    parser.add_argument("--quiet", action="store_true")
+    options = parser.parse_args()
+    device = resolve_device(options.device)
+    kind = "" if device.type == "cpu" else torch.cuda.get_device_name(device).replace(" ", "_")
+    conditions = Conditions(
+        folder=options.out / kind, device=str(device), tta=TTA, progress=not options.quiet
+    )
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    table = {
+        name: [record_of(name, seed, conditions) for seed in seeds]
+        for name in options.models.split(",")
+    }
+    for name, records in table.items():
+        print(summary(name, records))
+
+
+if __name__ == "__main__":
+    main()

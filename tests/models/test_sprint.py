@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cifarzoo import (
+    Loaders,
+    OptionError,
+    Recipe,
+    count_params,
+    fit,
+    model_card,
+    shapes_loaders,
+    train,
+)
+from cifarzoo.hardware import seeded
+from cifarzoo.models.layers import Whitening
+from cifarzoo.models.sprint import (
+    CARDS,
+    MEDIUM,
+    SHARPNESS,
+    SMALL,
+    ActivationName,
+    Block,
+    SprintLayout,
+    SprintNetwork,
+    sprint_model,
+)
+
+TINY = SprintLayout(filters=(8, 12))
+
+
+def _noise(n: int = 64, side: int = 32) -> Tensor:
+    """Images whose neighbouring pixels are alike, as a photograph's are."""
+    with seeded(0):
+        rough = torch.rand(n, 3, side + 2, side + 2)
+    return nn.functional.avg_pool2d(rough, 3, stride=1)
+
+
+@pytest.mark.parametrize(
+    ("layout", "filters"), [(SMALL, (32, 128, 128)), (MEDIUM, (64, 256, 256))], ids=["s", "m"]
+)
+def test_parameters_are_airbenchs(layout: SprintLayout, filters: tuple[int, ...]) -> None:
+    whitening, biases = 24 * 12 + 24, 2 * 2 * sum(filters)  # and scales, of two norms a block
+    convs = sum(9 * b * (a + b) for a, b in zip((24, *filters), filters, strict=False))
+    model = sprint_model(layout)
+    assert count_params(model) == whitening + convs + biases + filters[-1] * 10
+    frozen = 24 * 12 + 2 * sum(filters)
+    assert count_params(model, which="trainable") == count_params(model) - frozen
+
+
+def test_airbench94s_number_of_trained_parameters() -> None:
+    # 1.97 M, as its repository says: filters, biases and head.
+    assert count_params(sprint_model(MEDIUM), which="trainable") == 1_971_352
+
+
+def test_whitened_patches_have_one_variance_and_are_not_correlated() -> None:
+    layer, images = Whitening(gain=SHARPNESS), _noise() - 0.5
+    needed = layer.needs_images
+    layer.initialize_from(images)
+    assert (needed, layer.needs_images) == (True, False)
+    found = layer(images).detach().transpose(0, 1).flatten(1)
+    second_moments = found @ found.T / found.shape[1] / SHARPNESS**2
+    half = len(second_moments) // 2
+    off_diagonal = second_moments[:half, :half] - torch.diag(second_moments.diag()[:half])
+    assert off_diagonal.abs().max() < 1e-3
+    variances = second_moments.diag()
+    assert float(variances.max()) < 1  # 5e-4 is added to each before they are made one
+    assert float(variances[half - 1]) > 0.95
+    assert torch.equal(layer.weight[:half], -layer.weight[half:])
+    assert not layer.weight.requires_grad
+
+
+def test_what_was_computed_goes_with_the_state() -> None:
+    first, second = sprint_model(TINY), sprint_model(TINY)
+    first.initialize_from(_noise())
+    second.load_state_dict(first.state_dict())
+    assert not second.needs_images
+
+
+def test_convolutions_begin_by_passing_their_input_on() -> None:
+    model = sprint_model(TINY)
+    assert isinstance(model.network, SprintNetwork)
+    convs = [m for m in model.network.blocks.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convs) == 4
+    for conv in convs:
+        weight = conv.weight.detach()
+        assert float(weight.norm()) == pytest.approx(math.sqrt(conv.out_channels), rel=1e-5)
+        passed = min(conv.in_channels, conv.out_channels)
+        centre = weight[:passed, :, 1, 1]
+        assert torch.equal(centre != 0, torch.eye(passed, conv.in_channels).bool())
+
+
+def test_hardswish_stands_for_gelu() -> None:
+    x = torch.linspace(-6, 6, 1201)
+    hard = nn.functional.hardswish(SHARPNESS * x) / SHARPNESS
+    assert float((hard - nn.functional.gelu(x)).abs().max()) < 0.07
+
+
+@pytest.mark.parametrize("activation", ["gelu", "hardswish"])
+def test_third_convolution_is_added_to_the_first(activation: ActivationName) -> None:
+    layout = SprintLayout(filters=(6,), activation=activation, convs_per_block=3)
+    model = sprint_model(layout).eval()
+    assert isinstance(model.network, SprintNetwork)
+    (block,) = model.network.blocks
+    assert isinstance(block, Block)
+    maps = torch.rand(2, 24, 8, 8)
+    with torch.no_grad():
+        first = block.first(maps)
+        expected = layout.act()(block.rest(first) + first)
+        assert torch.equal(block(maps), expected)
+        assert first.shape == (2, 6, 4, 4)
+
+
+@pytest.mark.parametrize("side", [9, 16, 31, 32, 48])
+def test_images_of_any_size_give_logits(side: int) -> None:
+    model = sprint_model(SprintLayout(filters=(8, 8, 8))).eval()
+    assert model(torch.rand(2, 3, side, side)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("filters", [(), (8, 0), (1,) * 5])
+def test_layouts_that_cannot_be_built_are_refused(filters: tuple[int, ...]) -> None:
+    with pytest.raises(OptionError, match="filters is"):
+        SprintLayout(filters=filters)
+
+
+@pytest.mark.parametrize("convs", [1, 4])
+def test_number_of_convolutions_is_checked(convs: int) -> None:
+    with pytest.raises(OptionError, match="convs_per_block is"):
+        SprintLayout(filters=(8,), convs_per_block=convs)
+
+
+def test_unknown_activation_is_refused_with_the_closest() -> None:
+    with pytest.raises(OptionError, match="did you mean 'gelu'"):
+        SprintLayout(filters=(8,), activation="gulu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_recipe_is_airbenchs(card: object) -> None:
+    assert card in CARDS
+    recipe = model_card("sprint_m").recipe
+    assert (recipe.optimizer, recipe.lr, recipe.momentum, recipe.nesterov) == (
+        "muon",
+        0.24,
+        0.6,
+        True,
+    )
+    whiten, norms, head, filters = recipe.groups
+    # Per image of a sum of losses, as airbench94_muon has them: 0.053, 0.053, 0.67.
+    assert whiten.lr == norms.lr == pytest.approx(0.053 * 2000)
+    assert head.lr == pytest.approx(0.67 * 2000 / 256**2)
+    for group in (whiten, norms, head):
+        assert group.lr is not None
+        assert group.weight_decay is not None
+        assert group.lr * group.weight_decay == pytest.approx(2e-6 * 2000)
+    assert whiten.epochs == 3
+    assert filters.norm == "kept"
+    assert recipe.label_smoothing == 0.2
+
+
+def test_small_one_learns_the_shapes_in_one_epoch() -> None:
+    loaders = shapes_loaders(100, n_train=2000, n_test=400, val_fraction=0.0)
+    card = model_card("sprint_s")
+    recipe = Recipe(
+        epochs=2,
+        batch_size=100,
+        optimizer="muon",
+        lr=0.05,
+        momentum=0.6,
+        nesterov=True,
+        groups=card.recipe.groups,
+        schedule="linear",
+        keep="last",
+    )
+    run = train(card, data=loaders, recipe=recipe, progress=False, tta="flip_translate")
+    assert run.test is not None
+    assert run.test_tta is not None
+    assert run.test.accuracy > 0.6
+    assert run.test_tta.tta == "flip_translate"
+
+
+def test_filters_keep_their_norm_and_the_bias_of_the_whitening_stops() -> None:
+    loaders = shapes_loaders(50, n_train=200, n_test=50, val_fraction=0.0)
+    model = sprint_model(TINY)
+    recipe = Recipe(
+        epochs=3,
+        optimizer="muon",
+        lr=0.01,
+        momentum=0.6,
+        nesterov=True,
+        groups=model_card("sprint_s").recipe.groups,
+        schedule="linear",
+        keep="last",
+    )
+    fit(model, Loaders(loaders.train), recipe, device="cpu", progress=False)
+    assert isinstance(model.network, SprintNetwork)
+    for conv in (m for m in model.network.blocks.modules() if isinstance(m, nn.Conv2d)):
+        # The norm is set before each step, and one step is small.
+        assert float(conv.weight.detach().norm()) == pytest.approx(
+            math.sqrt(conv.out_channels), rel=0.05
+        )
+    assert all(p.requires_grad for n, p in model.named_parameters() if n.endswith("whiten.bias"))
