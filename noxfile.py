@@ -65,10 +65,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure loading and training against other ways, interleaved; writes results/."""
+    """Measure loading and training against other ways, interleaved; writes results/.
+
+    On a machine with a GPU, time to accuracy there as well.
+    """
     python = with_torch(session, *group("bench"))
     for name in ("loading", "throughput", "scaling"):
         session.run(python, f"benchmarks/{name}.py", *session.posargs, external=True)
+    session.run(
+        python, "benchmarks/time_to_accuracy.py", "--gpu-only", *session.posargs, external=True
+    )
 
 
 @nox.session(default=False)

@@ -1,22 +1,30 @@
-"""Write the README's table of results from results/.
+"""Write the tables of README.md and docs/speed.md from results/.
 
-python benchmarks/readme.py            # writes it
-python benchmarks/readme.py --check    # fails if the README says something else
+python benchmarks/readme.py            # writes them
+python benchmarks/readme.py --check    # fails if they say something else
+
+A table stands between `<!-- name -->` and `<!-- /name -->`, where name is one of `TABLES`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import statistics
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import cifarzoo as zoo
 from cifarzoo.report import load_results
+from cifarzoo.report.record import Record
 from cifarzoo.report.summary import Summary, summaries
 from cifarzoo.viz import plot_histories
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
+PAGES = ("README.md", "docs/speed.md")
 SHOWN = ("2", "3b", "3e", "4a")  # tasks; 3c and 3d are comparisons, for the report's page
 HEADER = (
     "| network | parameters | test accuracy | the report's run | seeds |\n"
@@ -53,16 +61,162 @@ def table(folder: Path) -> str:
     )
 
 
+def benchmark(folder: Path, name: str) -> dict[str, Any]:
+    """Read what one benchmark found."""
+    found: dict[str, Any] = json.loads((folder / f"benchmark-{name}.json").read_text())
+    return found
+
+
+def where(found: Mapping[str, Any]) -> str:
+    """Say what a benchmark ran on."""
+    return (
+        f"{found['threads']} threads of an {found['processor']}, {found['precision']}, commit "
+        f"{found['source']['commit'][:10]}"
+    )
+
+
+def rows(*lines: Sequence[object]) -> str:
+    """Write a table from its lines, the header first; all columns but one hold numbers."""
+    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in (lines[0], rule, *lines[1:]))
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Write a median and how far the figures lie apart."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def percent(values: Sequence[float]) -> str:
+    """Write a mean and standard deviation."""
+    found = zoo.mean_and_std(values)
+    return f"{found.mean:.2%}" + (f" ± {found.std * 100:.2f}" if found.std else "")
+
+
+def sprint_row(name: str, records: Sequence[Record]) -> Sequence[object]:
+    """Write one network's line."""
+    single = [record.test.accuracy for record in records if record.test is not None]
+    views = [record.test_tta.accuracy for record in records if record.test_tta is not None]
+    seconds = [record.history.seconds for record in records]
+    return (
+        f"`{name}`",
+        f"{records[0].params:,}",
+        spread(seconds),
+        percent(single),
+        percent(views),
+        len(records),
+    )
+
+
+def sprint(folder: Path) -> str:
+    """Write what benchmarks/sprint.py found."""
+    records = load_results(folder / "sprint").records
+    names = dict.fromkeys(record.key for record in records)
+    grouped = {name: [r for r in records if r.key == name] for name in names}
+    by_size = sorted(grouped, key=lambda name: grouped[name][0].params)
+    header = ("network", "parameters", "seconds of training", "single view", "six views", "seeds")
+    places = sorted(
+        {
+            f"{r.machine.threads} threads of an {r.machine.processor}, {r.machine.precision}"
+            for r in records
+        }
+    )
+    return rows(header, *(sprint_row(name, grouped[name]) for name in by_size)) + (
+        f"\nAll 50,000 training images, last state, 10,000 test images scored once a run; seconds: "
+        f"median (least to most);\naccuracy: mean ± standard deviation. {'; '.join(places)}.\n"
+    )
+
+
 def speed(folder: Path) -> str:
     """Write how fast `fit` is beside the assignment's loop, as benchmarks/throughput.py found."""
-    found = json.loads((folder / "benchmark-throughput.json").read_text())
+    found = benchmark(folder, "throughput")
     ratios = {name: model["median_ratio"]["fit"] for name, model in found["models"].items()}
     said = " and ".join(f"`{name}` {ratio:.1f} times" for name, ratio in ratios.items())
     return (
-        f"\nOn {found['threads']} threads of an {found['processor']}, in {found['precision']}, "
+        f"On {found['threads']} threads of an {found['processor']}, in {found['precision']}, "
         f"`fit` trains {said}\nas fast as a plain loop with torchvision's DataLoader of two "
-        "workers ([how](benchmarks/throughput.py)).\n"
+        "workers ([all figures](docs/speed.md)).\n"
     )
+
+
+def throughput(folder: Path) -> str:
+    """Write what benchmarks/throughput.py found."""
+    found = benchmark(folder, "throughput")
+    lines = [
+        (f"`{name}`, {way}", spread(values, 0), "" if way not in ratios else spread(ratios[way], 2))
+        for name, model in found["models"].items()
+        for ratios in (model["ratios"],)
+        for way, values in model["images_per_second"].items()
+    ]
+    header = ("recipe, loop", "images per second", "times the assignment's loop")
+    return rows(header, *lines) + f"\n{where(found)}.\n"
+
+
+def loading(folder: Path) -> str:
+    """Write what benchmarks/loading.py found."""
+    found = benchmark(folder, "loading")
+    lines = [
+        (way, spread(values, 0), spread(found["ratios"][way]) if way in found["ratios"] else "")
+        for way, values in found["images_per_second"].items()
+    ]
+    header = ("loader", "images per second", "times the DataLoader of two workers")
+    return rows(header, *lines) + f"\n{where(found)}.\n"
+
+
+def scaling(folder: Path) -> str:
+    """Write what benchmarks/scaling.py found."""
+    found = benchmark(folder, "scaling")
+    digits = {"seconds": 2, "images/s": 0, "GB": 2}
+    lines = [
+        (name, spread(values, digits[unit]), unit)
+        for unit in digits
+        for name, values in found[unit].items()
+    ]
+    ratio = found["import_ratio"]["import cifarzoo"]
+    return rows(("what", "figure", "unit"), *lines) + (
+        f"\n`import cifarzoo` takes {ratio:.3f} times as long as `import torch`. {where(found)}.\n"
+    )
+
+
+def time_to_accuracy(folder: Path) -> str:
+    """Write what benchmarks/time_to_accuracy.py found."""
+    found = benchmark(folder, "time-to-accuracy")
+    lines = [
+        (
+            way,
+            spread([run["seconds"] for run in runs]),
+            percent([run["single_view"] for run in runs]),
+            percent([run["six_views"] for run in runs]),
+            len(runs),
+        )
+        for way, runs in found["runs"].items()
+    ]
+    header = ("method", "seconds of training", "single view", "six views", "runs")
+    return rows(header, *lines) + (
+        f"\n`sprint_m` takes {spread(found['ratios'], 2)} times as long. {where(found)}.\n"
+    )
+
+
+TABLES: Mapping[str, Callable[[Path], str]] = {
+    "results": table,
+    "speed": speed,
+    "sprint": sprint,
+    "throughput": throughput,
+    "loading": loading,
+    "scaling": scaling,
+    "time_to_accuracy": time_to_accuracy,
+}
+
+
+def filled(text: str, results: Path) -> str:
+    """Give a page with its tables written anew."""
+
+    def write(found: re.Match[str]) -> str:
+        name = found["name"]
+        return f"<!-- {name} -->\n{TABLES[name](results)}<!-- /{name} -->"
+
+    names = "|".join(TABLES)
+    return re.sub(rf"<!-- (?P<name>{names}) -->\n.*?<!-- /(?P=name) -->", write, text, flags=re.S)
 
 
 def draw(folder: Path, path: Path) -> None:
@@ -78,20 +232,20 @@ def draw(folder: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """Write the table, or compare it."""
+    """Write the tables, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    path, results = ROOT / "README.md", ROOT / "results"
-    text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    wanted = before + BEGIN + table(results) + speed(results) + END + after
+    results = ROOT / "results"
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        wanted = filled(text, results)
+        if not options.check:
+            (ROOT / page).write_text(wanted)
+        elif text != wanted:
+            sys.exit(f"{page} and results/ differ; run python benchmarks/readme.py")
     if not options.check:
-        path.write_text(wanted)
         draw(results, ROOT / "docs" / "pictures" / "curves.png")
-    elif text != wanted:
-        sys.exit("README.md and results/ differ; run python benchmarks/readme.py")
 
 
 if __name__ == "__main__":

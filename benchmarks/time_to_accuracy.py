@@ -42,7 +42,7 @@ def ours(root: Path, *, seed: int, device: torch.device) -> Outcome:
         download=False,
     )
     if device.type == "cuda":
-        short = replace(card, recipe=replace(card.recipe, epochs=4))
+        short = replace(card, recipe=replace(card.recipe, epochs=1))
         zoo.train(short, data=loaders, seed=seed, device=device, progress=False)
     only_test = zoo.Loaders(loaders.train, None, loaders.test)
     run = zoo.train(
@@ -93,8 +93,12 @@ def main() -> None:
     parser = parser_of(__doc__, "benchmark-time-to-accuracy.json", repeats=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gpu-only", action="store_true", help="do nothing without a GPU")
     options = parser.parse_args()
     device = resolve_device(options.device)
+    if options.gpu_only and device.type != "cuda":
+        print("no GPU here: time to accuracy is left out; without --gpu-only it is measured")
+        return
     if options.measure:
         outcome = measure(options.measure, options.data, seed=options.seed, device=device)
         print(json.dumps(asdict(outcome)))
@@ -105,8 +109,11 @@ def main() -> None:
         passed_on = ["--data", str(options.data), "--device", str(device), "--seed", str(seed)]
         for way in found if repeat % 2 == 0 else reversed(found):
             found[way].append(in_process(way, passed_on))
+    out = options.out
+    if device.type == "cuda":  # beside the CPU's
+        out = out.with_stem(f"{out.stem}-{processor_name(device).replace(' ', '_')}")
     write(
-        options.out,
+        out,
         {
             "device": processor_name(device),
             "runs": {way: [asdict(each) for each in outcomes] for way, outcomes in found.items()},

@@ -45,7 +45,8 @@ class Whitening(nn.Conv2d):
         side = self.kernel_size[0]
         patches = nn.functional.unfold(images.float().contiguous(), side)
         flat = patches.transpose(1, 2).flatten(0, 1)  # (patches, pixels of one)
-        variances, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+        covariance = (flat.T @ flat / len(flat)).cpu()  # small, and not every device has `eigh`
+        variances, vectors = torch.linalg.eigh(covariance)
         filters = (vectors / (variances + EPSILON).sqrt()).T.reshape(-1, 3, side, side)
         self.weight.copy_(self.gain * torch.cat([filters, -filters]))
         self.computed.fill_(True)
