@@ -213,7 +213,11 @@ def filled(text: str, results: Path) -> str:
 
     def write(found: re.Match[str]) -> str:
         name = found["name"]
-        return f"<!-- {name} -->\n{TABLES[name](results)}<!-- /{name} -->"
+        try:
+            content = TABLES[name](results)
+        except FileNotFoundError as missing:
+            content = f"Not measured yet: {Path(missing.filename).name} is not there.\n"
+        return f"<!-- {name} -->\n{content}<!-- /{name} -->"
 
     names = "|".join(TABLES)
     return re.sub(rf"<!-- (?P<name>{names}) -->\n.*?<!-- /(?P=name) -->", write, text, flags=re.S)
