@@ -54,7 +54,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 state = self.state[weight]
-                velocity = state.setdefault("velocity", torch.zeros_like(weight))
+                if "velocity" not in state:
+                    state["velocity"] = torch.zeros_like(weight)
+                velocity = state["velocity"]
                 velocity.mul_(group["momentum"]).add_(weight.grad)
                 update = weight.grad.add(velocity, alpha=group["momentum"]).flatten(1)
                 weight.mul_(len(weight) ** 0.5 / weight.norm())

@@ -4,9 +4,9 @@
 
 Each run is trained by its card's recipe on all 50,000 training images, ends with its last state,
 and is scored once over the test set, from a single view and with test-time augmentation. The
-seconds are those of training, with the first layer computed from images and without loading,
-scoring and the first import. Records lie in results/sprint/, one a run; what is recorded already
-is not run again. A GPU has a folder of its own.
+seconds are those of training: the first layer is computed from images and every epoch's checkpoint
+written in them, but not loading, scoring and the first import. Records lie in results/sprint/, one
+a run; what is recorded already is not run again. A GPU has a folder of its own.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 import cifarzoo as zoo
-from cifarzoo.hardware import resolve_device
+from cifarzoo.hardware import processor_name, resolve_device
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.record import Failure, Record
@@ -77,7 +75,7 @@ def main() -> None:
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     device = resolve_device(options.device)
-    kind = "" if device.type == "cpu" else torch.cuda.get_device_name(device).replace(" ", "_")
+    kind = "" if device.type == "cpu" else processor_name(device).replace(" ", "_")
     conditions = Conditions(
         folder=options.out / kind, device=str(device), tta=TTA, progress=not options.quiet
     )

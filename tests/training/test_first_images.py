@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -130,3 +131,14 @@ def test_network_that_nobody_would_show_images_is_refused(loaders: Loaders) -> N
     model = ImageClassifier(HALF, nn.Sequential(Asking()))
     with pytest.raises(OptionError, match=r"network\.0 \(Asking\) is still to be computed"):
         fit(model, loaders, Recipe(epochs=1), device="cpu", progress=False)
+
+
+def test_seconds_count_the_first_layer(loaders: Loaders) -> None:
+    class Slow(Asking):
+        def initialize_from(self, pixels: Tensor) -> None:
+            time.sleep(0.3)
+            super().initialize_from(pixels)
+
+    model = ImageClassifier(HALF, Slow())
+    history = fit(model, loaders, Recipe(epochs=1), device="cpu", progress=False)
+    assert history.seconds > 0.3

@@ -71,7 +71,7 @@ def test_what_the_recipe_does_not_say_is_torchs_default() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     for recipe, theirs in (
         (Recipe(optimizer="adam", lr=0.001), Adam([parameter], lr=0.001, fused=True)),
-        (Recipe(optimizer="sgd", lr=0.05), SGD([parameter], lr=0.05, fused=True)),
+        (Recipe(optimizer="sgd", lr=0.05), SGD([parameter], lr=0.05)),
     ):
         (ours,) = _one(recipe, parameter=parameter).optimizers
         assert ours.param_groups == theirs.param_groups
@@ -315,3 +315,39 @@ def test_muon_refuses_a_parameter_that_was_moved_during_the_run() -> None:
 def test_muon_names_the_parameters_that_it_cannot_train() -> None:
     with pytest.raises(OptionError, match=r"'muon' for 0\.bias \(8,\), 1\.weight .*ParamGroup"):
         _of(_net(), Recipe(optimizer="muon"))
+
+
+def _pair() -> tuple[nn.Parameter, nn.Parameter]:
+    return nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_gradients_may_come_later_than_the_first_step(name: OptimizerName) -> None:
+    always, later = _pair()
+    recipe = Recipe(optimizer=name, lr=0.1, momentum=0.9)
+    optimizers = Optimizers(recipe, [("always", always), ("later", later)], 5)
+    always.grad = torch.ones(2)
+    optimizers.step()
+    assert bool((later == 1).all())
+    later.grad = torch.ones(3)
+    optimizers.step()
+    assert bool((later < 1).all())
+
+
+def test_parameters_with_gaps_in_memory_are_not_fused() -> None:
+    whole = torch.zeros(2, 6)
+    gappy = nn.Parameter(whole[:, ::2])
+    optimizers = Optimizers(Recipe(optimizer="adam", lr=1.0), [("gappy", gappy)], 5)
+    gappy.grad = torch.ones(2, 3)
+    optimizers.step()
+    assert torch.equal(whole[:, 1::2], torch.zeros(2, 3))
+    torch.testing.assert_close(gappy.detach(), torch.full((2, 3), -1.0))
+
+
+def test_fusing_is_decided_here_and_not_by_the_state() -> None:
+    (one, _), recipe = _pair(), Recipe(optimizer="adam", lr=0.1)
+    ours = Optimizers(recipe, [("one", one)], 5)
+    stored = ours.state_dict()
+    stored["optimizers"][0]["param_groups"][0]["fused"] = None  # an older version's
+    ours.load_state_dict(stored)
+    assert ours.optimizers[0].param_groups[0]["fused"] is True

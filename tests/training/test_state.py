@@ -161,9 +161,7 @@ def test_last_state_is_checked_where_it_is_the_one_that_is_kept() -> None:
 def test_step_is_torchs(smoothing: float) -> None:
     recipe = Recipe(lr=0.5, momentum=0.9, weight_decay=0.01, label_smoothing=smoothing)
     state, other = _state(recipe), _state().model
-    optimizer = torch.optim.SGD(
-        other.parameters(), lr=0.5, momentum=0.9, weight_decay=0.01, fused=True
-    )
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.5, momentum=0.9, weight_decay=0.01)
     criterion = nn.CrossEntropyLoss(label_smoothing=smoothing)
     losses = []
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""A family built for wall-clock time: `sprint_s`, `sprint_m`, `sprint_l`.
+"""A family built for wall-clock time: `sprint_s` and `sprint_m`.
 
 Source: the networks of airbench (Jordan 2024, arXiv 2404.00498), and its training with Muon
 (kellerjordan.github.io/posts/muon). A first layer whitens patches of pixels; it is computed from
@@ -6,9 +6,10 @@ training images before the first step, and only its bias is trained, for a while
 passing their input on, and keep their norm; batch norms have no scale. The maximum over the whole
 last map feeds a linear head.
 
-Deviations: `sprint_s` has, in place of GELU, hardswish of 1.7 times its input: GELU to within 0.07
-but for a factor that the next batch norm takes away, at a third of its cost. The 1.7 lies in the
-batch norms' scale and the whitening filters. The head's factor 1/width is in its initial weights.
+Deviations: `sprint_s` has, in place of GELU, hardswish of 1.7 times its input: a multiple of GELU
+to within 0.07, at a third of its cost. The 1.7 lies in the batch norms' scale and the whitening
+filters. The head's factor 1/width is in its initial weights, which are normal; the whitening's
+bias begins at zero, and its filters are computed from augmented images.
 """
 
 from __future__ import annotations
@@ -104,12 +105,7 @@ class Block(nn.Module):
 
 
 class SprintNetwork(nn.Module):
-    """Whitening, blocks, the maximum over what is left of the image, a linear layer.
-
-    Args:
-        layout: what it is made of.
-        num_classes: length of the logits.
-    """
+    """Whitening, blocks, the maximum over what is left of the image, a linear layer."""
 
     def __init__(self, layout: SprintLayout, num_classes: int) -> None:
         super().__init__()
@@ -194,7 +190,9 @@ def _card(
 SMALL = SprintLayout(filters=(32, 128, 128), activation="hardswish")
 MEDIUM = SprintLayout(filters=(64, 256, 256))
 
+_S = "89 % in a minute on two cores with bfloat16 units."
+_M = "93.4 % in five minutes there; 94.2 % with six views."
 CARDS = (
-    _card("sprint_s", "89 % within a minute on two cores.", SMALL, epochs=4, batch_size=500),
-    _card("sprint_m", "94 % within five minutes on two cores.", MEDIUM, epochs=9, batch_size=2000),
+    _card("sprint_s", _S, SMALL, epochs=4, batch_size=500),
+    _card("sprint_m", _M, MEDIUM, epochs=9, batch_size=2000),
 )

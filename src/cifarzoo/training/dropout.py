@@ -32,7 +32,11 @@ class Dropout:
     @staticmethod
     def fits(layer: nn.Module) -> bool:
         """Tell whether a layer can be computed this way."""
-        return type(layer) is nn.Dropout and not layer.inplace and 0 < layer.p < 1
+        return (
+            type(layer) is nn.Dropout
+            and not layer.inplace
+            and 0 < round(layer.p * _VALUES) < _VALUES
+        )
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Give what the layer would give, of other random numbers of torch's global generator."""

@@ -106,15 +106,25 @@ def _build(kind: OptimizerName, groups: Iterable[dict[str, Any]]) -> Optimizer:
     ]
     if kind == "muon":
         return muon(kept)
-    builders: dict[OptimizerName, Callable[..., Optimizer]]
-    builders = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
-    return builders[kind](kept, fused=_can_fuse(kept))
+    if kind == "sgd":  # fused it would need every gradient in the first step, and gain little
+        return SGD(kept)
+    builder: Callable[..., Optimizer] = Adam if kind == "adam" else AdamW
+    return builder(kept, fused=_can_fuse(kept))
 
 
 def _can_fuse(groups: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether torch can change all parameters of a group in one pass over memory."""
-    tensors = [tensor for group in groups for tensor in group["params"]]
-    return all(t.is_floating_point() and t.device.type in ("cpu", "cuda") for t in tensors)
+    """Tell whether torch can change all parameters in one pass over memory."""
+    return all(_fits_fused(tensor) for group in groups for tensor in group["params"])
+
+
+def _fits_fused(tensor: Tensor) -> bool:
+    """Tell whether a parameter is of a kind, and in a place, that fused optimizers take.
+
+    They take its memory to be without gaps and do not look.
+    """
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    dense = last or tensor.is_contiguous()
+    return dense and tensor.is_floating_point() and tensor.device.type in ("cpu", "cuda")
 
 
 def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[str, Any]:
@@ -257,6 +267,10 @@ class Optimizers:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the states that `state_dict` gave."""
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            fused = [group.get("fused") for group in optimizer.param_groups]
             optimizer.load_state_dict(stored)
+            for group, here in zip(optimizer.param_groups, fused, strict=True):
+                if "fused" in group:  # as the parameters are here, not where the state was saved
+                    group["fused"] = here
         for (_, norm), stored in zip(self._kept, state["norms"], strict=True):
             norm.copy_(stored)
