@@ -89,9 +89,6 @@ class Augmentation:
         cutout: side in pixels of the square that is set to the mean; 0 turns it off
             (arXiv 1708.04552).
         padding: what a translation fills the border with.
-        sizes: side in pixels that the images are resized to, epoch by epoch, after all else;
-            after the last one they stay as they are. Small images early on train a network that
-            takes any size in less time.
 
     Raises:
         OptionError: a value is outside what is allowed.
@@ -101,18 +98,12 @@ class Augmentation:
     translate: int = 0
     cutout: int = 0
     padding: PaddingName = "zero"
-    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require_name("flip", self.flip, FlipName)
         _require_name("padding", self.padding, PaddingName)
         _require_whole("translate", self.translate, 0, 16, "0 to 16 pixels")
         _require_whole("cutout", self.cutout, 0, 32, "0 to 32 pixels")
-        given: object = self.sizes
-        _require(isinstance(given, tuple), "sizes", given, "a tuple of whole numbers, one an epoch")
-        for size in self.sizes:
-            _require_whole("sizes", size, 4, 1024, "4 to 1024 pixels")
-        object.__setattr__(self, "sizes", tuple(map(int, self.sizes)))
         _to_builtin(self)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 
 from cifarzoo.data.augment import AugmentParams, apply, draw, generator_for
@@ -180,26 +177,3 @@ def test_global_random_state_is_left(padding: PaddingName) -> None:
     params = draw(augmentation, 4, size=(8, 8), seed=0, epoch=0)
     apply(noise(4, 8, 8), params, augmentation, fill=FILL)
     assert torch.equal(torch.random.get_rng_state(), state)
-
-
-def test_epochs_have_the_sizes_that_are_listed_and_then_their_own() -> None:
-    augmentation = Augmentation(flip="random", translate=1, sizes=(6, 12))
-    images = noise(5, 9, 9)
-    for epoch, side in enumerate((6, 12, 9, 9)):
-        params = draw(augmentation, 5, size=(9, 9), seed=0, epoch=epoch)
-        found = apply(images, params, augmentation, fill=FILL)
-        assert found.shape == (5, 3, side, side)
-        assert found.dtype == torch.uint8
-        assert found.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_resizing_is_pillows_and_comes_after_all_else() -> None:
-    augmentation = Augmentation(flip="random", translate=2, cutout=3, sizes=(7,))
-    images = noise(6, 12, 12)
-    params = draw(augmentation, 6, size=(12, 12), seed=0, epoch=0)
-    found = apply(images, params, augmentation, fill=FILL)
-    whole = apply(images, replace(params, side=None), augmentation, fill=FILL)
-    for small, large in zip(found, whole, strict=True):
-        picture = Image.fromarray(large.permute(1, 2, 0).numpy())
-        theirs = torch.from_numpy(np.array(picture.resize((7, 7), Image.Resampling.BILINEAR)))
-        assert (small.permute(1, 2, 0).int() - theirs.int()).abs().max() <= 1

@@ -8,16 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cifarzoo import (
-    Augmentation,
-    ImageClassifier,
-    Loaders,
-    OptionError,
-    Preprocess,
-    Recipe,
-    TensorLoader,
-    fit,
-)
+from cifarzoo import ImageClassifier, Loaders, OptionError, Preprocess, Recipe, fit
 from cifarzoo.training import first_images
 from cifarzoo.training.first_images import show_images
 
@@ -34,7 +25,6 @@ class Asking(nn.Module):
         self.register_buffer("seen", torch.zeros(0))
         self.head = nn.Linear(3, 10)
         self.calls: list[int] = []
-        self.shape: tuple[int, ...] = ()
 
     @property
     def needs_images(self) -> bool:
@@ -42,7 +32,6 @@ class Asking(nn.Module):
 
     def initialize_from(self, pixels: Tensor) -> None:
         self.calls.append(len(pixels))
-        self.shape = tuple(pixels.shape)
         self.seen = pixels.mean((0, 2, 3))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -86,21 +75,7 @@ class _Unreadable:
         raise AssertionError("nobody asked for images")
 
 
-def test_fit_shows_images_of_the_size_that_training_ends_with() -> None:
-    images, labels = torch.zeros(40, 3, 8, 8, dtype=torch.uint8), torch.zeros(40).long()
-    loader = TensorLoader(images, labels, augmentation=Augmentation(sizes=(4, 6)), batch_size=20)
-    network = Asking()
-    fit(
-        ImageClassifier(HALF, network),
-        Loaders(loader),
-        Recipe(epochs=3, lr=0.01),
-        device="cpu",
-        progress=False,
-    )
-    assert network.shape == (40, 3, 8, 8)
-
-
-def test_images_are_those_of_one_epoch_whatever_was_read_before(
+def test_images_are_those_of_the_first_epoch_whatever_was_read_before(
     make_loaders: Callable[..., Loaders], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(first_images, "FIRST_IMAGES", 8)

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cifarzoo.spec import Augmentation, PaddingName
 
@@ -46,13 +46,11 @@ class AugmentParams:
         flip: bool (n,), whether an image is mirrored.
         shift: int64 (n,2), pixels down and to the right.
         centre: int64 (n,2), row and column of the cutout's centre.
-        side: in pixels, that all images are resized to.
     """
 
     flip: Tensor | None = None
     shift: Tensor | None = None
     centre: Tensor | None = None
-    side: int | None = None
 
     def take(self, indices: Tensor) -> AugmentParams:
         """Give the parameters of the images at `indices`, int64 (m,)."""
@@ -60,7 +58,7 @@ class AugmentParams:
             None if values is None else values.index_select(0, indices)
             for values in (self.flip, self.shift, self.centre)
         )
-        return AugmentParams(flip=flip, shift=shift, centre=centre, side=self.side)
+        return AugmentParams(flip=flip, shift=shift, centre=centre)
 
     def to(self, device: torch.device) -> AugmentParams:
         """Give the same parameters on `device`."""
@@ -68,7 +66,7 @@ class AugmentParams:
             None if values is None else values.to(device)
             for values in (self.flip, self.shift, self.centre)
         )
-        return AugmentParams(flip=flip, shift=shift, centre=centre, side=self.side)
+        return AugmentParams(flip=flip, shift=shift, centre=centre)
 
 
 def draw(
@@ -90,7 +88,6 @@ def draw(
         flip=_draw_flip(augmentation, n, seed=seed, epoch=epoch),
         shift=_draw_shift(augmentation, n, seed=seed, epoch=epoch),
         centre=_draw_centre(augmentation, n, size, seed=seed, epoch=epoch),
-        side=augmentation.sizes[epoch] if epoch < len(augmentation.sizes) else None,
     )
 
 
@@ -125,7 +122,7 @@ def _draw_centre(
 def apply(
     images: Tensor, params: AugmentParams, augmentation: Augmentation, *, fill: Tensor
 ) -> Tensor:
-    """Mirror, then shift, then cut out, then resize.
+    """Mirror, then shift, then cut out.
 
     Args:
         images: uint8 (N,3,H,W), channels_last; not changed.
@@ -134,7 +131,7 @@ def apply(
         fill: uint8 (3,), the colour of the cutout square.
 
     Returns:
-        uint8 (N,3,H,W), channels_last; (N,3,side,side) in an epoch of another size.
+        uint8 (N,3,H,W), channels_last.
     """
     pixels = images.permute(0, 2, 3, 1).contiguous()  # (N,H,W,3): a copy only where it has to be
     if params.flip is not None:
@@ -143,8 +140,7 @@ def apply(
         pixels = _translate(pixels, params.shift, augmentation.translate, augmentation.padding)
     if params.centre is not None:
         pixels = _cut_out(pixels, params.centre, augmentation.cutout, fill)
-    changed = pixels.permute(0, 3, 1, 2)
-    return changed if params.side is None else _resize(changed, params.side)
+    return pixels.permute(0, 3, 1, 2)
 
 
 def _words(rows: Tensor) -> Tensor:
@@ -196,16 +192,6 @@ def _cut_out(pixels: Tensor, centre: Tensor, side: int, fill: Tensor) -> Tensor:
     mask = down.view(torch.int8).to(columns.dtype)[:, :, None] & columns
     old, new = _words(pixels.flatten(2)), _words(fill.repeat(width))
     return (old ^ ((old ^ new) & mask)).view(torch.uint8).view_as(pixels)  # mask ? new : old
-
-
-def _resize(images: Tensor, side: int) -> Tensor:
-    if images.device.type != "cpu":  # torch resizes bytes on the CPU alone
-        return _resize_floats(images.float(), side).round_().clamp_(0, 255).to(torch.uint8)
-    return _resize_floats(images, side)
-
-
-def _resize_floats(images: Tensor, side: int) -> Tensor:
-    return nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def _inside(size: int, start: Tensor, side: int) -> Tensor:

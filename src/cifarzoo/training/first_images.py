@@ -35,24 +35,20 @@ class FromImages(Protocol):
         ...
 
 
-def show_images(
-    model: nn.Module, loader: BatchLoader, device: torch.device, *, epoch: int = 0
-) -> None:
-    """Give a model that asks for them the first images of an epoch, about `FIRST_IMAGES`.
+def show_images(model: nn.Module, loader: BatchLoader, device: torch.device) -> None:
+    """Give a model that asks for them the first images of the first epoch, about `FIRST_IMAGES`.
 
     Args:
         model: is in evaluation mode while it computes; no gradients are kept.
         loader: where the images come from.
         device: where the model is.
-        epoch: whose images they are, if the loader has epochs. Of the last one they have the size
-            that the model is trained for.
 
     Raises:
         OptionError: a part of the model asks for images, but the model does not pass them on.
     """
     if isinstance(model, FromImages) and model.needs_images:
         if isinstance(loader, HasEpochs):
-            loader.set_epoch(epoch)
+            loader.set_epoch(0)
         with evaluation_mode(model):
             model.initialize_from(torch.cat(list(_first(loader))).to(device))
     for name, part in model.named_modules():

@@ -103,7 +103,7 @@ def fit(
         stored = None if path is None else load_checkpoint(path, identity)
         began = time.perf_counter()
         if stored is None:
-            show_images(model, loaders.train, target, epoch=recipe.epochs - 1)
+            show_images(model, loaders.train, target)
         state = RunState(
             model=model,
             recipe=recipe,
