@@ -175,8 +175,8 @@ def scaling(folder: Path) -> str:
     ratios = found["import_ratio"]
     ratio, used = ratios["import cifarzoo"], ratios["cifarzoo.fit"]
     return rows(("what", "figure", "unit"), *lines) + (
-        f"\n`import cifarzoo` takes {ratio:.2f} times as long as `import torch`, which it puts off; "
-        f"with `cifarzoo.fit`\nlooked up it takes {used:.2f} times as long. {where(found)}.\n"
+        f"\n`import cifarzoo` takes {ratio:.2f} times as long as `import torch`, which it puts "
+        f"off; with `cifarzoo.fit`\nlooked up it takes {used:.2f} times as long. {where(found)}.\n"
     )
 
 
