@@ -20,8 +20,8 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = []
     pack = convolutions._pack
 
-    def noted(maps: Tensor, per_row: int, margin: int) -> Tensor:
-        rows = pack(maps, per_row, margin)
+    def noted(maps: Tensor, options: convolutions._Options) -> Tensor:
+        rows = pack(maps, options)
         shapes.append(tuple(rows.shape))
         return rows
 
@@ -138,6 +138,18 @@ def test_frozen_weights_and_images_need_no_gradient(packed: list[tuple[int, ...]
     with torch.no_grad():
         torch.testing.assert_close(convolution(maps), layer(maps))
     assert not packed
+
+
+@pytest.mark.parametrize("side", [8, 3])
+def test_frozen_weights_pass_the_gradient_on(side: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3, padding=1)
+    layer.weight.requires_grad_(False)
+    maps = torch.randn(4, 64, side, side)
+    found = gradients(Convolution(layer, "none"), layer, maps, torch.bfloat16)
+    usual = gradients(Plain(layer, "none"), layer, maps, torch.bfloat16)
+    assert found.keys() == usual.keys() == {"output", "maps", "bias"}
+    torch.testing.assert_close(found, usual)
 
 
 def test_image_without_a_batch_is_torchs(packed: list[tuple[int, ...]]) -> None:

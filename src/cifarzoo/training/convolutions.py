@@ -2,11 +2,13 @@
 
 On a CPU the time of a training step goes into moving maps through memory as much as into
 multiplying. So a ReLU is applied while the convolution's result is still in the registers, where
-oneDNN does that, and the weight gradient over small maps is computed from packed rows.
+oneDNN does that, and small maps are packed into rows.
 
-Packed rows: oneDNN computes the weight gradient with the pixels of a row as the inner dimension of
-its matrix products. A tile of AMX takes 32 of them, so maps 7 pixels wide use a fifth of it. Laid
-side by side, with zeros between them, four maps make one row of 32: the same sum, faster.
+Packed rows: a tile of AMX takes 16 pixels of a row at a time, or 32 for the weight gradient, where
+they are the inner dimension of oneDNN's matrix products. Maps 7 pixels wide use a fifth of that.
+Laid side by side, with zeros between them, four maps make one row of 32: the same sums, faster. For
+the weight gradient that pays up to 8 pixels, for the rest, where the result is unpacked again, up
+to 4.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ __all__ = ["ActivationName", "Convolution", "can_fuse_relu"]
 ActivationName: TypeAlias = Literal["none", "relu", "relu_gated_later"]
 
 ROW = 32  # pixels of a packed row: the depth of one tile; twice as many are slower
-WIDEST = 8  # of the maps that are packed; from 15 pixels on the tiles are full enough
+WIDEST = 8  # of the maps packed for the weight gradient; from 15 on the tiles are full enough
+WIDEST_FORWARD = 4  # of the maps packed for everything
 CAST = (torch.float32, torch.bfloat16, torch.float16)  # what autocast casts; float64 it does not
 FEWEST_CHANNELS = 64  # below that, packing costs more than it saves
 
@@ -158,14 +161,21 @@ class _Function(torch.autograd.Function):
         bias: Tensor | None,
         options: _Options,
     ) -> Tensor:
+        width = maps.shape[-1]
+        ctx.unpacked_width = None
+        if options.per_row > 1 and width <= WIDEST_FORWARD:
+            ctx.unpacked_width = width
+            maps = _pack(maps, options)
         if options.activation == "none":
             stride, padding, dilation = options.stride, options.padding, options.dilation
             result = torch.conv2d(maps, weight, bias, stride, padding, dilation, options.groups)
         else:
             result = _with_relu(maps, weight, bias, options)
+        if ctx.unpacked_width is not None:
+            result = _unpack(result, width, options)
         gates = options.activation == "relu"
         ctx.save_for_backward(maps, weight, result if gates else None)
-        ctx.options, ctx.has_bias = options, bias is not None
+        ctx.options = options
         return result
 
     @staticmethod
@@ -179,10 +189,13 @@ class _Function(torch.autograd.Function):
             grad = torch.ops.aten.threshold_backward(grad, result, 0)
         wanted = list(ctx.needs_input_grad[:3])
         options: _Options = ctx.options
+        if ctx.unpacked_width is not None:
+            found = _gradients(_pack(grad, options), maps, weight, options, wanted)
+            of_maps = None if found[0] is None else _unpack(found[0], ctx.unpacked_width, options)
+            return of_maps, *found[1:], None
         if options.per_row == 1 or not wanted[1]:
             return (*_gradients(grad, maps, weight, options, wanted), None)
-        margin = options.padding[0]
-        rows, of_rows = (_pack(each, options.per_row, margin) for each in (maps, grad))
+        rows, of_rows = _pack(maps, options), _pack(grad, options)
         _, of_weight, of_bias = _gradients(of_rows, rows, weight, options, [False, True, wanted[2]])
         of_maps = None
         if wanted[0]:
@@ -217,10 +230,19 @@ def _gradients(
     return found
 
 
-def _pack(maps: Tensor, per_row: int, margin: int) -> Tensor:
+def _pack(maps: Tensor, options: _Options) -> Tensor:
     """Lay maps (N,C,H,W) side by side: (N/per_row,C,H,per_row*(W+margin)), zeros between them."""
     n, channels, height, width = maps.shape
+    per_row, margin = options.per_row, options.padding[0]
     rows = maps.new_zeros(n // per_row, height, per_row, width + margin, channels)
     each = maps.permute(0, 2, 3, 1).reshape(n // per_row, per_row, height, width, channels)
     rows[:, :, :, :width] = each.transpose(1, 2)
     return rows.flatten(2, 3).permute(0, 3, 1, 2)
+
+
+def _unpack(rows: Tensor, width: int, options: _Options) -> Tensor:
+    """Undo `_pack`, whatever lies between the maps."""
+    n, channels, height, _ = rows.shape
+    each = rows.permute(0, 2, 3, 1).reshape(n, height, options.per_row, -1, channels)
+    maps = each[:, :, :, :width].transpose(1, 2).flatten(0, 1)
+    return maps.permute(0, 3, 1, 2)
