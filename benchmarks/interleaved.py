@@ -20,6 +20,7 @@ from cifarzoo.report.provenance import this_source
 
 __all__ = ["Speeds", "compare", "parser_of", "spread", "write"]
 
+CPU = torch.device("cpu")
 Speeds = dict[str, list[float]]
 
 
@@ -69,14 +70,14 @@ def ratios(found: Speeds, peer: str) -> Speeds:
     }
 
 
-def write(path: Path, measured: Mapping[str, object]) -> None:
-    """Write what was measured, and on what."""
-    precision = str(resolve_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+def write(path: Path, measured: Mapping[str, object], *, device: torch.device = CPU) -> None:
+    """Write what was measured, and on what; the precision is the one of "auto" there."""
     record = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": processor_name(),
+        "device": str(device),
+        "processor": processor_name(device),
         "threads": torch.get_num_threads(),
-        "precision": precision,
+        "precision": str(resolve_precision("auto", device)).removeprefix("torch."),
         "source": asdict(this_source()),
         **measured,
     }

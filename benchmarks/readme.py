@@ -109,21 +109,22 @@ def sprint_row(name: str, records: Sequence[Record]) -> Sequence[object]:
 
 
 def sprint(folder: Path) -> str:
-    """Write what benchmarks/sprint.py found."""
-    records = load_results(folder / "sprint").records
-    names = dict.fromkeys(record.key for record in records)
-    grouped = {name: [r for r in records if r.key == name] for name in names}
-    by_size = sorted(grouped, key=lambda name: grouped[name][0].params)
+    """Write what benchmarks/sprint.py found, a table for every kind of machine."""
+    places: dict[str, dict[str, list[Record]]] = {}
+    for record in load_results(folder / "sprint").records:
+        machine = record.machine
+        place = f"{machine.threads} threads of an {machine.processor}, {machine.precision}"
+        places.setdefault(place, {}).setdefault(record.key, []).append(record)
+    return "\n".join(sprint_table(place, places[place]) for place in sorted(places))
+
+
+def sprint_table(place: str, records: Mapping[str, Sequence[Record]]) -> str:
+    """Write one machine's table, the smallest network first."""
+    by_size = sorted(records, key=lambda name: records[name][0].params)
     header = ("network", "parameters", "seconds of training", "single view", "six views", "seeds")
-    places = sorted(
-        {
-            f"{r.machine.threads} threads of an {r.machine.processor}, {r.machine.precision}"
-            for r in records
-        }
-    )
-    return rows(header, *(sprint_row(name, grouped[name]) for name in by_size)) + (
+    return rows(header, *(sprint_row(name, records[name]) for name in by_size)) + (
         f"\nAll 50,000 training images, last state, 10,000 test images scored once a run; seconds: "
-        f"median (least to most);\naccuracy: mean ± standard deviation. {'; '.join(places)}.\n"
+        f"median (least to most);\naccuracy: mean ± standard deviation. {place}.\n"
     )
 
 

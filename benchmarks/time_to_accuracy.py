@@ -61,7 +61,7 @@ def measure(way: str, root: Path, *, seed: int, device: torch.device) -> Outcome
     """Train once, one way or the other."""
     if way == OURS:
         return ours(root, seed=seed, device=device)
-    return airbench_loop.train_once(root, seed=seed, device=device, warm=device.type == "cuda")
+    return airbench_loop.train_once(root, seed=seed, device=device)
 
 
 def in_process(way: str, options: Sequence[str]) -> Outcome:
@@ -115,10 +115,10 @@ def main() -> None:
     write(
         out,
         {
-            "device": processor_name(device),
             "runs": {way: [asdict(each) for each in outcomes] for way, outcomes in found.items()},
             **summary(found),
         },
+        device=device,
     )
 
 
