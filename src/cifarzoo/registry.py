@@ -25,6 +25,7 @@ ModelName: TypeAlias = Literal[
     "report_model1",
     "report_model2",
     "resnet18_transfer",
+    "sprint_l",
     "sprint_m",
     "sprint_s",
 ]

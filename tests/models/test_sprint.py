@@ -19,6 +19,7 @@ from cifarzoo import (
     train,
 )
 from cifarzoo.models.sprint import (
+    LARGE,
     MEDIUM,
     SHARPNESS,
     SMALL,
@@ -33,14 +34,23 @@ TINY = SprintLayout(filters=(8, 12))
 
 
 @pytest.mark.parametrize(
-    ("layout", "filters"), [(SMALL, (32, 128, 128)), (MEDIUM, (64, 256, 256))], ids=["s", "m"]
+    ("layout", "filters", "depth"),
+    [
+        (SMALL, (32, 128, 128), 2),
+        (MEDIUM, (64, 256, 256), 2),
+        (LARGE, (128, 384, 512), 3),
+    ],
+    ids=["s", "m", "l"],
 )
-def test_parameters_are_airbenchs(layout: SprintLayout, filters: tuple[int, ...]) -> None:
-    whitening, biases = 24 * 12 + 24, 2 * 2 * sum(filters)  # and scales, of two norms a block
-    convs = sum(9 * b * (a + b) for a, b in zip((24, *filters), filters, strict=False))
+def test_parameters_are_airbenchs(
+    layout: SprintLayout, filters: tuple[int, ...], depth: int
+) -> None:
+    whitening, biases = 24 * 12 + 24, 2 * depth * sum(filters)  # and the norms' scales
+    pairs = zip((24, *filters), filters, strict=False)
+    convs = sum(9 * b * (a + (depth - 1) * b) for a, b in pairs)
     model = sprint_model(layout)
     assert count_params(model) == whitening + convs + biases + filters[-1] * 10
-    frozen = 24 * 12 + 2 * sum(filters)
+    frozen = 24 * 12 + depth * sum(filters)
     assert count_params(model, which="trainable") == count_params(model) - frozen
 
 
@@ -110,7 +120,9 @@ def test_unknown_activation_is_refused_with_the_closest() -> None:
         SprintLayout(filters=(8,), activation="gulu")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "width"), [("sprint_s", 128), ("sprint_m", 256)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("sprint_s", 128), ("sprint_m", 256), ("sprint_l", 512)]
+)
 def test_recipe_is_airbenchs(name: str, width: int) -> None:
     recipe = model_card(name).recipe
     n = recipe.batch_size
