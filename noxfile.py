@@ -70,11 +70,12 @@ def bench(session: nox.Session) -> None:
     On a machine with a GPU, time to accuracy there as well.
     """
     python = with_torch(session, *group("bench"))
+    checkout = {"PYTHONPATH": "src"}  # an installed package does not know its commit
     for name in ("loading", "throughput", "scaling"):
-        session.run(python, f"benchmarks/{name}.py", *session.posargs, external=True)
-    session.run(
-        python, "benchmarks/time_to_accuracy.py", "--gpu-only", *session.posargs, external=True
-    )
+        command = (python, f"benchmarks/{name}.py", *session.posargs)
+        session.run(*command, external=True, env=checkout)
+    command = (python, "benchmarks/time_to_accuracy.py", "--gpu-only", *session.posargs)
+    session.run(*command, external=True, env=checkout)
 
 
 @nox.session(default=False)

@@ -26,6 +26,7 @@ Speeds = dict[str, list[float]]
 
 def parser_of(description: str | None, out: str, *, repeats: int = 5) -> argparse.ArgumentParser:
     """Give the options that the benchmarks have in common; `--measure` is for `compare`."""
+    this_source()  # remembered from here on: the measuring takes a while
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--repeats", type=int, default=repeats)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("CIFARZOO_DATA", ".")))
@@ -56,9 +57,10 @@ def compare(
     return found
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 2) -> str:
     """Write a median and how far the figures lie apart."""
-    return f"{statistics.median(values):,.2f} ({min(values):,.2f} to {max(values):,.2f})"
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def ratios(found: Speeds, peer: str) -> Speeds:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from interleaved import spread
+
 import cifarzoo as zoo
 from cifarzoo.report import load_results
+from cifarzoo.report.provenance import Source
 from cifarzoo.report.record import Record
 from cifarzoo.report.summary import Summary, summaries
 from cifarzoo.viz import plot_histories
@@ -69,22 +71,21 @@ def benchmark(folder: Path, name: str) -> dict[str, Any]:
 
 def where(found: Mapping[str, Any]) -> str:
     """Say what a benchmark ran on."""
-    return (
-        f"{found['threads']} threads of an {found['processor']}, {found['precision']}, commit "
-        f"{found['source']['commit'][:10]}"
-    )
+    place = part(found.get("device", "cpu"), found["threads"]) + found["processor"]
+    source = Source(**found["source"]).label
+    commit = source if source.startswith("version") else f"commit {source}"
+    return f"{place}, {found['precision']}, {commit}"
+
+
+def part(device: str, threads: int) -> str:
+    """Say how much of a processor was used; of a GPU it is always all."""
+    return f"{threads} threads of an " if device == "cpu" else ""
 
 
 def rows(*lines: Sequence[object]) -> str:
     """Write a table from its lines, the header first; all columns but one hold numbers."""
     rule = ["---", *["---:"] * (len(lines[0]) - 1)]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in (lines[0], rule, *lines[1:]))
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Write a median and how far the figures lie apart."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def percent(values: Sequence[float]) -> str:
@@ -101,7 +102,7 @@ def sprint_row(name: str, records: Sequence[Record]) -> Sequence[object]:
     return (
         f"`{name}`",
         f"{records[0].params:,}",
-        spread(seconds),
+        spread(seconds, 1),
         percent(single),
         percent(views),
         len(records),
@@ -111,9 +112,10 @@ def sprint_row(name: str, records: Sequence[Record]) -> Sequence[object]:
 def sprint(folder: Path) -> str:
     """Write what benchmarks/sprint.py found, a table for every kind of machine."""
     places: dict[str, dict[str, list[Record]]] = {}
-    for record in load_results(folder / "sprint").records:
+    of_gpus = sorted(path for path in (folder / "sprint").glob("[!.]*") if path.is_dir())
+    for record in (r for each in (folder / "sprint", *of_gpus) for r in load_results(each).records):
         machine = record.machine
-        place = f"{machine.threads} threads of an {machine.processor}, {machine.precision}"
+        place = f"{part(machine.device, machine.threads)}{machine.processor}, {machine.precision}"
         places.setdefault(place, {}).setdefault(record.key, []).append(record)
     return "\n".join(sprint_table(place, places[place]) for place in sorted(places))
 
@@ -157,7 +159,7 @@ def loading(folder: Path) -> str:
     """Write what benchmarks/loading.py found."""
     found = benchmark(folder, "loading")
     lines = [
-        (way, spread(values, 0), spread(found["ratios"][way]) if way in found["ratios"] else "")
+        (way, spread(values, 0), spread(found["ratios"][way], 1) if way in found["ratios"] else "")
         for way, values in found["images_per_second"].items()
     ]
     header = ("loader", "images per second", "times the DataLoader of two workers")
@@ -182,12 +184,18 @@ def scaling(folder: Path) -> str:
 
 
 def time_to_accuracy(folder: Path) -> str:
-    """Write what benchmarks/time_to_accuracy.py found."""
-    found = benchmark(folder, "time-to-accuracy")
+    """Write what benchmarks/time_to_accuracy.py found, on the CPU and on every GPU."""
+    of_gpus = sorted(folder.glob("benchmark-time-to-accuracy-*.json"))
+    names = ["time-to-accuracy", *(path.stem.removeprefix("benchmark-") for path in of_gpus)]
+    return "\n".join(time_table(benchmark(folder, name)) for name in names)
+
+
+def time_table(found: Mapping[str, Any]) -> str:
+    """Write one machine's table."""
     lines = [
         (
             way,
-            spread([run["seconds"] for run in runs]),
+            spread([run["seconds"] for run in runs], 1),
             percent([run["single_view"] for run in runs]),
             percent([run["six_views"] for run in runs]),
             len(runs),
@@ -218,8 +226,8 @@ def filled(text: str, results: Path) -> str:
         name = found["name"]
         try:
             content = TABLES[name](results)
-        except FileNotFoundError as missing:
-            content = f"Not measured yet: {Path(missing.filename).name} is not there.\n"
+        except (FileNotFoundError, zoo.ResultsError):
+            content = "Not measured yet.\n"
         return f"<!-- {name} -->\n{content}<!-- /{name} -->"
 
     names = "|".join(TABLES)

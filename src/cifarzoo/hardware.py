@@ -24,6 +24,7 @@ __all__ = [
     "autocast",
     "cpu_has_amx",
     "cpu_has_bfloat16_matrix_units",
+    "device_rng_state",
     "is_watched",
     "keep_freed_memory",
     "move_model",
@@ -31,6 +32,7 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "seeded",
+    "set_device_rng_state",
 ]
 
 # mallopt's parameters, from glibc's malloc.h.
@@ -150,6 +152,21 @@ def keep_freed_memory() -> bool:
     }
     accepted = [mallopt(option, value) == 1 for option, value in settings.items()]
     return all(accepted)
+
+
+def device_rng_state(device: torch.device) -> torch.Tensor | None:
+    """Give the state of a GPU's random numbers; None for the CPU, whose state is torch's own."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def set_device_rng_state(device: torch.device, state: torch.Tensor | None) -> None:
+    """Put back what `device_rng_state` gave on a device of the same kind."""
+    if state is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    if state is not None and device.type == "mps":
+        torch.mps.set_rng_state(state)
 
 
 @contextlib.contextmanager

@@ -51,7 +51,12 @@ def _require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise OptionError(f"{name} is {value!r}; allowed: {allowed}")
 
 
-def _require_whole(name: str, value: object, low: int, high: float, allowed: str) -> None:
+def require_whole(name: str, value: object, low: int, high: float, allowed: str) -> None:
+    """Refuse what is not a whole number from `low` to `high`.
+
+    Raises:
+        OptionError: that says what is allowed.
+    """
     whole = not isinstance(value, bool) and isinstance(value, Integral)
     in_range = isinstance(value, Integral) and low <= int(value) <= high
     _require(whole and in_range, name, value, f"whole numbers, {allowed}")
@@ -102,8 +107,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         _require_name("flip", self.flip, FlipName)
         _require_name("padding", self.padding, PaddingName)
-        _require_whole("translate", self.translate, 0, 16, "0 to 16 pixels")
-        _require_whole("cutout", self.cutout, 0, 32, "0 to 32 pixels")
+        require_whole("translate", self.translate, 0, 16, "0 to 16 pixels")
+        require_whole("cutout", self.cutout, 0, 32, "0 to 32 pixels")
         _to_builtin(self)
 
 
@@ -121,7 +126,7 @@ class EarlyStopping:
     patience: int = 4
 
     def __post_init__(self) -> None:
-        _require_whole("patience", self.patience, 2, math.inf, "2 or more checks")
+        require_whole("patience", self.patience, 2, math.inf, "2 or more checks")
         _to_builtin(self)
 
 
@@ -239,7 +244,7 @@ class Recipe:
         _require_name("schedule", self.schedule, ScheduleName)
         _require_name("keep", self.keep, KeepName)
         for name in ("epochs", "batch_size", "checks_per_epoch"):
-            _require_whole(name, getattr(self, name), 1, math.inf, "1 or more")
+            require_whole(name, getattr(self, name), 1, math.inf, "1 or more")
         for name, kind in (("early_stopping", EarlyStopping), ("augmentation", Augmentation)):
             value = getattr(self, name)
             _require(isinstance(value, kind | None), name, value, f"None, or {kind.__name__}(...)")

@@ -309,3 +309,13 @@ def test_bad_options_are_refused() -> None:
         feature_loaders(Counting(), loaders, precision="float8")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="device"):
         feature_loaders(Counting(), loaders, device="gpu")
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(flip="random")])
+def test_shares_of_features_are_those_of_the_images(augmentation: Augmentation | None) -> None:
+    whole = training(11, batch_size=4, augmentation=augmentation)
+    shares = [feature_loaders(Counting(), Loaders(whole.shard(i, 3))).train for i in range(3)]
+    expected = [[labels.tolist() for _, labels in whole.shard(i, 3)] for i in range(3)]
+    assert [[labels.tolist() for _, labels in share] for share in shares] == expected
+    seen = [label for batches in expected for labels in batches for label in labels]
+    assert len(seen) == len(set(seen)) == 8

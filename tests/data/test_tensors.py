@@ -231,7 +231,11 @@ def test_same_batches_on_a_gpu() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        ({"batch_size": 0}, OptionError, "batch_size is 0; allowed: 1 or more"),
+        ({"batch_size": 0}, OptionError, "batch_size is 0; allowed: whole numbers, 1 or more"),
+        ({"batch_size": "64"}, OptionError, "batch_size is '64'; allowed: whole numbers"),
+        ({"batch_size": 2.5}, OptionError, "batch_size is 2.5; allowed: whole numbers"),
+        ({"seed": 1.5}, OptionError, "seed is 1.5; allowed: whole numbers"),
+        ({"augmentation": {}}, OptionError, "augmentation is a dict; needed is Augmentation(...)"),
         ({"shuffle": "every_epoc"}, OptionError, "did you mean 'every_epoch'"),
         ({"last_batch": "lose"}, OptionError, "allowed: keep, drop"),
         ({"seed": -1}, OptionError, "seed is -1"),
@@ -250,6 +254,8 @@ def test_bad_options_are_refused(
 
 def test_bad_images_are_refused_at_birth() -> None:
     images, of = numbered(4)
+    with pytest.raises(OptionError, match=r"images is a ndarray; needed is a torch tensor"):
+        TensorLoader(images.numpy(), of)  # type: ignore[arg-type]
     with pytest.raises(ShapeError):
         TensorLoader(images, of[:3])
 
@@ -319,7 +325,7 @@ def test_shares_of_all_processes_make_up_every_batch(
             whole.shard(0, count)
         return
     if n < count:
-        with pytest.raises(EmptyLoaderError):
+        with pytest.raises(EmptyLoaderError, match=f"share {count - 1} of {count} holds none"):
             whole.shard(count - 1, count)
         return
     whole.set_epoch(epoch)

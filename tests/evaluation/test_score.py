@@ -65,3 +65,13 @@ def test_short_score_is_the_long_ones(model: ImageClassifier, loaders: Loaders) 
     loss, accuracy = loss_and_accuracy(model, loaders.val, device=CPU, dtype=torch.float32)
     score = evaluate(model, loaders.val, device="cpu", precision="float32")
     assert (loss, accuracy) == (score.loss, score.accuracy)
+
+
+def test_sure_model_has_a_finite_loss_with_views_too() -> None:
+    class Sure(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.tensor([[0.0, 500.0]]).expand(len(images), 2)
+
+    batch = [(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]))]
+    single, views = (evaluate(Sure(), batch, device="cpu", tta=tta) for tta in ("none", "flip"))
+    assert views.loss == pytest.approx(single.loss) == pytest.approx(250)

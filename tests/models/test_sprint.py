@@ -12,6 +12,7 @@ from cifarzoo import (
     Loaders,
     OptionError,
     Recipe,
+    ShapeError,
     count_params,
     fit,
     model_card,
@@ -200,3 +201,9 @@ def test_filters_keep_their_norm_and_the_bias_of_the_whitening_stops() -> None:
         assert float(conv.weight.detach().norm()) == pytest.approx(
             math.sqrt(conv.out_channels), rel=0.05
         )
+
+
+def test_image_that_cannot_be_halved_often_enough_is_refused() -> None:
+    model = sprint_model(SprintLayout(filters=(8, 8, 8))).eval()
+    with pytest.raises(ShapeError, match=r"\(1, 3, 32, 8\); this network takes .* from 9 up"):
+        model(torch.rand(1, 3, 32, 8))

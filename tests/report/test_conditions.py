@@ -29,7 +29,7 @@ def test_quick_run_is_one_epoch_of_a_few_images(tmp_path: Path) -> None:
 def test_quick_run_on_other_data_takes_its_first_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_loaders: Callable[..., Loaders]
 ) -> None:
-    whole = make_loaders(n_train=QUICK_IMAGES + 50, n_test=QUICK_IMAGES)
+    whole = make_loaders(batch_size=16, n_train=QUICK_IMAGES + 50, n_test=QUICK_IMAGES, seed=5)
     asked: dict[str, object] = {}
 
     def load_data(data: str, recipe: Recipe, **options: object) -> Loaders:
@@ -37,9 +37,10 @@ def test_quick_run_on_other_data_takes_its_first_images(
         return whole
 
     monkeypatch.setattr(conditions_module, "load_data", load_data)
-    conditions = Conditions(folder=tmp_path, root=tmp_path, mode="quick")
+    conditions = Conditions(folder=tmp_path, root=tmp_path, mode="quick", device="cpu")
     found = load(conditions, Recipe(batch_size=16), seed=5)
-    assert asked == {"data": "cifar10", "root": tmp_path, "seed": 5, "download": True}
+    wanted = {"data": "cifar10", "root": tmp_path, "seed": 5, "download": True, "device": "cpu"}
+    assert asked == wanted
     assert isinstance(found.train, TensorLoader)
     assert isinstance(found.test, TensorLoader)
     assert (found.train.n, found.train.batch_size, found.train.seed) == (QUICK_IMAGES, 16, 5)

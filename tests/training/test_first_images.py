@@ -2,13 +2,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cifarzoo import ImageClassifier, Loaders, OptionError, Preprocess, Recipe, fit
+from cifarzoo import (
+    CifarZooError,
+    EmptyLoaderError,
+    ImageClassifier,
+    Loaders,
+    OptionError,
+    Preprocess,
+    Recipe,
+    fit,
+)
 from cifarzoo.training import first_images
 from cifarzoo.training.first_images import show_images
 
@@ -117,3 +127,22 @@ def test_seconds_count_the_first_layer(loaders: Loaders) -> None:
     model = ImageClassifier(HALF, Slow())
     history = fit(model, loaders, Recipe(epochs=1), device="cpu", progress=False)
     assert history.seconds > 0.3
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "told"),
+    [
+        ([(torch.rand(4, 3, 8, 8), torch.zeros(4).long(), 0)], OptionError, "a tuple of 3"),
+        ([{"images": torch.rand(4, 3, 8, 8)}], OptionError, "a dict"),
+        ([(torch.rand(0, 3, 8, 8), torch.zeros(0).long())], EmptyLoaderError, "holds no image"),
+    ],
+    ids=["three", "dict", "empty"],
+)
+def test_batches_that_are_none_are_told_as_ever(
+    batches: Any,  # noqa: ANN401
+    error: type[CifarZooError],
+    told: str,
+) -> None:
+    model = ImageClassifier(HALF, Asking())
+    with pytest.raises(error, match=told):
+        fit(model, Loaders(batches), Recipe(epochs=1), device="cpu", progress=False)

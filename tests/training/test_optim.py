@@ -229,6 +229,19 @@ def test_kept_norm_stays_while_the_direction_changes() -> None:
     assert not torch.allclose(weight, before, atol=1e-3)
 
 
+def test_norm_is_left_alone_when_the_groups_epochs_are_over() -> None:
+    model = _net()
+    weight = model.get_parameter("0.weight")
+    groups = (ParamGroup(params="0.weight", norm="kept", epochs=1),)
+    optimizers = _of(model, Recipe(epochs=2, lr=0.5, groups=groups))
+    optimizers.set_rates(5)
+    weight.data *= 2
+    before = weight.detach().clone()
+    _backward(model)
+    optimizers.step()
+    assert torch.equal(weight, before)
+
+
 MUON = Recipe(
     optimizer="muon",
     lr=0.1,

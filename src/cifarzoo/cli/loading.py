@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cifarzoo.cli.options import DataName
 
 if TYPE_CHECKING:
-    from cifarzoo.data.loaders import BatchLoader, Loaders
+    from cifarzoo.data.loaders import Loaders
     from cifarzoo.spec import Recipe
 
 __all__ = ["class_names", "load"]
@@ -43,7 +43,7 @@ def load(
         download: whether to fetch CIFAR-10 where it is not found.
         device: where the images are kept.
     """
-    from cifarzoo.data.loaders import Loaders, shapes_loaders
+    from cifarzoo.data.loaders import Loaders, first_images, shapes_loaders
     from cifarzoo.run import load_data
 
     if limit is None:
@@ -61,13 +61,7 @@ def load(
     whole = load_data(data, recipe, root=root, seed=seed, download=download, device=device)
     held_out = round(limit * recipe.val_fraction)
     return Loaders(
-        _first(whole.train, limit - held_out),
-        None if whole.val is None else _first(whole.val, max(1, held_out)),
-        None if whole.test is None else _first(whole.test, limit),
+        first_images(whole.train, limit - held_out),
+        None if whole.val is None else first_images(whole.val, max(1, held_out)),
+        None if whole.test is None else first_images(whole.test, limit),
     )
-
-
-def _first(loader: BatchLoader, n: int) -> BatchLoader:
-    from cifarzoo.data.tensors import TensorLoader
-
-    return loader.first(n) if isinstance(loader, TensorLoader) else loader

@@ -177,7 +177,5 @@ class TensorFeatureLoader:
         return TensorFeatureLoader(self._loader.in_order(batch_size=batch_size), self._store)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        order, size = self._loader.order(epoch), self._loader.batch_size
-        for first in range(start * size, len(self) * size, size):
-            indices = order[first : first + size]
+        for indices in self._loader.indices(epoch, start):
             yield self._store.take(indices), self._loader.labels.index_select(0, indices)

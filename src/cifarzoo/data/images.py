@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cifarzoo.errors import EmptyLoaderError, LabelError, RangeError, ShapeError
+from cifarzoo.errors import EmptyLoaderError, LabelError, RangeError, ShapeError, wrong_kind
 
 __all__ = ["ImageData", "check_labelled_images"]
 
@@ -39,11 +39,15 @@ def check_labelled_images(
         classes: the names of the labels; None sets no upper limit.
 
     Raises:
+        OptionError: something else than tensors.
         ShapeError: images are not (N,3,H,W), or labels not (N,).
         EmptyLoaderError: there is no image.
         RangeError: images are not uint8.
         LabelError: labels are not int64, or out of range.
     """
+    for name, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise wrong_kind(name, value, "a torch tensor; torch.as_tensor makes one of an array")
     if images.ndim != 4 or images.shape[1] != 3:
         raise ShapeError(f"images have shape {tuple(images.shape)}; needed is (N, 3, H, W)")
     if not images.numel():

@@ -27,6 +27,7 @@ __all__ = [
     "Resumable",
     "TensorLoader",
     "cifar10_loaders",
+    "first_images",
     "shapes_loaders",
 ]
 
@@ -157,6 +158,11 @@ def cifar10_loaders(
         seed=seed,
         device=device,
     )
+
+
+def first_images(loader: BatchLoader, n: int) -> BatchLoader:
+    """Give a loader of the first images alone; one of another kind than ours as it is."""
+    return loader.first(n) if isinstance(loader, TensorLoader) else loader
 
 
 def shapes_loaders(

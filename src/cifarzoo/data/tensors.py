@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterator
 from typing import Literal, Self, TypeAlias, get_args
 
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from cifarzoo.data.augment import AugmentParams, apply, draw, generator_for
 from cifarzoo.data.images import check_labelled_images
-from cifarzoo.errors import EmptyLoaderError, OptionError, one_of
+from cifarzoo.errors import EmptyLoaderError, OptionError, one_of, wrong_kind
 from cifarzoo.hardware import resolve_device
-from cifarzoo.spec import Augmentation
+from cifarzoo.spec import Augmentation, require_whole
 
 __all__ = ["Batch", "TensorLoader"]
 
@@ -238,19 +239,34 @@ class TensorLoader:
         return torch.randperm(self.n, generator=generator).to(self.images.device)
 
     def _require_batches(self) -> None:
+        index, count = self._shard
+        if not len(self) and self._last_batch == "keep":
+            raise EmptyLoaderError(
+                f"share {index} of {count} holds none of the {self.n} images; allowed: as many "
+                "shares as there are images"
+            )
         if not len(self):
             raise EmptyLoaderError(
                 f"batch_size is {self.batch_size} and there are {self.n} images: with "
                 "last_batch='drop' no batch is left; make batch_size smaller, or keep the last"
             )
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        order, params = self.order(epoch), self._params(epoch)
-        index, count = self._shard
+    def indices(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """Give the images of an epoch's batches, or of this share of them, from `start` on.
+
+        Returns:
+            An iterator over indices, int64 (batch,), on the loader's device.
+        """
+        order, (index, count) = self.order(epoch), self._shard
         for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
             batch = order[first : first + self.batch_size]
             begin = sum(_part(len(batch), before, count) for before in range(index))
-            yield self._batch(batch[begin : begin + _part(len(batch), index, count)], params)
+            yield batch[begin : begin + _part(len(batch), index, count)]
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        params = self._params(epoch)
+        for indices in self.indices(epoch, start):
+            yield self._batch(indices, params)
 
     def _params(self, epoch: int) -> AugmentParams | None:
         if self.augmentation is None:
@@ -273,17 +289,17 @@ def _part(total: int, index: int, count: int) -> int:
 
 
 def _check_options(batch_size: int, shuffle: str, last_batch: str, seed: int) -> None:
-    if batch_size < 1:
-        raise OptionError(f"batch_size is {batch_size}; allowed: 1 or more")
+    require_whole("batch_size", batch_size, 1, math.inf, "1 or more")
+    require_whole("seed", seed, 0, 2**63 - 1, "0 to 2**63 - 1")
     if shuffle not in get_args(ShuffleName):
         raise one_of("shuffle", shuffle, get_args(ShuffleName))
     if last_batch not in get_args(LastBatchName):
         raise one_of("last_batch", last_batch, get_args(LastBatchName))
-    if seed < 0:
-        raise OptionError(f"seed is {seed}; allowed: 0 or more")
 
 
 def _check_fits(augmentation: Augmentation | None, images: Tensor) -> None:
+    if not isinstance(augmentation, Augmentation | None):
+        raise wrong_kind("augmentation", augmentation, "Augmentation(...), or None")
     side = min(images.shape[2:])
     if augmentation is not None and augmentation.translate >= side:
         raise OptionError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -184,8 +185,11 @@ def predictions(
 def _logits(model: nn.Module, images: Tensor, tta: TtaName) -> Tensor:
     if tta == "none":
         return logits_of(model, images)
-    mixed = sum(weight * logits_of(model, view).softmax(1) for weight, view in views(images, tta))
-    return torch.as_tensor(mixed).log()
+    logs = [
+        logits_of(model, view).log_softmax(1) + math.log(weight)
+        for weight, view in views(images, tta)
+    ]
+    return torch.stack(logs).logsumexp(0)  # a small probability stays above zero
 
 
 def loss_and_accuracy(

@@ -125,12 +125,19 @@ class ImageClassifier(nn.Module):
         preprocess: turns pixels into what the network takes.
         network: maps (N,3,H,W) float to logits (N,num_classes).
         image_size: side in pixels of the only images that the network takes; None takes any.
+        min_image_size: least height and width in pixels; None sets no limit.
     """
 
     def __init__(
-        self, preprocess: Preprocess, network: nn.Module, *, image_size: int | None = None
+        self,
+        preprocess: Preprocess,
+        network: nn.Module,
+        *,
+        image_size: int | None = None,
+        min_image_size: int | None = None,
     ) -> None:
         super().__init__()
+        self.min_image_size = min_image_size
         self.preprocess = preprocess
         self.network = network
         self.image_size = image_size
@@ -170,6 +177,11 @@ class ImageClassifier(nn.Module):
             raise ShapeError(
                 f"images have shape {tuple(images.shape)}; this network takes (N, "
                 f"{images.shape[1]}, {self.image_size}, {self.image_size}); resize them first"
+            )
+        if self.min_image_size is not None and min(pixels.shape[-2:]) < self.min_image_size:
+            raise ShapeError(
+                f"images have shape {tuple(images.shape)}; this network takes height and width "
+                f"from {self.min_image_size} up; resize them first"
             )
         logits: Tensor = self.network(pixels)
         return logits

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cifarzoo.data.loaders import BatchLoader, Loaders, TensorLoader, shapes_loaders
+from cifarzoo.data.loaders import Loaders, first_images, shapes_loaders
+from cifarzoo.hardware import resolve_device
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.record import ModeName
 from cifarzoo.run import load_data
@@ -59,31 +60,24 @@ def load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
     quick = conditions.mode == "quick"
     if quick and conditions.data == "shapes":
         return shapes_loaders(
-            recipe.batch_size, n_train=QUICK_IMAGES, n_test=QUICK_IMAGES // 3, seed=seed
+            recipe.batch_size,
+            n_train=QUICK_IMAGES,
+            n_test=QUICK_IMAGES // 3,
+            seed=seed,
+            device=resolve_device(conditions.device),
         )
-    loaders = load_data(conditions.data, recipe, root=conditions.root, seed=seed, download=True)
+    loaders = load_data(
+        conditions.data,
+        recipe,
+        root=conditions.root,
+        seed=seed,
+        download=True,
+        device=conditions.device,
+    )
     if not quick:
         return loaders
     return Loaders(
-        _first(loaders.train, QUICK_IMAGES, recipe.batch_size, seed=seed),
-        loaders.val and _first(loaders.val, QUICK_IMAGES // 10),
-        loaders.test and _first(loaders.test, QUICK_IMAGES // 3),
-    )
-
-
-def _first(
-    loader: BatchLoader, count: int, batch_size: int = 250, *, seed: int | None = None
-) -> BatchLoader:
-    """Give a loader of the first images alone; shuffled if there is a seed."""
-    if not isinstance(loader, TensorLoader):
-        return loader
-    return TensorLoader(
-        loader.images[:count],
-        loader.labels[:count],
-        batch_size=batch_size,
-        shuffle="never" if seed is None else "every_epoch",
-        last_batch="keep" if seed is None else "drop",
-        augmentation=loader.augmentation,
-        seed=seed or 0,
-        classes=loader.classes,
+        first_images(loaders.train, QUICK_IMAGES),
+        loaders.val and first_images(loaders.val, QUICK_IMAGES // 10),
+        loaders.test and first_images(loaders.test, QUICK_IMAGES // 3),
     )

@@ -241,8 +241,12 @@ def _pack(maps: Tensor, options: _Options) -> Tensor:
 
 
 def _unpack(rows: Tensor, width: int, options: _Options) -> Tensor:
-    """Undo `_pack`, whatever lies between the maps."""
+    """Undo `_pack`, whatever lies between the maps; no view, so it may be changed in place."""
     n, channels, height, _ = rows.shape
-    each = rows.permute(0, 2, 3, 1).reshape(n, height, options.per_row, -1, channels)
-    maps = each[:, :, :, :width].transpose(1, 2).flatten(0, 1)
-    return maps.permute(0, 3, 1, 2)
+    per_row = options.per_row
+    shape = (n * per_row, channels, height, width)
+    maps = torch.empty(shape, dtype=rows.dtype, memory_format=torch.channels_last)
+    each = rows.permute(0, 2, 3, 1).reshape(n, height, per_row, -1, channels)
+    target = maps.permute(0, 2, 3, 1).view(n, per_row, height, width, channels)
+    target.copy_(each[:, :, :, :width].transpose(1, 2))
+    return maps

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loaders import BatchLoader, HasEpochs
 from cifarzoo.errors import OptionError
-from cifarzoo.evaluation.score import evaluation_mode
+from cifarzoo.evaluation.score import batches_to, evaluation_mode
 
 __all__ = ["FIRST_IMAGES", "show_images"]
 
 FIRST_IMAGES = 5000
 
 
-@runtime_checkable
 class FromImages(Protocol):
     """A model with such layers; cifarzoo's `ImageClassifier` is one if its network is.
 
@@ -44,15 +43,17 @@ def show_images(model: nn.Module, loader: BatchLoader, device: torch.device) -> 
         device: where the model is.
 
     Raises:
-        OptionError: a part of the model asks for images, but the model does not pass them on.
+        EmptyLoaderError: the loader gave nothing.
+        OptionError: a part of the model asks for images, but the model does not pass them on; or
+            the loader gave something else than pairs of tensors.
     """
-    if isinstance(model, FromImages) and model.needs_images:
+    if _asks(model):
         if isinstance(loader, HasEpochs):
             loader.set_epoch(0)
         with evaluation_mode(model):
-            model.initialize_from(torch.cat(list(_first(loader))).to(device))
+            cast("FromImages", model).initialize_from(torch.cat(list(_first(loader, device))))
     for name, part in model.named_modules():
-        if isinstance(part, FromImages) and part.needs_images:
+        if _asks(part):
             raise OptionError(
                 f"{name or 'the model'} ({type(part).__name__}) is still to be computed from "
                 "images: the module around it needs `needs_images` and `initialize_from` that "
@@ -61,9 +62,14 @@ def show_images(model: nn.Module, loader: BatchLoader, device: torch.device) -> 
             )
 
 
-def _first(loader: BatchLoader) -> Iterator[Tensor]:
+def _asks(module: nn.Module) -> bool:
+    """Tell whether layers are still to be computed; a compiled model passes the question on."""
+    return bool(getattr(module, "needs_images", False)) and hasattr(module, "initialize_from")
+
+
+def _first(loader: BatchLoader, device: torch.device) -> Iterator[Tensor]:
     count = 0
-    for images, _ in loader:
+    for images, _ in batches_to(loader, device):
         yield images
         count += len(images)
         if count >= FIRST_IMAGES:

@@ -96,8 +96,9 @@ def fit(
     path = None if checkpoint is None else Path(checkpoint)
     data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
     identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype)
-    deterministic = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=True
+    cudnn = torch.backends.cudnn
+    deterministic = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
     )
     with seeded(seed, target), deferred_interrupt() as interrupt, deterministic:
         stored = None if path is None else load_checkpoint(path, identity)

@@ -253,7 +253,8 @@ class Optimizers:
     def step(self) -> None:
         """Change the parameters by their gradients."""
         for tensor, norm in self._kept:
-            tensor.mul_(norm / tensor.norm())
+            if tensor.requires_grad:  # its epochs are not over
+                tensor.mul_(norm / tensor.norm())
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -267,10 +268,12 @@ class Optimizers:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the states that `state_dict` gave."""
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
-            fused = [group.get("fused") for group in optimizer.param_groups]
-            optimizer.load_state_dict(stored)
-            for group, here in zip(optimizer.param_groups, fused, strict=True):
-                if "fused" in group:  # as the parameters are here, not where the state was saved
-                    group["fused"] = here
+            # Fused as the parameters are here, not as they were where the state was saved: that
+            # also decides on which device torch puts the number of steps.
+            groups = [
+                saved | ({"fused": here["fused"]} if "fused" in here else {})
+                for saved, here in zip(stored["param_groups"], optimizer.param_groups, strict=True)
+            ]
+            optimizer.load_state_dict(stored | {"param_groups": groups})
         for (_, norm), stored in zip(self._kept, state["norms"], strict=True):
             norm.copy_(stored)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.evaluation.score import check_labels, logits_of, loss_and_accuracy
-from cifarzoo.hardware import autocast
+from cifarzoo.hardware import autocast, device_rng_state, set_device_rng_state
 from cifarzoo.spec import Recipe
 from cifarzoo.training.checkpoint import Payload
 from cifarzoo.training.fusion import fused_layers
@@ -229,14 +229,13 @@ class RunState:
     def payload(self) -> Payload:
         """Give the state as a checkpoint stores it."""
         self.count_seconds()
-        cuda = self.device.type == "cuda"
         return {
             "model": self.model.state_dict(),
             "best_model": self.best_model,
             "optimizers": self.optimizers.state_dict(),
             "rng": torch.get_rng_state(),
             "epoch_rng": self.epoch_rng,
-            "device_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "device_rng": device_rng_state(self.device),
             "checks": [asdict(check) for check in self.checks],
             "losses": self.losses,
             "correct": self.correct,
@@ -254,8 +253,7 @@ class RunState:
         self.model.load_state_dict(stored["model"])
         self.optimizers.load_state_dict(stored["optimizers"])
         torch.set_rng_state(stored["rng"])
-        if stored["device_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(stored["device_rng"], self.device)
+        set_device_rng_state(self.device, stored["device_rng"])
         self.epoch_rng = stored["epoch_rng"]
         self.checks = [Check(**check) for check in stored["checks"]]
         self.losses.copy_(stored["losses"])
