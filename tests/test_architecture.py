@@ -19,14 +19,15 @@ from cifarzoo import _HOME_OF
 SOURCE = Path(cifarzoo.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-NOUNS = {"spec", "errors"}
+NOUNS = {"spec", "errors", "display"}
 LOW = NOUNS | {"hardware"}
 WEIGHTS = NOUNS | {"models", "data", "arithmetic"}
 BELOW_RUN = LOW | WEIGHTS | {"files", "weights", "registry", "training", "evaluation"}
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
-    "spec": {"errors"},
+    "display": set(),
+    "spec": {"errors", "display"},
     "files": set(),
     "hardware": NOUNS,
     "models": NOUNS | {"files"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cifarzoo import viz as viz
+    from cifarzoo.arithmetic.area import receptive_area
     from cifarzoo.arithmetic.convolution import convolve2d
     from cifarzoo.arithmetic.cost import LayerCost, count_params, layer_table
     from cifarzoo.arithmetic.shapes import conv_output_size, kernel_size_for, same_padding
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from cifarzoo.evaluation.evaluate import Evaluation, evaluate
+    from cifarzoo.evaluation.predict import Predictions, predict
     from cifarzoo.evaluation.statistics import (
         Estimate,
         accuracy_interval,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "arithmetic.area": ("receptive_area",),
     "arithmetic.convolution": ("convolve2d",),
     "arithmetic.cost": ("LayerCost", "count_params", "layer_table"),
     "arithmetic.shapes": ("conv_output_size", "kernel_size_for", "same_padding"),
@@ -92,6 +95,7 @@ _HOMES = {
         "WeightsError",
     ),
     "evaluation.evaluate": ("Evaluation", "evaluate"),
+    "evaluation.predict": ("Predictions", "predict"),
     "evaluation.statistics": (
         "Estimate",
         "accuracy_interval",
@@ -137,6 +141,7 @@ __all__ = [
     "NonFiniteLossError",
     "OptionError",
     "ParamGroup",
+    "Predictions",
     "Preprocess",
     "RangeError",
     "Recipe",
@@ -165,6 +170,8 @@ __all__ = [
     "mean_and_std",
     "model_card",
     "paired_difference",
+    "predict",
+    "receptive_area",
     "report_model",
     "same_padding",
     "save_weights",

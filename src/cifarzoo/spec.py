@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from cifarzoo.display import Display, Shown, settings_rows
 from cifarzoo.errors import OptionError, one_of
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCard:
+class ModelCard(Shown):
     """One model of the zoo: how it is built, trained and described.
 
     Attributes:
@@ -353,3 +354,14 @@ class ModelCard:
             self.name,
             "lower-case letters, digits and underscores, a letter first",
         )
+
+    def _display(self) -> Display:
+        weights = [f"{each.tag}: {each.accuracy:.2%}" for each in self.weights]
+        rows = [
+            ("family", self.family),
+            ("summary", self.summary),
+            ("source", self.paper),
+            ("weights", ", ".join(weights) or "none come with the package"),
+            *((f"recipe: {name}", value) for name, value in settings_rows(self.recipe)),
+        ]
+        return Display(title=self.name, header=("what", "value"), rows=tuple(rows))

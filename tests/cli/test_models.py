@@ -9,7 +9,6 @@ import pytest
 from typer.testing import Result
 
 from cifarzoo import Weights, count_params, list_models, model_card
-from cifarzoo.cli.models import recipe_rows
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -79,10 +78,3 @@ def test_info_shows_weights(
     out = call("info", "report_baseline").stdout
     assert "80.61 ± 0.21 % (3 seeds)" in out
     assert "starts from the weights 'v1'" in out
-
-
-def test_recipe_rows_hold_every_setting() -> None:
-    rows = dict(recipe_rows(model_card("report_model1").recipe))
-    assert rows["batch size"] == "32"
-    assert rows["early stopping"] == "patience 4"
-    assert rows["augmentation"] == "none"

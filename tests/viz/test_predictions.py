@@ -26,9 +26,9 @@ def test_draws_truth_and_the_likeliest(assert_fits: Callable[[Figure], None]) ->
     drawn = [patch for patch in wrong_bars.patches if isinstance(patch, Rectangle)]
     assert [patch.get_width() for patch in drawn[:2]] == pytest.approx([0.5, 0.3])
     colours = [patch.get_facecolor()[:3] for patch in drawn]
-    assert same_color(colours[0], _style.VERMILLION)
-    assert same_color(colours[1], _style.BLUE)
-    assert same_color(colours[2], _style.GREY)
+    assert same_color(colours[0], _style.LIGHT.vermillion)
+    assert same_color(colours[1], _style.LIGHT.blue)
+    assert same_color(colours[2], _style.LIGHT.grey)
     assert_fits(figure)
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from cifarzoo.arithmetic.dry_run import Seen, dry_run
+from cifarzoo.display import Display, Shown
 from cifarzoo.errors import OptionError, one_of
 
-__all__ = ["LayerCost", "WhichName", "count_params", "layer_table"]
+__all__ = ["LayerCost", "LayerTable", "WhichName", "count_params", "layer_table"]
 
 WhichName: TypeAlias = Literal["all", "trainable"]
 
@@ -49,6 +50,29 @@ class LayerCost:
     receptive_field: int | None
 
 
+class LayerTable(tuple[LayerCost, ...], Shown):
+    """The rows that `layer_table` gives: a tuple that shows itself as a table."""
+
+    __slots__ = ()
+
+    def _display(self) -> Display:
+        cells = [
+            (
+                row.name,
+                row.kind,
+                "×".join(str(side) for side in row.output_shape) or "–",
+                f"{row.params:,}",
+                f"{row.macs:,}",
+                "–" if row.receptive_field is None else str(row.receptive_field),
+            )
+            for row in self
+        ]
+        params, macs = sum(row.params for row in self), sum(row.macs for row in self)
+        cells.append(("total", "", "", f"{params:,}", f"{macs:,}", ""))
+        header = ("layer", "kind", "output", "parameters", "MACs", "receptive field")
+        return Display(title="Layers", header=header, rows=tuple(cells), numbers=header[3:])
+
+
 def count_params(model: nn.Module, *, which: WhichName = "all") -> int:
     """Count the numbers that a model learns; a parameter that is used twice counts once.
 
@@ -69,9 +93,7 @@ def count_params(model: nn.Module, *, which: WhichName = "all") -> int:
     return sum(p.numel() for p in model.parameters() if which == "all" or p.requires_grad)
 
 
-def layer_table(
-    model: nn.Module, input_size: tuple[int, ...] = (3, 32, 32)
-) -> tuple[LayerCost, ...]:
+def layer_table(model: nn.Module, input_size: tuple[int, ...] = (3, 32, 32)) -> LayerTable:
     """List what each layer of a model costs for one image.
 
     The rows add up to the model: params to `count_params(model)`, macs to half the total of
@@ -93,7 +115,7 @@ def layer_table(
         input_size: of one image, (channels, *sides).
 
     Returns:
-        The rows, from input to output.
+        The rows, from input to output: a tuple that shows itself as a table in a notebook.
 
     Raises:
         OptionError: not a module, scripted, or lazy layers that have no size yet.
@@ -110,7 +132,7 @@ def layer_table(
                 f"module {name!r} is scripted and cannot be watched; pass the model that it was "
                 "made from"
             )
-    return tuple(_rows(model, dry_run(model, input_size)))
+    return LayerTable(_rows(model, dry_run(model, input_size)))
 
 
 def _rows(model: nn.Module, seen: dict[str, Seen]) -> Iterator[LayerCost]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from cifarzoo.arithmetic.receptive import FieldTracker
+from cifarzoo.arithmetic.receptive import Field, FieldTracker
 from cifarzoo.errors import ShapeError
 
 __all__ = ["Seen", "dry_run"]
@@ -29,12 +29,17 @@ class Seen:
     Attributes:
         macs: multiply-accumulates over all calls, without those of modules inside it.
         output_shape: of the last call, without the batch dimension.
-        receptive_field: of the last call's output; None if it has none.
+        field: what the last call's output depends on; None if that is not known.
     """
 
     macs: int = 0
     output_shape: tuple[int, ...] = ()
-    receptive_field: int | None = None
+    field: Field | None = None
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Longest side of what one element sees, in pixels; None if it has none."""
+        return None if self.field is None else self.field.receptive_field()
 
 
 class _Watch:
@@ -84,8 +89,7 @@ class _Watch:
             return
         shape = tuple(tensors[0].shape)
         seen.output_shape = shape[1:] if shape[:1] == (1,) else shape
-        found = self.tracker.field(tensors[0])
-        seen.receptive_field = None if found is None else found.receptive_field()
+        seen.field = self.tracker.field(tensors[0])
 
 
 def dry_run(model: nn.Module, input_size: Sequence[int]) -> dict[str, Seen]:

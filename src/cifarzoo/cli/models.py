@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +10,10 @@ import typer
 from cifarzoo.cli.console import remark, say, show_json, show_table
 from cifarzoo.cli.options import Json, Name
 from cifarzoo.cli.words import accuracy_words, recipe_words, size_words
+from cifarzoo.display import settings_rows
 
 if TYPE_CHECKING:
-    from cifarzoo.arithmetic.cost import LayerCost
-    from cifarzoo.spec import ModelCard, Recipe
+    from cifarzoo.spec import ModelCard
 
 __all__ = ["info_command", "list_command"]
 
@@ -68,23 +67,12 @@ def info_command(name: Name, json: Json = False) -> None:
     say(card.name, style="bold")
     say(card.summary)
     say(f"family {card.family}; {card.paper}\n")
-    show_table(("recipe", ""), recipe_rows(card.recipe))
+    show_table(("recipe", ""), settings_rows(card.recipe))
     say()
     _show_weights(card)
-    _show_layers(rows)
+    table = rows._display()
+    show_table(table.header, table.rows, numbers=table.numbers)
     say(f"\nTrain it: cifarzoo train {card.name}")
-
-
-def recipe_rows(recipe: Recipe) -> list[tuple[str, str]]:
-    """List a recipe's settings, one row each, in the order of its fields."""
-    rows = []
-    for name, value in asdict(recipe).items():
-        if isinstance(value, dict):
-            shown = ", ".join(f"{key} {item}" for key, item in value.items())
-        else:
-            shown = "none" if value is None else f"{value:g}" if isinstance(value, float) else value
-        rows.append((name.replace("_", " "), str(shown)))
-    return rows
 
 
 def _show_weights(card: ModelCard) -> None:
@@ -104,21 +92,3 @@ def _show_weights(card: ModelCard) -> None:
     ]
     show_table(("weights", "test accuracy", "size", "SHA-256"), rows)
     say()
-
-
-def _show_layers(rows: Sequence[LayerCost]) -> None:
-    cells = [
-        (
-            row.name,
-            row.kind,
-            "×".join(str(side) for side in row.output_shape) or "–",
-            f"{row.params:,}",
-            f"{row.macs:,}",
-            "–" if row.receptive_field is None else str(row.receptive_field),
-        )
-        for row in rows
-    ]
-    params, macs = sum(row.params for row in rows), sum(row.macs for row in rows)
-    cells.append(("total", "", "", f"{params:,}", f"{macs:,}", ""))
-    header = ("layer", "kind", "output", "parameters", "MACs", "receptive field")
-    show_table(header, cells, numbers=("parameters", "MACs", "receptive field"))

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["predict_command"]
 
-AT_ONCE = 250  # images per batch
-
 
 def predict_command(
     name: Name,
@@ -81,16 +79,13 @@ def _probabilities(
     """Give each picture's probabilities, one for each class."""
     import torch
 
-    from cifarzoo.hardware import autocast, resolve_device, resolve_precision
+    from cifarzoo.evaluation.predict import predict
 
-    target = resolve_device(device)
-    model.to(target)
-    rows: list[list[float]] = []
-    for first in range(0, len(pictures), AT_ONCE):
-        batch = torch.stack([picture.pixels for picture in pictures[first : first + AT_ONCE]])
-        with torch.no_grad(), autocast(target, resolve_precision(precision, target)):
-            logits = model(batch.to(target))
-        rows += logits.float().softmax(1).tolist()
+    if not pictures:
+        return []
+    pixels = torch.stack([picture.pixels for picture in pictures])
+    found = predict(model, pixels, device=device, precision=precision)
+    rows: list[list[float]] = found.probabilities.tolist()
     return rows
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from cifarzoo.arithmetic.cost import LayerCost
+    from cifarzoo.arithmetic.cost import LayerTable
     from cifarzoo.evaluation.evaluate import Evaluation
     from cifarzoo.spec import ModelCard, PrecisionName
     from cifarzoo.training.history import History
@@ -36,7 +36,7 @@ def finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def layers_of(card: ModelCard) -> tuple[LayerCost, ...]:
+def layers_of(card: ModelCard) -> LayerTable:
     """List what each layer of a model costs; no memory is taken for its weights."""
     from cifarzoo.arithmetic.cost import layer_table
     from cifarzoo.registry import outline

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.data.loaders import Loaders
-from cifarzoo.errors import OptionError, ShapeError, one_of, wrong_kind
-from cifarzoo.evaluation.score import predictions, require_model
+from cifarzoo.display import Display, Shown
+from cifarzoo.errors import ShapeError
+from cifarzoo.evaluation.predict import scored
 from cifarzoo.evaluation.statistics import accuracy_interval
-from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName, TtaName
 
 __all__ = ["Evaluation", "evaluate"]
@@ -22,7 +20,7 @@ _CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Evaluation:
+class Evaluation(Shown):
     """How well a model does on a set of images.
 
     Attributes:
@@ -52,6 +50,21 @@ class Evaluation:
         return (
             f"accuracy {self.accuracy:.2%}{views} (95 % interval {low:.2%} to {high:.2%}, "
             f"{self.n} images), loss {self.loss:.4f}"
+        )
+
+    def _display(self) -> Display:
+        low, high = self.interval
+        rows = [
+            ("accuracy", f"{self.accuracy:.2%}"),
+            ("95 % interval", f"{low:.2%} to {high:.2%}"),
+            ("loss", f"{self.loss:.4f} nats"),
+            ("calibration error", f"{self.calibration_error:.2%}"),
+            ("images", f"{self.n:,}"),
+            ("test-time augmentation", self.tta),
+            *((f"class {i}", f"{share:.2%}") for i, share in enumerate(self.per_class)),
+        ]
+        return Display(
+            title="Evaluation", header=("what", "value"), rows=tuple(rows), numbers=("value",)
         )
 
 
@@ -86,18 +99,7 @@ def evaluate(
         multiclass_confusion_matrix,
     )
 
-    require_model(model)
-    if isinstance(data, Loaders):
-        raise OptionError("data is a Loaders; pass one of them, such as loaders.test")
-    if not hasattr(data, "__iter__"):
-        raise wrong_kind("data", data, "a loader of (images, labels)")
-    if tta not in get_args(TtaName):
-        raise one_of("tta", tta, get_args(TtaName))
-    target = resolve_device(device)
-    dtype = resolve_precision(precision, target)
-    keep_freed_memory()
-    move_model(model, target)
-    logits, labels = predictions(model, data, device=target, dtype=dtype, tta=tta)
+    logits, labels = scored(model, data, device=device, precision=precision, tta=tta)
     classes = logits.shape[1]
     if classes < 2:
         raise ShapeError(f"logits have shape {tuple(logits.shape)}; needed are 2 classes or more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def _render(results: Results, folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(words, name) for name in words.__all__}
-    environment.filters["unbroken"] = _unbroken
+    environment.filters |= {"unbroken": _unbroken, "product": math.prod}
     return environment.get_template("template.html").render(_context(results, folder))
 
 

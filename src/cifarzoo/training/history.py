@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from cifarzoo.display import Display, Shown
+
 __all__ = ["Check", "History", "StopReason"]
 
 StopReason: TypeAlias = Literal["epochs", "early", "interrupted", "diverged", "failed"]
+
+MOST_SHOWN = 20  # checks in a table
+HEADER = (
+    *("step", "epoch", "training loss", "training accuracy", "validation loss"),
+    *("validation accuracy", "learning rate", "seconds"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(Shown):
     """A training run.
 
     Attributes:
@@ -65,3 +73,36 @@ class History:
     def images_per_second(self) -> float:
         """Training images per second, validation included in the time."""
         return self.images / self.seconds if self.seconds else 0.0
+
+    def _display(self) -> Display:
+        every = -(-len(self.checks) // MOST_SHOWN)
+        last = len(self.checks) - 1
+        shown = [
+            check
+            for i, check in enumerate(self.checks)
+            if i % max(1, every) == 0 or i == last or check.step == self.best_step
+        ]
+        note = f"{self.steps:,} steps, ended: {self.stopped}; kept: step {self.best_step:,} (*)"
+        if len(shown) < len(self.checks):
+            note += f"; {len(shown)} of {len(self.checks)} checks are shown"
+        return Display(
+            title="History",
+            header=HEADER,
+            rows=tuple(_cells(check, kept=check.step == self.best_step) for check in shown),
+            numbers=HEADER,
+            note=note,
+        )
+
+
+def _cells(check: Check, *, kept: bool) -> tuple[str, ...]:
+    loss, accuracy = check.val_loss, check.val_accuracy
+    return (
+        f"{check.step:,}" + (" *" if kept else ""),
+        f"{check.epoch:.4g}",
+        f"{check.train_loss:.4f}",
+        f"{check.train_accuracy:.2%}",
+        "–" if loss is None else f"{loss:.4f}",
+        "–" if accuracy is None else f"{accuracy:.2%}",
+        f"{check.lr:.3g}",
+        f"{check.seconds:.1f}",
+    )

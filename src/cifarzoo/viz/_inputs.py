@@ -9,10 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifarzoo.errors import LabelError, OptionError, ShapeError
+from cifarzoo.errors import LabelError, OptionError, RangeError, ShapeError
 from cifarzoo.models.classifier import check_images
 
-__all__ = ["check_indices", "check_labels", "check_names", "one_image", "rgb"]
+__all__ = [
+    "check_indices",
+    "check_labels",
+    "check_names",
+    "check_probabilities",
+    "one_image",
+    "require_images",
+    "rgb",
+]
 
 
 def rgb(images: Tensor) -> NDArray[np.float32]:
@@ -29,13 +37,24 @@ def rgb(images: Tensor) -> NDArray[np.float32]:
         ShapeError: not (N,3,H,W), or no image.
         RangeError: neither uint8 nor float in [0, 1].
     """
-    _require_tensor("images", images)
+    require_images(images)
     images = images.detach().cpu()
-    check_images(images)
-    if not len(images):
-        raise ShapeError("images is empty; needed is at least one image")
     scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     return np.asarray(scaled.permute(0, 2, 3, 1).numpy(), dtype=np.float32)
+
+
+def require_images(images: Tensor) -> None:
+    """Refuse what is not a batch of images.
+
+    Raises:
+        OptionError: not a tensor.
+        ShapeError: not (N,3,H,W), or no image.
+        RangeError: neither uint8 nor float in [0, 1].
+    """
+    _require_tensor("images", images)
+    check_images(images.detach().cpu())
+    if not len(images):
+        raise ShapeError("images is empty; needed is at least one image")
 
 
 def one_image(image: Tensor) -> Tensor:
@@ -122,3 +141,29 @@ def check_names(class_names: Sequence[str] | None, classes: int) -> list[str]:
     if isinstance(class_names, str) or len(class_names) != classes:
         raise OptionError(f"class_names is {class_names!r}; needed are {classes} names, or None")
     return list(class_names)
+
+
+def check_probabilities(probabilities: Tensor, images: int) -> Tensor:
+    """Give probabilities as float64 on the CPU.
+
+    Args:
+        probabilities: (N,K), each row adding up to 1.
+        images: how many images they belong to.
+
+    Raises:
+        OptionError: not a tensor.
+        ShapeError: not one row per image.
+        RangeError: a row does not add up to 1, or a value is negative or NaN.
+    """
+    _require_tensor("probabilities", probabilities)
+    shape = tuple(probabilities.shape)
+    if len(shape) != 2 or shape[0] != images or not shape[1]:
+        raise ShapeError(f"probabilities have shape {shape}; needed is ({images}, classes)")
+    values = probabilities.detach().cpu().double()
+    totals = values.sum(1)
+    if bool((values < 0).any()) or not torch.allclose(totals, torch.ones_like(totals), atol=1e-2):
+        raise RangeError(
+            "probabilities do not add up to 1 for each image, or some are negative or NaN; "
+            "of logits take the softmax: logits.softmax(1)"
+        )
+    return values

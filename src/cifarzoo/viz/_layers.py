@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,28 @@ from cifarzoo.errors import OptionError, RangeError, ShapeError, suggest
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.viz._inputs import one_image
 
-__all__ = ["find_layer", "layer_maps"]
+__all__ = [
+    "evaluating",
+    "find_layer",
+    "fitting",
+    "full_name",
+    "input_gradient",
+    "last_maps",
+    "layer_maps",
+]
 
 NETWORK = "network."
 MOST_NAMED = 40  # layers in an error; of a larger model the outer ones
+
+
+def full_name(model: nn.Module, layer: str) -> str:
+    """Give a layer's name as `named_modules` has it: "network." is added where it was left out.
+
+    Raises:
+        OptionError: there is no such layer.
+    """
+    find_layer(model, layer)
+    return layer if layer in dict(model.named_modules(remove_duplicate=False)) else NETWORK + layer
 
 
 def find_layer(model: nn.Module, layer: str) -> nn.Module:
@@ -70,24 +88,92 @@ def layer_maps(model: nn.Module, image: Tensor, layer: str) -> Tensor:
         RangeError: image is neither uint8 nor float in [0, 1], or the layer gives NaN or infinity.
     """
     batch = one_image(image)
-    module = find_layer(model, layer)
+    with torch.no_grad():
+        return _maps(_outputs(model, fitting(model, batch), layer), layer)[0].float().cpu()
+
+
+def input_gradient(
+    model: nn.Module, image: Tensor, layer: str, position: tuple[int, int] | None
+) -> Tensor:
+    """Give how strongly one place of a layer answers to each pixel of an image.
+
+    Args:
+        model: as `layer_maps` takes it.
+        image: uint8, or float in [0, 1], (3,H,W).
+        layer: its name.
+        position: row and column on the layer's maps; None takes the middle.
+
+    Returns:
+        float32 (H,W), on the CPU: the length over the colours of the gradient of the sum of the
+        maps at that place.
+
+    Raises:
+        OptionError, ShapeError, RangeError: as `layer_maps` does.
+    """
+    batch = fitting(model, one_image(image))
+    batch = (batch / 255 if batch.dtype == torch.uint8 else batch).requires_grad_()
+    with torch.enable_grad():
+        maps = _maps(_outputs(model, batch, layer), layer)
+        row, column = position or (maps.shape[2] // 2, maps.shape[3] // 2)
+        (gradient,) = torch.autograd.grad(maps[0, :, row, column].sum(), batch)
+    strength: Tensor = gradient[0].float().norm(dim=0).cpu()
+    if not strength.isfinite().all():
+        raise RangeError(f"the gradient of layer {layer!r} is not finite; look at the weights")
+    return strength
+
+
+def last_maps(model: nn.Module, images: Tensor) -> str:
+    """Name the last layer whose maps are as large as those of the last convolution.
+
+    Convolutions that give a single pixel are passed over.
+
+    Args:
+        model: as `layer_maps` takes it.
+        images: uint8, or float in [0, 1], (N,3,H,W).
+
+    Raises:
+        OptionError: no layer gives such maps.
+    """
+    ran: list[tuple[str, tuple[int, ...], bool]] = []
+
+    def note(name: str) -> Callable[[nn.Module, object, object], None]:
+        def keep(module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and max(output.shape[2:]) > 1:
+                ran.append((name, tuple(output.shape[2:]), isinstance(module, nn.Conv2d)))
+
+        return keep
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_hook(note(name)).remove)
+        with evaluating(model), torch.no_grad():
+            model(fitting(model, images))
+    sides = [side for _, side, is_conv in ran if is_conv]
+    if not sides:
+        raise OptionError("no convolution of the model gives maps; name a layer that does")
+    return next(name for name, side, _ in reversed(ran) if side == sides[-1])
+
+
+def _outputs(model: nn.Module, batch: Tensor, layer: str) -> list[object]:
+    """Run a model and give what one of its layers gave at each call."""
     outputs: list[object] = []
 
     def keep(_module: nn.Module, _inputs: object, output: object) -> None:
         # Cloned at once: an in-place activation behind this layer would change it.
-        outputs.append(output.detach().clone() if isinstance(output, Tensor) else output)
+        outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
-    handle = module.register_forward_hook(keep)
+    handle = find_layer(model, layer).register_forward_hook(keep)
     try:
-        with _evaluating(model), torch.no_grad():
-            model(_fitting(model, batch))
+        with evaluating(model):
+            model(batch)
     finally:
         handle.remove()
-    return _maps(outputs, layer)
+    return outputs
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode in the block; modes and random state are put back."""
     modes = [(module, module.training) for module in model.modules()]
     devices = {t.device for t in model.parameters() if t.device.type == "cuda"}
     with torch.random.fork_rng(devices=list(devices)):
@@ -99,8 +185,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
                 module.training = training
 
 
-def _fitting(model: nn.Module, batch: Tensor) -> Tensor:
-    """Move an image to where the model is, and make it float unless the model does that itself."""
+def fitting(model: nn.Module, batch: Tensor) -> Tensor:
+    """Move images to where the model is, and make them float unless the model does that itself."""
     tensors = [*model.parameters(), *model.buffers()]
     like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     scales = isinstance(model, ImageClassifier)
@@ -110,14 +196,14 @@ def _fitting(model: nn.Module, batch: Tensor) -> Tensor:
 
 
 def _maps(outputs: list[object], layer: str) -> Tensor:
+    """Give the last output, which has to be maps (1,C,H,W)."""
     if not outputs:
         raise OptionError(f"layer {layer!r} took no part in the model's answer; choose another")
     output = outputs[-1]
     if isinstance(output, Tensor) and output.ndim == 4:
-        maps = output[0].float().cpu()
-        if not maps.isfinite().all():
+        if not output.isfinite().all():
             raise RangeError(f"layer {layer!r} gives NaN or infinity; look at the model's weights")
-        return maps
+        return output
     given = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise ShapeError(
         f"layer {layer!r} gives {given}; needed are maps, (N, C, H, W): choose a convolution, or "

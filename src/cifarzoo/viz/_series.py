@@ -180,11 +180,14 @@ def legend_entries(
     handles: list[Artist] = [
         _sample(_style.series_colour(i), _style.series_marker(i)) for i in range(len(named))
     ]
+    grey = _style.palette().grey
     labels = [f"{x} ({len(runs)} runs)" if len(runs) > 1 else x for x, runs in named.items()]
-    handles += [Line2D([], [], color=_style.GREY, linestyle=style) for style in lines.values()]
+    handles += [
+        Line2D([], [], color=_style.palette().grey, linestyle=style) for style in lines.values()
+    ]
     labels += list(lines)
     if any(len(runs) > 1 for runs in named.values()):
-        handles.append(Patch(color=_style.GREY, alpha=0.25, linewidth=0))
+        handles.append(Patch(color=grey, alpha=0.25, linewidth=0))
         uneven = any(len({run.checks[-1].step for run in runs}) > 1 for runs in named.values())
         labels.append("± standard deviation" + (" (thin: single runs)" if uneven else ""))
     return handles, labels

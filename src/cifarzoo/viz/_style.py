@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,17 +13,58 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "DIVERGING", "GREY", "PIXELS", "SEQUENTIAL", "SERIES", "VERMILLION"]
+__all__ = ["DIVERGING", "PIXELS", "SEQUENTIAL", "Palette", "palette"]
 
-# Okabe and Ito's palette, which all kinds of colour vision tell apart, without its yellow (too
-# faint for a line). https://jfly.uni-koeln.de/color/
-BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
-SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Palette:
+    """The colours that suit one background.
+
+    They are Okabe and Ito's, which all kinds of colour vision tell apart, without their yellow (too
+    faint for a line on white). https://jfly.uni-koeln.de/color/
+
+    Attributes:
+        blue: what is right, or the first of several; readable as text.
+        vermillion: what is wrong, or the second; readable as text.
+        grey: what is less important; readable as text.
+        more: further colours of lines, in their order.
+        ink: of text.
+        paper: the background.
+    """
+
+    blue: str
+    vermillion: str
+    grey: str
+    more: tuple[str, ...]
+    ink: str
+    paper: str
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Colours of the first, second, ... thing in a figure."""
+        return (self.blue, self.vermillion, *self.more, self.ink)
+
+
+LIGHT = Palette(
+    blue="#0072B2",
+    vermillion="#C25400",
+    grey="#6A6A6A",
+    more=("#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    ink="#000000",
+    paper="#FFFFFF",
+)
+DARK = Palette(
+    blue="#4A9FE0",
+    vermillion="#FF7F3F",
+    grey="#A0A4A8",
+    more=("#20B58A", "#E09BC4", "#F0C040", "#A8DCF8"),
+    ink="#E8E8E8",
+    paper="#14171A",
+)
 MARKERS = ("o", "^", "s", "X")
-GREY = "#6E6E6E"
 # matplotlib's name for: exact squares where pixels are drawn large, no moiré where they are not.
 PIXELS = "antialiased"
 DIVERGING = "RdBu_r"  # blue under zero, white, red over it
@@ -33,6 +75,34 @@ NARROWEST = 6.0  # inches, of a figure with a title
 TITLE_CHARACTERS_PER_INCH = 12  # of ordinary text, with a margin
 TITLE_LINE, LEGEND_ROW = 0.2, 0.2  # inches
 LEGEND_HANDLE = 0.6  # inches, of the line before each text, with the space around it
+
+
+def palette() -> Palette:
+    """Give the colours that suit the background which matplotlib's settings ask for."""
+    return DARK if is_dark() else LIGHT
+
+
+def is_dark() -> bool:
+    """Tell whether new figures have a dark background: a light ink does, also on a clear one."""
+    import matplotlib as mpl
+
+    return luminance(mpl.rcParams["text.color"]) > 0.2
+
+
+def luminance(colour: object) -> float:
+    """Relative luminance of a colour, 0 for black to 1 for white.
+
+    Source: WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance
+    """
+    from matplotlib.colors import to_rgb
+
+    linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))  # type: ignore[arg-type]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def ink_on(colour: object) -> str:
+    """Black or white, whichever is read better on a colour."""
+    return "black" if luminance(colour) > 0.18 else "white"
 
 
 def new_figure(width: float, height: float, *, title: str | None = None) -> Figure:
@@ -59,9 +129,20 @@ def dress(axis: Axes, *, x: str, y: str) -> None:
     """Label the axes of a curve and quieten its frame."""
     axis.set_xlabel(x, fontsize=NORMAL)
     axis.set_ylabel(y, fontsize=NORMAL)
-    axis.tick_params(labelsize=SMALL)
-    axis.grid(visible=True, alpha=0.3, linewidth=0.6)
+    dress_ticks(axis)
+    axis.grid(visible=True, color=palette().grey, alpha=0.3, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def dress_ticks(axis: Axes) -> None:
+    """Make the ticks' labels small, now and for those that matplotlib adds when it draws."""
+    axis.tick_params(which="both", labelsize=SMALL, colors=palette().ink)
+
+
+def dress_bar(bar: Colorbar, label: str) -> None:
+    """Say what a colour bar's values are."""
+    bar.set_label(label, fontsize=NORMAL)
+    dress_ticks(bar.ax)
 
 
 def undress(axis: Axes) -> None:
@@ -70,7 +151,7 @@ def undress(axis: Axes) -> None:
     axis.set_yticks([])
     for spine in axis.spines.values():
         spine.set_linewidth(0.5)
-        spine.set_color(GREY)
+        spine.set_color(palette().grey)
 
 
 def dress_run(axis: Axes, *, y: str) -> None:
@@ -85,12 +166,13 @@ def dress_run(axis: Axes, *, y: str) -> None:
 
 def series_colour(position: int) -> str:
     """The colour of the n-th thing in a figure; the eighth begins anew, with another marker."""
-    return SERIES[position % len(SERIES)]
+    series = palette().series
+    return series[position % len(series)]
 
 
 def series_marker(position: int) -> str:
     """The marker of the n-th thing in a figure, which tells apart those of one colour."""
-    return MARKERS[position // len(SERIES) % len(MARKERS)]
+    return MARKERS[position // len(palette().series) % len(MARKERS)]
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:

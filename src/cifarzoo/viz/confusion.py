@@ -16,11 +16,12 @@ from cifarzoo.viz._inputs import check_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
     from cifarzoo.evaluation.evaluate import Evaluation
 
-__all__ = ["CellValue", "plot_confusion"]
+__all__ = ["CellValue", "counts_of", "headline", "plot_confusion"]
 
 CellValue: TypeAlias = Literal["count", "percent"]
 MOST_WITH_NUMBERS = 25  # classes: in more, the numbers cannot be read
@@ -53,26 +54,32 @@ def plot_confusion(
     """
     if values not in get_args(CellValue):
         raise one_of("values", values, get_args(CellValue))
-    counts = _counts(confusion)
+    counts = counts_of(confusion)
     names = check_names(class_names, len(counts))
     # A class without images has shares of zero, not 0/0.
     percents = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
     side = max(4.5, 0.62 * len(names) + 1.2) if len(names) <= MOST_WITH_NUMBERS else 9.0
     figure = _style.new_figure(
-        side + 0.7, side, title=_headline(confusion, counts) if title is None else title
+        side + 0.7, side, title=headline(confusion, counts) if title is None else title
     )
     axis = figure.subplots()
-    image = axis.imshow(percents, cmap="Blues", vmin=0, vmax=100)
+    image = axis.imshow(percents, cmap=_shares(), vmin=0, vmax=100)
     bar = figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02)
-    bar.set_label("share of the true class (%)", fontsize=_style.NORMAL)
-    bar.ax.tick_params(labelsize=_style.SMALL)
+    _style.dress_bar(bar, "share of the true class (%)")
     _name_classes(axis, names)
     if len(names) <= MOST_WITH_NUMBERS:
         _write_cells(axis, counts if values == "count" else percents, percents, values)
     return figure
 
 
-def _counts(confusion: Tensor | Evaluation) -> NDArray[np.float64]:
+def counts_of(confusion: Tensor | Evaluation) -> NDArray[np.float64]:
+    """Give a confusion matrix as float64 (K,K).
+
+    Raises:
+        OptionError: it is of another type.
+        ShapeError: it is not square, or empty.
+        RangeError: a count is negative or not finite.
+    """
     tensor = confusion if isinstance(confusion, Tensor) else getattr(confusion, "confusion", None)
     if not isinstance(tensor, Tensor):
         raise OptionError(
@@ -88,7 +95,8 @@ def _counts(confusion: Tensor | Evaluation) -> NDArray[np.float64]:
     return counts
 
 
-def _headline(confusion: Tensor | Evaluation, counts: NDArray[np.float64]) -> str:
+def headline(confusion: Tensor | Evaluation, counts: NDArray[np.float64]) -> str:
+    """Say how accurate it is; with the interval where `evaluate` has given one."""
     total = counts.sum()
     if not total:
         return "no image counted"
@@ -98,6 +106,14 @@ def _headline(confusion: Tensor | Evaluation, counts: NDArray[np.float64]) -> st
     low, high = confusion.interval
     views = "" if confusion.tta == "none" else f" with {confusion.tta} test-time augmentation"
     return f"{text}{views} (95 % interval {low:.2%} to {high:.2%})"
+
+
+def _shares() -> LinearSegmentedColormap:
+    """Colours from the paper's to blue."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = _style.palette()
+    return LinearSegmentedColormap.from_list("shares", [colours.paper, colours.blue])
 
 
 def _name_classes(axis: Axes, names: list[str]) -> None:
@@ -123,6 +139,7 @@ def _name_classes(axis: Axes, names: list[str]) -> None:
 def _write_cells(
     axis: Axes, cells: NDArray[np.float64], percents: NDArray[np.float64], values: CellValue
 ) -> None:
+    shares, grey = _shares(), _style.palette().grey
     for (row, column), value in np.ndenumerate(cells):
         axis.text(
             column,
@@ -131,5 +148,5 @@ def _write_cells(
             ha="center",
             va="center",
             fontsize=_style.NORMAL if value < 10_000 else _style.SMALL,
-            color="white" if percents[row, column] > 55 else "black" if value else _style.GREY,
+            color=_style.ink_on(shares(percents[row, column] / 100)) if value else grey,
         )

@@ -37,7 +37,7 @@ def plot_gap(histories: Runs | Mapping[str, Runs], *, title: str | None = None) 
     named = named_runs(histories if isinstance(histories, Mapping) else {"run": histories})
     figure = _style.new_figure(6.5, 4.0, title=title)
     axis = figure.subplots()
-    axis.axhline(0, color=_style.GREY, linewidth=1)
+    axis.axhline(0, color=_style.palette().grey, linewidth=1)
     for position, (label, runs) in enumerate(named.items()):
         if any(gap(check) is None for run in runs for check in run.checks):
             raise OptionError(

@@ -54,18 +54,18 @@ def plot_history(history: History, *, title: str | None = None) -> Figure:
 
 def _draw_losses(axis: Axes, run: History) -> None:
     train, val = curve([run], lambda c: c.train_loss), curve([run], lambda c: c.val_loss)
-    draw_curve(axis, train, colour=_style.BLUE, line="--", label="training")
+    draw_curve(axis, train, colour=_style.palette().blue, line="--", label="training")
     if len(val.steps):
-        draw_curve(axis, val, colour=_style.VERMILLION, label="validation")
+        draw_curve(axis, val, colour=_style.palette().vermillion, label="validation")
     _style.dress_run(axis, y="loss (cross-entropy, nats)")
 
 
 def _draw_accuracies(axis: Axes, run: History) -> None:
     train = curve([run], lambda c: 100 * c.train_accuracy)
     val = curve([run], lambda c: None if c.val_accuracy is None else 100 * c.val_accuracy)
-    draw_curve(axis, train, colour=_style.BLUE, line="--")
+    draw_curve(axis, train, colour=_style.palette().blue, line="--")
     if len(val.steps):
-        draw_curve(axis, val, colour=_style.VERMILLION)
+        draw_curve(axis, val, colour=_style.palette().vermillion)
     _style.dress_run(axis, y="accuracy (%)")
 
 
@@ -75,4 +75,6 @@ def _mark_best(axis: Axes, best: Check | None) -> None:
     text = f"kept: step {best.step:,}, epoch {best.epoch:.3g}"
     if best.val_loss is not None and best.val_accuracy is not None:
         text += f" (validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.2%})"
-    axis.axvline(best.step, color=_style.GREY, linewidth=1, linestyle=":", zorder=1, label=text)
+    axis.axvline(
+        best.step, color=_style.palette().grey, linewidth=1, linestyle=":", zorder=1, label=text
+    )

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from cifarzoo.errors import RangeError, ShapeError
 from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_labels, check_names, rgb
+from cifarzoo.viz._inputs import check_labels, check_names, check_probabilities, rgb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +53,7 @@ def plot_predictions(
         LabelError: labels are not integers in 0..K-1.
     """
     pictures = rgb(images)
-    _check_probabilities(probabilities, len(images))
+    probabilities = check_probabilities(probabilities, len(images))
     classes = probabilities.shape[1]
     names = check_names(class_names, classes)
     truths = None if labels is None else check_labels(labels, len(images), classes=classes)
@@ -79,19 +77,6 @@ def plot_predictions(
     return figure
 
 
-def _check_probabilities(probabilities: Tensor, images: int) -> None:
-    shape = tuple(probabilities.shape)
-    if len(shape) != 2 or shape[0] != images or not shape[1]:
-        raise ShapeError(f"probabilities have shape {shape}; needed is ({images}, classes)")
-    totals = probabilities.detach().double().sum(1)
-    negative = bool((probabilities < 0).any())
-    if negative or not torch.allclose(totals, torch.ones_like(totals), atol=1e-2):
-        raise RangeError(
-            "probabilities do not add up to 1 for each image, or some are negative or NaN; "
-            "of logits take the softmax: logits.softmax(1)"
-        )
-
-
 def _write_truth(axis: Axes, truth: int | None, guess: int, names: list[str]) -> None:
     if truth is None:
         axis.set_title(names[guess], fontsize=_style.SMALL, pad=3)
@@ -101,12 +86,12 @@ def _write_truth(axis: Axes, truth: int | None, guess: int, names: list[str]) ->
         f"{names[truth]} {'✓' if right else '✗'}",
         fontsize=_style.SMALL,
         pad=3,
-        color=_style.BLUE if right else _style.VERMILLION,
+        color=_style.palette().blue if right else _style.palette().vermillion,
     )
 
 
 def _draw_bars(axis: Axes, probabilities: Tensor, truth: int | None, names: list[str]) -> None:
-    values, classes = probabilities.detach().float().cpu().topk(min(BARS, len(names)))
+    values, classes = probabilities.topk(min(BARS, len(names)))
     colours = [_bar_colour(int(c), truth, first=i == 0) for i, c in enumerate(classes)]
     axis.barh(range(len(values)), values.tolist(), color=colours, alpha=0.45, height=0.9)
     for i, (value, index) in enumerate(zip(values.tolist(), classes.tolist(), strict=True)):
@@ -126,5 +111,5 @@ def _draw_bars(axis: Axes, probabilities: Tensor, truth: int | None, names: list
 
 def _bar_colour(index: int, truth: int | None, *, first: bool) -> str:
     if truth is None or index == truth:
-        return _style.BLUE if first or truth is not None else _style.GREY
-    return _style.VERMILLION if first else _style.GREY
+        return _style.palette().blue if first or truth is not None else _style.palette().grey
+    return _style.palette().vermillion if first else _style.palette().grey

@@ -65,6 +65,26 @@ class Field:
         sides = (min(self._size(axis), side) for axis, side in enumerate(self.sides))
         return max(sides, default=None)
 
+    def area(self, position: Sequence[int]) -> tuple[tuple[int, int], ...] | None:
+        """Give what one place of a tensor (N,C,*sides) sees, along each axis of the image.
+
+        Args:
+            position: of the place, one index for each dimension after the channels.
+
+        Returns:
+            Start and stop in pixels for each axis of the image; beyond the image is padding. None
+            where the tensor is not laid out like the image, or it is not known.
+        """
+        places = self.dims[2:]
+        if len(places) != len(self.sides) or (self.dims[1] and any(r.axes for r in self.dims[1])):
+            return None
+        ends = []
+        for axis, (runs, index) in enumerate(zip(places, position, strict=True)):
+            if len(runs) > 1 or any(run.token or run.axes != {axis} for run in runs):
+                return None
+            ends.append(self.windows[axis].at(index * runs[0].step if runs else 0))
+        return tuple(ends)
+
     def _size(self, axis: int) -> int:
         windows, positions = self.windows[axis], {0}
         for run in (run for runs in self.dims for run in runs if axis in run.axes):

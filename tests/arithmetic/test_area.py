@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cifarzoo.arithmetic.area import receptive_area
+from cifarzoo.errors import OptionError, ShapeError
+
+
+def _seen(model: nn.Module, row: int, column: int, side: int) -> tuple[tuple[int, int], ...]:
+    """Find the pixels that count, by the gradient of a network of ones."""
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    image = torch.rand(1, 3, side, side, requires_grad=True)
+    model(image)[0, :, row, column].sum().backward()
+    assert image.grad is not None
+    rows, columns = image.grad.abs().sum((0, 1)).nonzero(as_tuple=True)
+    return tuple((int(each.min()), int(each.max()) + 1) for each in (rows, columns))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    layers=st.lists(
+        st.tuples(st.sampled_from([1, 3, 5]), st.integers(1, 2), st.integers(0, 2)),
+        min_size=1,
+        max_size=3,
+    ),
+    data=st.data(),
+)
+def test_it_is_what_the_gradient_reaches(
+    layers: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    # More padding than half a kernel lets a place see nothing but padding.
+    layers = [(kernel, stride, min(padding, kernel // 2)) for kernel, stride, padding in layers]
+    model = nn.Sequential(
+        *(
+            nn.Conv2d(3, 3, kernel, stride=stride, padding=padding)
+            for kernel, stride, padding in layers
+        )
+    )
+    side = 24
+    height, width = model(torch.zeros(1, 3, side, side)).shape[2:]
+    row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    last = str(len(layers) - 1)
+    area = receptive_area(model, last, (row, column), (3, side, side))
+    inside = tuple((max(0, start), min(side, stop)) for start, stop in area)
+    if all(start < stop for start, stop in inside):
+        assert inside == _seen(model, row, column, side)
+
+
+def test_the_middle_is_the_default() -> None:
+    model = nn.Conv2d(3, 2, 5, padding=2)
+    assert receptive_area(model, "") == ((14, 19), (14, 19))
+
+
+def test_a_place_over_the_whole_image() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1))
+    assert receptive_area(model, "1", (0, 0), (3, 8, 8)) == ((0, 8), (0, 8))
+
+
+def test_refuses_what_has_no_area() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
+    with pytest.raises(OptionError, match="no layer 'conv' ran"):
+        receptive_area(model, "conv", input_size=(3, 8, 8))
+    with pytest.raises(OptionError, match=r"position is \(0, 6\)"):
+        receptive_area(model, "0", (0, 6), (3, 8, 8))
+    with pytest.raises(ShapeError, match=r"gives \(2,\)"):
+        receptive_area(model, "2", input_size=(3, 8, 8))
+    with pytest.raises(OptionError, match="model is 'x'"):
+        receptive_area("x", "0")  # type: ignore[arg-type]
+    turned = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (4, 16)))
+    with pytest.raises(ShapeError, match="do not lie over the image"):
+        receptive_area(turned, "1", input_size=(3, 8, 8))
