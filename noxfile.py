@@ -17,7 +17,7 @@ nox.needs_version = ">=2025.2.9"
 
 SHARED = Path(".nox", "with-torch")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py")
+CODE = ("src", "tests", "examples", "benchmarks", "docs", "noxfile.py")
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -78,9 +78,33 @@ def bench(session: nox.Session) -> None:
     session.run(*command, external=True, env=checkout)
 
 
+@nox.session(venv_backend="none", default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build/html, run its examples, look at it in Chromium.
+
+    Warnings are errors. It needs no network once the packages are there.
+    """
+    python = with_torch(session, *group("docs", "tests"))
+    sphinx = (python, "-m", "sphinx", "-W", "--keep-going", "-q")
+    session.run(*sphinx, "-b", "html", "docs", "docs/_build/html", external=True)
+    session.run(*sphinx, "-b", "doctest", "docs", "docs/_build/doctest", external=True)
+    session.run(python, "-m", "pytest", "docs/browser", *session.posargs, external=True)
+
+
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the wheel and the source distribution into dist/."""
     session.install("build")
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build")
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Build both distributions, and check their metadata and what is in them."""
+    session.install("build", "twine", "check-wheel-contents")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    made = [str(path) for path in sorted(Path("dist").iterdir())]
+    session.run("twine", "check", "--strict", *made)
+    session.run("check-wheel-contents", *(path for path in made if path.endswith(".whl")))

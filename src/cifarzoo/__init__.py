@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cifarzoo import viz as viz
     from cifarzoo.arithmetic.area import receptive_area
     from cifarzoo.arithmetic.convolution import convolve2d
-    from cifarzoo.arithmetic.cost import LayerCost, count_params, layer_table
+    from cifarzoo.arithmetic.cost import LayerCost, LayerTable, count_params, layer_table
     from cifarzoo.arithmetic.shapes import conv_output_size, kernel_size_for, same_padding
     from cifarzoo.data.features import feature_loaders
     from cifarzoo.data.loaders import (
@@ -67,7 +67,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "arithmetic.area": ("receptive_area",),
     "arithmetic.convolution": ("convolve2d",),
-    "arithmetic.cost": ("LayerCost", "count_params", "layer_table"),
+    "arithmetic.cost": ("LayerCost", "LayerTable", "count_params", "layer_table"),
     "arithmetic.shapes": ("conv_output_size", "kernel_size_for", "same_padding"),
     "data.features": ("feature_loaders",),
     "data.loaders": (
@@ -133,6 +133,7 @@ __all__ = [
     "ImageClassifier",
     "LabelError",
     "LayerCost",
+    "LayerTable",
     "Layout",
     "Loaders",
     "MissingExtraError",

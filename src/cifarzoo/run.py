@@ -178,7 +178,7 @@ def train(
     Raises:
         OptionError: a name or value is not known.
         UnknownModelError: no model has that name.
-        And what `build_model`, the loaders, `fit` and `evaluate` raise.
+        CifarZooError: what `build_model`, the loaders, `fit` and `evaluate` raise.
     """
     if not isinstance(data, str | Loaders):
         raise wrong_kind("data", data, f"one of {', '.join(get_args(DataName))}, or Loaders(...)")

@@ -151,7 +151,8 @@ class ParamGroup:
     """Parameters that a recipe treats apart; None leaves a setting to the recipe.
 
     Attributes:
-        params: pattern of their names with * and ?, such as "*.norm*.bias", as `fnmatch` reads it.
+        params: pattern of their names with `*` and `?`, such as `*.norm*.bias`, as `fnmatch` reads
+            it.
         optimizer: as the recipe's.
         lr: as the recipe's; the schedule multiplies it.
         momentum: as the recipe's.

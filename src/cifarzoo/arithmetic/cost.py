@@ -112,7 +112,7 @@ def layer_table(model: nn.Module, input_size: tuple[int, ...] = (3, 32, 32)) -> 
 
     Args:
         model: any module that takes one batch of images.
-        input_size: of one image, (channels, *sides).
+        input_size: of one image, `(channels, *sides)`.
 
     Returns:
         The rows, from input to output: a tuple that shows itself as a table in a notebook.

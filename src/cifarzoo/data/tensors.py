@@ -136,7 +136,7 @@ class TensorLoader:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what decides on the batches: images, labels, order and augmentation.
+        """Hash over images, labels, order and augmentation, which decide on the batches.
 
         Of the images some hundred are looked at, evenly spaced, which takes no time.
         """

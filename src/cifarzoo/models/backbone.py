@@ -159,7 +159,7 @@ def transfer_classifier(
             trainable, or num_classes is under 1.
 
     Example:
-        >>> model = transfer_classifier(
+        >>> model = transfer_classifier(  # doctest: +SKIP
         ...     torchvision.models.mobilenet_v2(weights="IMAGENET1K_V1"),
         ...     preprocess=Preprocess(IMAGENET_MEAN, IMAGENET_STD, size=224),
         ...     trainable=("features.18", "classifier"),
@@ -205,8 +205,9 @@ def split_frozen(model: TransferClassifier) -> tuple[ModelPart, ModelPart]:
             mode outside of any module.
 
     Example:
-        >>> frozen, trainable = split_frozen(model)
-        >>> history = fit(trainable, feature_loaders(frozen, loaders), recipe)
+        >>> frozen, trainable = split_frozen(model)  # doctest: +SKIP
+        >>> loaders = feature_loaders(frozen, loaders)  # doctest: +SKIP
+        >>> history = fit(trainable, loaders, recipe)  # doctest: +SKIP
     """
     if not isinstance(model, TransferClassifier):
         raise wrong_kind("model", model, "what transfer_classifier(...) gives")

@@ -117,6 +117,7 @@ def report_model(layout: Layout, num_classes: int = 10) -> ImageClassifier:
 
     Example:
         >>> from dataclasses import replace
+        >>> from cifarzoo.models.report import BASELINE, report_model
         >>> wider = report_model(replace(BASELINE, filters=(64, 128, 256)))
     """
     channels = (3, *layout.filters)
