@@ -51,7 +51,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def typecheck(session: nox.Session) -> None:
     """Check types, strictly, in all code."""
-    python = with_torch(session, *group("typecheck", "tests"))
+    python = with_torch(session, *group("typecheck", "tests", "docs"))
     session.run(python, "-m", "mypy", *session.posargs, external=True)
 
 

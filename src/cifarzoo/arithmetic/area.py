@@ -26,7 +26,9 @@ def receptive_area(
 
     Returns:
         (first row, last row + 1), (first column, last column + 1), in pixels from the image's
-        upper left corner. What lies beyond the image is padding that the layers add.
+        upper left corner. What lies beyond the image is padding that the layers add. Near the
+        border a layer may pad its maps where more of them could have been, and see less than
+        this.
 
     Raises:
         OptionError: there is no such layer, it did not run, or the position is not on its maps.
