@@ -76,10 +76,10 @@ def peak_gigabytes(data: Path, *, n: int | None = None) -> float:
     import cifarzoo as zoo
 
     card = zoo.model_card("report_baseline")
-    loaders = zoo.cifar10_loaders(card.recipe.batch_size, root=data, download=False)
+    whole = zoo.cifar10_loaders(card.recipe.batch_size, root=data, download=False)
+    loaders: zoo.Loaders = whole
     if n is not None:
-        parts = (loaders.train, loaders.val, loaders.test)
-        loaders = zoo.Loaders(*(p.first(n) for p in parts if isinstance(p, zoo.TensorLoader)))
+        loaders = zoo.Loaders(*(p.first(n) for p in (whole.train, whole.val, whole.test) if p))
     recipe = replace(card.recipe, epochs=1)
     zoo.train(card, data=loaders, recipe=recipe, device="cpu", progress=False)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

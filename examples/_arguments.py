@@ -38,20 +38,21 @@ class Arguments:
         recipe = replace(card.recipe, epochs=1) if self.quick else card.recipe
         return zoo.train(card, data=data, root=self.root, recipe=recipe, weights=weights, seed=seed)
 
-    def _few(self, batch_size: int, seed: int) -> zoo.Loaders:
+    def loaders(self, batch_size: int = 64, seed: int = 0) -> zoo.TensorLoaders:
+        """Load the data that was asked for."""
         if self.data == "shapes":
-            all_ = zoo.shapes_loaders(batch_size, seed=seed)
-        else:
-            all_ = zoo.cifar10_loaders(batch_size, root=self.root, seed=seed)
-        parts = (all_.train, all_.val, all_.test)
-        return zoo.Loaders(
-            *(part.first(QUICK_IMAGES) for part in parts if isinstance(part, zoo.TensorLoader))
-        )
+            return zoo.shapes_loaders(batch_size, seed=seed)
+        return zoo.cifar10_loaders(batch_size, root=self.root, seed=seed)
 
-    def save(self, figure: Figure, name: str) -> None:
-        """Write a picture."""
+    def _few(self, batch_size: int, seed: int) -> zoo.Loaders:
+        whole = self.loaders(batch_size, seed)
+        parts = (whole.train, whole.val, whole.test)
+        return zoo.Loaders(*(part.first(QUICK_IMAGES) for part in parts if part))
+
+    def save(self, figure: Figure, name: str, says: str) -> None:
+        """Write a picture; what it says, in words, goes into the file beside it."""
         self.out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.out / name, dpi=150)
+        figure.savefig(self.out / name, dpi=150, metadata={"Description": says})
         print(f"wrote {self.out / name}")
 
 

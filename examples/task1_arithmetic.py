@@ -53,7 +53,7 @@ def factors(model: zoo.ImageClassifier, images: Tensor) -> dict[str, list[float]
 def arithmetic(args: Arguments) -> None:
     """Print the answers; print and draw 1b for random weights, and after an epoch of training."""
     by_hand()
-    data = zoo.shapes_loaders() if args.data == "shapes" else zoo.cifar10_loaders(root=args.root)
+    data = args.loaders()
     torch.manual_seed(args.seeds[0])
     model, figure = zoo.build_model("report_baseline").eval(), Figure((8, 4), layout="tight")
     for state, style in (("random weights", "oC0"), ("after an epoch", "sC1"))[: 2 - args.quick]:
@@ -71,7 +71,10 @@ def arithmetic(args: Arguments) -> None:
     axes.set(title="Task 1b: what a layer does to the change that a shift by a pixel makes")
     axes.set(ylabel="change after the layer / before it", xlim=(-0.6, 4.6))
     axes.legend(title="in each of three blocks")
-    args.save(figure, "task1b.png")
+    says = (
+        "How much the change by a shift grows or shrinks in each kind of layer, three blocks each."
+    )
+    args.save(figure, "task1b.png", says)
 
 
 if __name__ == "__main__":

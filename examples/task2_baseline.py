@@ -35,7 +35,8 @@ def baseline(args: Arguments) -> None:
         print(f"\nseed {run.seed}: {run.test}")
         print(f"  {history.steps:,} steps ({history.stopped}), kept that of {history.best_step:,};")
         print(f"  {history.seconds:.0f} s, {history.images_per_second:,.0f} images/s")
-    args.save(zoo.viz.plot_history(runs[0].history, title="Task 2a"), "task2a.png")
+    curves = zoo.viz.plot_history(runs[0].history, title="Task 2a")
+    args.save(curves, "task2a.png", "Loss and accuracy of the baseline against training step.")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def ablation(args: Arguments) -> None:
 
     best = sorted(differences, key=lambda change: -differences[change])[:2]
     shown = {label: histories[label] for label in ("baseline", *best)}
-    args.save(zoo.viz.plot_histories(shown, title="Task 3c: what helps most"), "task3c.png")
+    figure = zoo.viz.plot_histories(shown, title="Task 3c: what helps most")
+    says = "Curves of the baseline and of the two changes that help it most, mean and spread."
+    args.save(figure, "task3c.png", says)
 
 
 def measure(card: zoo.ModelCard, args: Arguments) -> tuple[list[float], list[zoo.History]]:

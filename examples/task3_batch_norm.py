@@ -37,7 +37,8 @@ def batch_norm(args: Arguments) -> None:
     if change.low is not None and change.high is not None:
         print(f"95 % interval: {100 * change.low:+.2f} to {100 * change.high:+.2f} points")
     figure = zoo.viz.plot_histories(histories, title="Task 3d: model 2 and batch norm")
-    args.save(figure, "task3d.png")
+    says = "Losses and validation accuracy of model 2 with and without batch norm."
+    args.save(figure, "task3d.png", says)
 
 
 if __name__ == "__main__":

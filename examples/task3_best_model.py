@@ -31,10 +31,13 @@ def best_model(args: Arguments) -> None:
 
     histories = [run.history for run in runs]
     curves = zoo.viz.plot_histories({"best model": histories}, title="Task 3e: the best model")
-    args.save(curves, "task3e.png")
-    args.save(zoo.viz.plot_gap(histories, title="Task 3f: overfitting"), "task3f.png")
+    args.save(curves, "task3e.png", "Loss and validation accuracy of the best model.")
+    gap = zoo.viz.plot_gap(histories, title="Task 3f: overfitting")
+    args.save(gap, "task3f.png", "Validation loss less training loss: the gap opens as it trains.")
     if runs[0].test:
-        args.save(zoo.viz.plot_confusion(runs[0].test), "task3e_confusion.png")
+        names = args.loaders().test.classes
+        confusion = zoo.viz.plot_confusion(runs[0].test, names)
+        args.save(confusion, "task3e_confusion.png", "Confusion matrix of the best model.")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def two_models(args: Arguments) -> None:
     better = max(validated, key=lambda name: validated[name])  # the test set chooses nothing
     print(f"The better one by the validation split: {better}")
     title = f"Task 3b: {better}"
-    args.save(zoo.viz.plot_histories({better: histories[better]}, title=title), "task3b.png")
+    curves = zoo.viz.plot_histories({better: histories[better]}, title=title)
+    args.save(curves, "task3b.png", "Loss and validation accuracy of the better of the two.")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def transfer(args: Arguments) -> None:
     for run in runs:
         print(f"seed {run.seed}: {run.test}")
     picture = zoo.viz.plot_history(history, title=f"Task 4a: {card.name}")
-    args.save(picture, f"task4a_{card.name}.png")
+    says = "Loss and accuracy of the network from ImageNet while it learns CIFAR-10."
+    args.save(picture, f"task4a_{card.name}.png", says)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         BatchLoader,
         Loaders,
         TensorLoader,
+        TensorLoaders,
         cifar10_loaders,
         shapes_loaders,
     )
@@ -74,6 +75,7 @@ _HOMES = {
         "BatchLoader",
         "Loaders",
         "TensorLoader",
+        "TensorLoaders",
         "cifar10_loaders",
         "shapes_loaders",
     ),
@@ -151,6 +153,7 @@ __all__ = [
     "ShapeError",
     "TensorBoardCallback",
     "TensorLoader",
+    "TensorLoaders",
     "TransferClassifier",
     "UnknownModelError",
     "Weights",

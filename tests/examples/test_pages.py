@@ -15,7 +15,13 @@ from PIL import Image
 import cifarzoo as zoo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TINY = zoo.Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
+TINY = zoo.Layout(filters=(4, 8), kernel_size=3, convs_per_block=2, hidden=(8,))
+PICTURES = sorted(
+    f"{name}-{theme}.png"
+    for name in zoo.viz.__all__
+    if name.startswith("plot_")
+    for theme in ("dark", "light")
+)
 # The page, how many things it trains, its seeds, and its pictures.
 PAGES = [
     ("task2_baseline", 1, (0,), ["task2a.png"]),
@@ -24,6 +30,7 @@ PAGES = [
     ("task3_ablation", 9, (0, 1, 2), ["task3c.png"]),
     ("task3_best_model", 1, (0,), ["task3e.png", "task3e_confusion.png", "task3f.png"]),
     ("task4_transfer", 1, (0,), ["task4a_resnet18_transfer.png"]),
+    ("pictures", 2, (0, 1), PICTURES),
 ]
 
 
@@ -105,9 +112,11 @@ def test_quick_page_trains_one_epoch_of_one_seed(
             assert part.classes is not None
             assert "star" in part.classes
     assert sorted(path.name for path in tmp_path.iterdir()) == pictures
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert len(picture.info["Description"]) > 20
     printed = capsys.readouterr().out
     assert printed.startswith("A trial run (one epoch over a few images, the built-in shapes)")
-    assert "report" in printed
 
 
 def test_arithmetic_prints_the_exact_answers_and_draws_the_measurement(
@@ -202,8 +211,11 @@ def test_error_that_says_what_to_do_ends_the_page(
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_page_is_short_and_uses_the_public_names_only(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 80
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    prose = tree.body[0].end_lineno or 0
+    code = [line.strip() for line in source.splitlines()[prose:]]
+    assert len([line for line in code if line and not line.startswith("#")]) < 80
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert not (node.module or "").startswith("cifarzoo")
         elif isinstance(node, ast.Import):

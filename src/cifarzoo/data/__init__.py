@@ -6,6 +6,7 @@ from cifarzoo.data.loaders import (
     BatchLoader,
     Loaders,
     TensorLoader,
+    TensorLoaders,
     cifar10_loaders,
     shapes_loaders,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "ImageData",
     "Loaders",
     "TensorLoader",
+    "TensorLoaders",
     "cifar10_loaders",
     "load_cifar10",
     "load_shapes",

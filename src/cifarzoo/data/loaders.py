@@ -26,6 +26,7 @@ __all__ = [
     "Loaders",
     "Resumable",
     "TensorLoader",
+    "TensorLoaders",
     "cifar10_loaders",
     "first_images",
     "shapes_loaders",
@@ -106,6 +107,21 @@ class Loaders:
                 )
 
 
+@dataclass(frozen=True, slots=True)
+class TensorLoaders(Loaders):
+    """The loaders of one data set whose images are all in memory.
+
+    Attributes:
+        train: shuffled and augmented anew in every epoch.
+        val: in order; None where nothing was held out.
+        test: in order.
+    """
+
+    train: TensorLoader
+    val: TensorLoader | None
+    test: TensorLoader
+
+
 def _is_loader(value: object) -> bool:
     """Tell whether it has batches and a length, and is not images and labels themselves."""
     tensors = isinstance(value, Tensor) or (
@@ -123,7 +139,7 @@ def cifar10_loaders(
     seed: int = 0,
     device: str | torch.device = "cpu",
     download: bool = True,
-) -> Loaders:
+) -> TensorLoaders:
     """Load CIFAR-10 as three loaders.
 
     The training loader shuffles every epoch and drops a last batch that is not full; the others
@@ -174,7 +190,7 @@ def shapes_loaders(
     augmentation: Augmentation | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
-) -> Loaders:
+) -> TensorLoaders:
     """Draw the built-in shapes as three loaders, split as CIFAR-10 is; needs no data.
 
     Args:
@@ -213,7 +229,7 @@ def _loaders(
     augmentation: Augmentation | None,
     seed: int,
     device: str | torch.device,
-) -> Loaders:
+) -> TensorLoaders:
     train, val = _split(len(data.train_images), val_fraction)
     training = TensorLoader(
         *_chosen(data, train),
@@ -229,7 +245,7 @@ def _loaders(
         loader = TensorLoader(images, labels, batch_size=SCORING_BATCH_SIZE, classes=classes)
         return loader.to(device)
 
-    return Loaders(
+    return TensorLoaders(
         training,
         scoring(*_chosen(data, val)) if len(val) else None,
         scoring(data.test_images, data.test_labels),

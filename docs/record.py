@@ -1,0 +1,103 @@
+"""Run the examples on CIFAR-10 and keep what they print and draw, for the documentation.
+
+    python docs/record.py                 # all that are not recorded yet, two hours on two cores
+    python docs/record.py task2_baseline  # this one, anew
+
+Each record is a folder of docs/recorded: `output.txt`, the pictures, and `record.json`, which says
+how and where it ran. The documentation shows them; it runs nothing itself. Run this from a clean
+checkout with the package installed in editable mode, so that the commit tells the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from cifarzoo.report.provenance import this_machine, this_source
+
+ROOT = Path(__file__).parents[1]
+RECORDED = Path(__file__).parent / "recorded"
+EXAMPLES = {  # and their options; the shortest first
+    "task1_arithmetic": "",
+    "task2_baseline": "",
+    "task4_filters": "--backbone efficientnet_lite0",
+    "pictures": "",
+    "task3_two_models": "",
+    "task4_transfer": "--backbone efficientnet_lite0",
+    "task3_best_model": "",
+    "task3_batch_norm": "",
+    "task3_ablation": "",
+}
+
+
+def keep(name: str) -> None:
+    """Run one example, and put its record in the place of the last one."""
+    command = ["python", f"examples/{name}.py", *EXAMPLES[name].split()]
+    with tempfile.TemporaryDirectory() as work:
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, str(ROOT / command[1]), *command[2:]],
+            cwd=work,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"{name} ended with {done.returncode}; it printed:\n{done.stdout}")
+        folder = Path(work, "record")
+        folder.mkdir()
+        pictures = {}
+        for path in sorted(Path(work, "pictures").iterdir(), key=lambda path: path.stat().st_mtime):
+            pictures[path.name] = smaller(path, folder / path.name)
+        lines = [line for line in done.stdout.splitlines() if not line.startswith("wrote ")]
+        (folder / "output.txt").write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
+        record = {
+            "command": " ".join(command),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - began),
+            "machine": asdict(this_machine("auto", "auto")),
+            "source": asdict(this_source()),
+            "pictures": pictures,
+        }
+        (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(RECORDED / name, ignore_errors=True)
+        shutil.copytree(folder, RECORDED / name)
+    print(f"{name}: {record['seconds']} s", flush=True)
+
+
+def smaller(path: Path, target: Path) -> str:
+    """Write a picture with fewer colours; give what it says."""
+    with Image.open(path) as image:
+        says = str(image.info["Description"])
+        about = PngInfo()
+        about.add_text("Description", says)
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        few.save(target, optimize=True, pnginfo=about)
+    return says
+
+
+def main() -> None:
+    """Record what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "names", nargs="*", choices=[*EXAMPLES, []], help="default: what is missing"
+    )
+    names = parser.parse_args().names
+    missing = [name for name in EXAMPLES if not (RECORDED / name).exists()]
+    for name in names or missing:
+        keep(name)
+
+
+if __name__ == "__main__":
+    main()
