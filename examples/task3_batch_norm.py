@@ -1,9 +1,24 @@
-"""Task 3d: model 2 before and after batch norm, in one figure.
+"""
+Task 3d: with and without batch norm
+====================================
 
-    python examples/task3_batch_norm.py
+The report found batch norm to help the most, and the assignment asks for the two runs in one
+figure: training and validation loss of model 2 before and after. The report saw about 75 % of the
+test images right before, and 79 % after.
 
 Everything else stays as it is, and the runs of a pair share their seed: initial weights and the
-order of the images. The report saw 75 % before batch norm and 79 % with it.
+order of the images.
+
+.. recorded::
+
+With batch norm the loss falls faster from the first steps on and the validation loss gets lower;
+the bands are the standard deviation over the seeds. A point to keep in mind: without it the network
+is *slower*, not hopeless. Ten epochs are what the assignment allows, and early stopping ends some
+runs before.
+
+.. code-block:: sh
+
+    python examples/task3_batch_norm.py
 """
 
 from dataclasses import replace

@@ -1,12 +1,30 @@
-"""Task 4a: a network that was trained on ImageNet learns CIFAR-10.
+"""
+Task 4a: transfer from ImageNet
+===============================
+
+A network that has learnt a million photographs of a thousand kinds already has most of what
+CIFAR-10 needs. The report takes ResNet-18, replaces its last layer by one of ten outputs, freezes
+all but the last stage and trains that with Adam: 88.72 % of the test images right, better than
+anything that was trained from nothing. Images are enlarged to what the network is used to, and
+normalised with ImageNet's mean and standard deviation.
+
+.. recorded::
+
+This record was made with **EfficientNet-Lite0**, whose ImageNet weights come in a Python package
+and need no download server; the report's figures beside it are ResNet-18's. It is more accurate at
+a third of the parameters, for it is some years younger. The mechanism is the same, and without
+``--backbone`` the script does what the report did.
+
+The frozen layers give the same answer in every epoch, so they run once:
+:func:`~cifarzoo.train` splits the model, turns the loaders of images into loaders of features, and
+fits the rest on those. Step by step that is :func:`~cifarzoo.split_frozen`,
+:func:`~cifarzoo.feature_loaders`, :func:`~cifarzoo.fit`.
+
+.. code-block:: sh
 
     python examples/task4_transfer.py                                # ResNet-18, downloaded
     python examples/task4_transfer.py --weights resnet18.pth         # ... or from a file
     python examples/task4_transfer.py --backbone efficientnet_lite0  # see efficientnet_lite0.py
-
-Only the last layers are trained. The frozen ones give the same answer in every epoch, so they run
-once: `train` splits the model, turns the loaders of images into loaders of features, and fits the
-rest on those. Step by step that is `split_frozen`, `feature_loaders`, `fit`.
 """
 
 from argparse import ArgumentParser
