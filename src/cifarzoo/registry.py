@@ -60,6 +60,9 @@ def list_models(
         family: only this one, for example "report"; None gives all.
         max_params: only models of at most this many parameters; None gives all.
 
+    Returns:
+        The names; `build_model` and `model_card` take them.
+
     Raises:
         OptionError: no such family.
     """
@@ -87,6 +90,9 @@ def model_card(name: str) -> ModelCard:
 
     Args:
         name: one of `list_models()`.
+
+    Returns:
+        The card: builder, recipe, paper, weights.
 
     Raises:
         UnknownModelError: no model has that name; the message gives the closest one.

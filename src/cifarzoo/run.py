@@ -175,6 +175,9 @@ def train(
         memory_limit_bytes: of a transfer model's features, which are computed once and kept;
             those that do not fit are computed anew in every epoch.
 
+    Returns:
+        The trained model in evaluation mode, its history and its scores.
+
     Raises:
         OptionError: a name or value is not known.
         UnknownModelError: no model has that name.

@@ -154,9 +154,9 @@ class ParamGroup:
         params: pattern of their names with `*` and `?`, such as `*.norm*.bias`, as `fnmatch` reads
             it.
         optimizer: as the recipe's.
-        lr: as the recipe's; the schedule multiplies it.
-        momentum: as the recipe's.
-        weight_decay: as the recipe's.
+        lr: learning rate, above 0; the schedule multiplies it as it does the recipe's.
+        momentum: in [0, 1), as the recipe's.
+        weight_decay: 0 or more, as the recipe's.
         epochs: they are trained for the first so many epochs, and the schedule runs over those;
             then they stay as they are and cost no gradient. None trains them to the end.
         norm: "kept" scales each tensor back to its norm before every step, for weights whose
@@ -204,10 +204,10 @@ class Recipe:
             its loader gives them.
         optimizer: "sgd", "adam", "adamw" or "muon", each torch's own. Muon takes weights with two
             or more dimensions, all but the first as one; the rest needs groups of its own.
-        lr: learning rate; for "one_cycle" the highest one.
-        momentum: of SGD and Muon; not used by the others.
+        lr: learning rate, above 0; for "one_cycle" the highest one.
+        momentum: of SGD and Muon, in [0, 1); not used by the others.
         nesterov: Nesterov's momentum, likewise.
-        weight_decay: L2 penalty (SGD, Adam) or decoupled decay (AdamW, Muon).
+        weight_decay: L2 penalty (SGD, Adam) or decoupled decay (AdamW, Muon), 0 or more.
         groups: parameters that are treated apart; the first one whose pattern fits a name holds.
         schedule: the learning rate over the run, changed at every step: "constant", "linear" or
             "cosine" down to 0, or "one_cycle" as torch's `OneCycleLR` has it.

@@ -80,6 +80,9 @@ def count_params(model: nn.Module, *, which: WhichName = "all") -> int:
         model: any module.
         which: "all", or "trainable" for those with `requires_grad`.
 
+    Returns:
+        How many numbers they hold, 0 or more.
+
     Raises:
         OptionError: not a module, an unknown `which`, or lazy layers that have no size yet.
 

@@ -86,6 +86,9 @@ def evaluate(
         precision: "auto" is bfloat16 where the device has units for it, else float32.
         tta: test-time augmentation: "none", "flip" or "flip_translate".
 
+    Returns:
+        Accuracy with its interval, mean loss and confusion matrix, over all N images.
+
     Raises:
         EmptyLoaderError: the loader gave nothing.
         LabelError: a label is outside the model's classes.

@@ -57,6 +57,9 @@ def predict(
         precision: "auto" is bfloat16 where the device has units for it, else float32.
         tta: test-time augmentation: "none", "flip" or "flip_translate".
 
+    Returns:
+        Probabilities (N,K), and the labels (N,) where the data has them.
+
     Raises:
         EmptyLoaderError: there is no image.
         LabelError: a label is outside the model's classes.

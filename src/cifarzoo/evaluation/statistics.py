@@ -16,10 +16,10 @@ class Estimate:
     """A mean over several runs.
 
     Attributes:
-        mean: of the runs.
+        mean: of the runs, in the unit of the figures that were given.
         std: standard deviation of the runs (n - 1 in the denominator); None for one run.
         low: lower end of the 95 % confidence interval of the mean (Student's t); None for one run.
-        high: upper end, likewise.
+        high: upper end, in the same unit; None for one run.
         n: number of runs.
     """
 
@@ -65,10 +65,15 @@ def mean_and_std(values: Sequence[float], *, confidence: float = 0.95) -> Estima
 
     Args:
         values: one figure a run, at least one.
-        confidence: of the interval of the mean.
+        confidence: of the interval of the mean, between 0 and 1.
+
+    Returns:
+        The mean with its standard deviation and interval; of one value the mean alone.
 
     Raises:
         OptionError: there is no value, or the confidence makes no sense.
+
+    Source: Student's t, two-sided, as `scipy.stats.t` gives it.
     """
     n = len(values)
     if not n:
@@ -93,10 +98,15 @@ def paired_difference(
     Args:
         after: one figure a seed, with the change.
         before: one figure a seed, without it, in the same order.
-        confidence: of the interval of the mean difference.
+        confidence: of the interval of the mean difference, between 0 and 1.
+
+    Returns:
+        The mean of after - before, with its standard deviation and interval over the pairs.
 
     Raises:
         OptionError: the two differ in length, or are empty.
+
+    Source: the paired t-test's interval, Student's t over the differences.
     """
     if len(after) != len(before):
         raise OptionError(

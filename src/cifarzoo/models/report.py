@@ -37,9 +37,9 @@ class Layout:
     Attributes:
         filters: of each block's convolutions; every block halves the image.
         kernel_size: side of the kernels, odd; stride 1, padded to keep the size.
-        convs_per_block: convolutions, each with its ReLU, before the block's pooling.
+        convs_per_block: number of convolutions, each with its ReLU, before the block's pooling.
         block_norm: whether a batch norm follows a block's last ReLU.
-        dropout: probability at each block's end.
+        dropout: probability at each block's end, in [0, 1).
         hidden: units of the head's hidden layers, each with its ReLU.
         head_norm: whether a batch norm follows each hidden layer's ReLU.
 

@@ -45,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History(Shown):
-    """A training run.
+    """How a training run went, check by check.
 
     Attributes:
         checks: in the order of their steps.
