@@ -137,7 +137,7 @@ def speed(folder: Path) -> str:
     said = " and ".join(f"`{name}` {ratio:.1f} times" for name, ratio in ratios.items())
     return (
         f"On {found['threads']} threads of an {found['processor']}, in {found['precision']}, "
-        f"`fit` trains {said}\nas fast as a plain loop with torchvision's DataLoader of two "
+        f"`fit` trains {said}\nas fast as the assignment's loop, whose DataLoader has two "
         "workers ([all figures](docs/speed.md)).\n"
     )
 
@@ -170,16 +170,18 @@ def scaling(folder: Path) -> str:
     """Write what benchmarks/scaling.py found."""
     found = benchmark(folder, "scaling")
     digits = {"seconds": 2, "images/s": 0, "GB": 2}
+    what = {"nothing": "start of Python", "GB": "peak memory, "}
     lines = [
-        (name, spread(values, digits[unit]), unit)
+        (what.get(unit, "") + what.get(name, name), spread(values, digits[unit]), unit)
         for unit in digits
         for name, values in found[unit].items()
     ]
     ratios = found["import_ratio"]
     ratio, used = ratios["import cifarzoo"], ratios["cifarzoo.fit"]
     return rows(("what", "figure", "unit"), *lines) + (
-        f"\n`import cifarzoo` takes {ratio:.2f} times as long as `import torch`, which it puts "
-        f"off; with `cifarzoo.fit`\nlooked up it takes {used:.2f} times as long. {where(found)}.\n"
+        f"\n`import cifarzoo` takes {ratio:.2f} times as long as `import torch`, for it does not "
+        "import torch yet; with\n`cifarzoo.fit` looked up, which does, it takes "
+        f"{used:.2f} times as long. {where(found)}.\n"
     )
 
 

@@ -79,7 +79,8 @@ def peak_gigabytes(data: Path, *, n: int | None = None) -> float:
     whole = zoo.cifar10_loaders(card.recipe.batch_size, root=data, download=False)
     loaders: zoo.Loaders = whole
     if n is not None:
-        loaders = zoo.Loaders(*(p.first(n) for p in (whole.train, whole.val, whole.test) if p))
+        val = whole.val and whole.val.first(n)
+        loaders = zoo.Loaders(train=whole.train.first(n), val=val, test=whole.test.first(n))
     recipe = replace(card.recipe, epochs=1)
     zoo.train(card, data=loaders, recipe=recipe, device="cpu", progress=False)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -46,8 +46,9 @@ class Arguments:
 
     def _few(self, batch_size: int, seed: int) -> zoo.Loaders:
         whole = self.loaders(batch_size, seed)
-        parts = (whole.train, whole.val, whole.test)
-        return zoo.Loaders(*(part.first(QUICK_IMAGES) for part in parts if part))
+        val = whole.val and whole.val.first(QUICK_IMAGES)
+        train, test = whole.train.first(QUICK_IMAGES), whole.test.first(QUICK_IMAGES)
+        return zoo.Loaders(train=train, val=val, test=test)
 
     def save(self, figure: Figure, name: str, says: str) -> None:
         """Write a picture; what it says, in words, goes into the file beside it."""

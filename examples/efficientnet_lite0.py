@@ -15,6 +15,7 @@ packages are old, so nothing in cifarzoo depends on them; the network's code and
 4,652,008 parameters are in the packages themselves.
 """
 
+# sphinx_gallery_thumbnail_path = "recorded/task4_filters/task4b_filters.webp"
 import sys
 
 import torch

@@ -5,20 +5,20 @@ Task 1: convolution by hand
 Before any network is trained, the assignment asks for arithmetic on paper.
 
 - **1a** Convolve a 3 × 5 image with a Sobel kernel, zeros around it. A true convolution flips the
-  kernel first. The report prints −1 where the arithmetic gives −11; the answer with a mirrored
-  border is shown as well.
+  kernel first. The report prints −1 where the arithmetic gives −11.
 - **1b** Which layer makes a network less sensitive to small shifts: convolution, activation or max
   pooling?
 - **1c** What padding keeps the size, with a 5 × 5 kernel and stride 1?
 - **1d** 512 × 512 pixels become 504 × 504 without padding. How large is the kernel?
-- **1e, 1f** How large is it after 2 × 2 subsampling, and after a 3 × 3 convolution then?
+- **1e, 1f** How large are the maps after 2 × 2 subsampling, and after a 3 × 3 convolution then?
 - **1g** How many parameters has the baseline of task 2?
 
 .. recorded::
 
 Six of them have one exact answer. 1b deserves a measurement: two crops of an image, a pixel apart,
-go through the baseline, and the relative change :math:`|f(x') - f(x)| / |f(x)|` is taken before a
-layer and after it. Below 1, the layer makes the network less sensitive.
+go through the baseline, and the length of the difference between their maps, as a share of the
+length of the maps, is taken before a layer and after it. Where the quotient of the two is below 1,
+the layer makes the network less sensitive.
 
 Max pooling removes about a fifth of the change at every depth, trained or not, so the report's
 answer holds. Convolutions and ReLUs go both ways. The two rows in brackets tell why: taking every
@@ -31,6 +31,7 @@ maximum. It is the summary over a neighbourhood that helps, not the smaller map.
     python examples/task1_arithmetic.py --quick    # 1b with random weights only
 """
 
+# sphinx_gallery_thumbnail_path = "recorded/task1_arithmetic/task1b.webp"
 import torch
 from _arguments import Arguments, turn
 from matplotlib.figure import Figure

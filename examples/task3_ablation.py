@@ -21,6 +21,7 @@ anybody's, are within the noise of a single run.
     python examples/task3_ablation.py
 """
 
+# sphinx_gallery_thumbnail_path = "recorded/task3_ablation/task3c.webp"
 from dataclasses import replace
 from functools import partial
 

@@ -12,15 +12,15 @@ order of the images.
 .. recorded::
 
 With batch norm the loss falls faster from the first steps on and the validation loss gets lower;
-the bands are the standard deviation over the seeds. A point to keep in mind: without it the network
-is *slower*, not hopeless. Ten epochs are what the assignment allows, and early stopping ends some
-runs before.
+the bands are the standard deviation over the seeds. Without it the network is *slower*, not hopeless:
+ten epochs are what the assignment allows, and early stopping ends a run before.
 
 .. code-block:: sh
 
     python examples/task3_batch_norm.py
 """
 
+# sphinx_gallery_thumbnail_path = "recorded/task3_batch_norm/task3d.webp"
 from dataclasses import replace
 from functools import partial
 

@@ -13,14 +13,15 @@ It overfits. The training loss falls on while the validation loss stagnates; the
 shows the gap between the two as one curve. It begins below zero, for the training loss is a mean
 over the steps before a check while the network still improves, and dropout acts in training only.
 
-The confusion matrix says what kind of mistakes are left: cats for dogs and dogs for cats, birds for
-whatever stands on grass, trucks for automobiles.
+The confusion matrix says what kind of mistakes are left. Cats and dogs are taken for each other most
+of all, then trucks for automobiles.
 
 .. code-block:: sh
 
     python examples/task3_best_model.py
 """
 
+# sphinx_gallery_thumbnail_path = "recorded/task3_best_model/task3e_confusion.webp"
 from _arguments import Arguments, turn, written
 
 import cifarzoo as zoo

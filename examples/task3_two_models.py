@@ -21,6 +21,7 @@ decided on the validation images; the test set chooses nothing.
     python examples/task3_two_models.py --seeds 0,1,2
 """
 
+# sphinx_gallery_thumbnail_path = "recorded/task3_two_models/task3b.webp"
 from _arguments import Arguments, turn, written
 
 import cifarzoo as zoo

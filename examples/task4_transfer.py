@@ -5,15 +5,15 @@ Task 4a: transfer from ImageNet
 A network that has learnt a million photographs of a thousand kinds already has most of what
 CIFAR-10 needs. The report takes ResNet-18, replaces its last layer by one of ten outputs, freezes
 all but the last stage and trains that with Adam: 88.72 % of the test images right, better than
-anything that was trained from nothing. Images are enlarged to what the network is used to, and
+anything that the report trained from nothing. Images are enlarged to what the network is used to, and
 normalised with ImageNet's mean and standard deviation.
 
 .. recorded::
 
 This record was made with **EfficientNet-Lite0**, whose ImageNet weights come in a Python package
-and need no download server; the report's figures beside it are ResNet-18's. It is more accurate at
-a third of the parameters, for it is some years younger. The mechanism is the same, and without
-``--backbone`` the script does what the report did.
+and need no download server; the report's figures beside it are ResNet-18's. Backbone, size of the
+images, schedule and number of epochs differ from the report's, so the two say nothing about each
+other. The mechanism is the same, and without ``--backbone`` the script does what the report did.
 
 The frozen layers give the same answer in every epoch, so they run once:
 :func:`~cifarzoo.train` splits the model, turns the loaders of images into loaders of features, and
@@ -27,6 +27,7 @@ fits the rest on those. Step by step that is :func:`~cifarzoo.split_frozen`,
     python examples/task4_transfer.py --backbone efficientnet_lite0  # see efficientnet_lite0.py
 """
 
+# sphinx_gallery_thumbnail_path = "recorded/task4_transfer/task4a_efficientnet_lite0_transfer.webp"
 from argparse import ArgumentParser
 
 import efficientnet_lite0

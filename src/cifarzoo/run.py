@@ -35,7 +35,7 @@ class Run:
 
     Attributes:
         card: what was trained, with the recipe that was used.
-        seed: of initial weights, order, augmentation and dropout.
+        seed: of initial weights, order, augmentation and dropout, 0 or more.
         model: in the state that the recipe keeps, in evaluation mode.
         history: check by check.
         train: score over all training images, unaugmented; None for foreign loaders.
@@ -162,8 +162,8 @@ def train(
         recipe: instead of the card's; vary that one with `dataclasses.replace`.
         weights: where to start from: a tag of the card's or a file; None takes the card's
             `initial_weights`, else random ones.
-        num_classes: length of the logits; 10 for the data sets that have a name here.
-        seed: of initial weights, order, augmentation and dropout.
+        num_classes: length of the logits, 1 or more; 10 for the data sets that have a name here.
+        seed: of initial weights, order, augmentation and dropout, 0 or more.
         device: "auto", or what `torch.device` takes.
         precision: "auto" computes in bfloat16 where the device has units for it.
         tta: test-time augmentation of that second score, which `Run.test_tta` holds: "flip" or

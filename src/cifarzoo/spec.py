@@ -194,9 +194,9 @@ def _are_groups(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything about a training run that changes its result.
+    """Everything that is chosen about how a model is trained.
 
-    What does not change it (device, precision, workers, progress) is an argument of `fit`.
+    Where and how often it is done (seed, device, precision, progress) is an argument of `fit`.
 
     Attributes:
         epochs: passes over the training images, at most.
@@ -211,7 +211,7 @@ class Recipe:
         groups: parameters that are treated apart; the first one whose pattern fits a name holds.
         schedule: the learning rate over the run, changed at every step: "constant", "linear" or
             "cosine" down to 0, or "one_cycle" as torch's `OneCycleLR` has it.
-        warmup_epochs: a linear rise to `lr` before any schedule but "one_cycle".
+        warmup_epochs: epochs of a linear rise to `lr` before any schedule but "one_cycle".
         label_smoothing: share of the target spread over all classes, in [0, 1).
         checks_per_epoch: how many times per epoch the validation loss is measured.
         early_stopping: when to stop before `epochs`; None runs them all.
@@ -291,9 +291,9 @@ class Weights:
     Attributes:
         tag: what `build_model(name, weights=tag)` takes.
         sha256: hash of the safetensors file, checked at every load.
-        size_bytes: length of the file.
+        size_bytes: length of the file in bytes.
         accuracy: test accuracy in [0, 1]; the mean where there are several seeds.
-        accuracy_std: standard deviation over the seeds; None for one seed.
+        accuracy_std: standard deviation over the seeds, in [0, 1]; None for one seed.
         seeds: the seeds that were run.
         recipe: what they were trained with.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cifarzoo.data.loaders import (
     Loaders,
     Resumable,
     TensorLoader,
+    TensorLoaders,
     _split,
     cifar10_loaders,
     shapes_loaders,
@@ -141,3 +142,13 @@ def test_what_is_no_loader_is_refused(loader: Any, kind: str) -> None:  # noqa: 
     if loader is not None:
         with pytest.raises(OptionError, match=f"val is {kind}; needed is a loader of"):
             Loaders([], loader)
+
+
+def test_loaders_of_tensors_take_nothing_else() -> None:
+    loaders = shapes_loaders(100, n_train=300, n_test=100)
+    assert isinstance(loaders, TensorLoaders)
+    assert loaders.test.images.shape == (100, 3, 32, 32)
+    batches = [(torch.zeros(2, 3, 32, 32), torch.zeros(2))]
+    for wrong in ({"train": batches}, {"val": batches}, {"test": None}):
+        with pytest.raises(OptionError, match=rf"{next(iter(wrong))} is .*a TensorLoader"):
+            replace(loaders, **wrong)

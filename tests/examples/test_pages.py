@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -206,6 +209,21 @@ def test_error_that_says_what_to_do_ends_the_page(
     monkeypatch.setattr(zoo, "train", train)
     with pytest.raises(SystemExit, match="looked in three places"):
         turn("task2_baseline")
+
+
+def test_several_processes_train_one_model() -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    options = ["--nproc-per-node=2", str(EXAMPLES / "several_gpus.py"), "--data", "shapes"]
+    done = subprocess.run(
+        [*torchrun, *options, "--epochs", "1", "--batch-size", "1024"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"accuracy [\d.]+% .*, 4000 images\), loss [\d.]+\n", done.stdout)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("[!_]*.py")), ids=lambda path: path.stem)

@@ -20,7 +20,8 @@ def receptive_area(
 
     Args:
         model: any module that takes one batch of images.
-        layer: its name, as in `model.named_modules()`.
+        layer: its name, as in `model.named_modules()`; of an `ImageClassifier` the leading
+            "network." may be left out.
         position: row and column of the place on the layer's maps; None takes the middle one.
         input_size: of one image, (channels, height, width).
 
@@ -42,6 +43,7 @@ def receptive_area(
     if not isinstance(model, nn.Module):
         raise wrong_kind("model", model, "a torch.nn.Module")
     seen = dry_run(model, input_size)
+    layer = layer if layer in seen or f"network.{layer}" not in seen else f"network.{layer}"
     if layer not in seen:
         hint = suggest(layer, seen) or "; see model.named_modules()"
         raise OptionError(f"no layer {layer!r} ran{hint}")

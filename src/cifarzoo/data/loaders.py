@@ -115,11 +115,20 @@ class TensorLoaders(Loaders):
         train: shuffled and augmented anew in every epoch.
         val: in order; None where nothing was held out.
         test: in order.
+
+    Raises:
+        OptionError: one of them is of another kind; `Loaders` takes any.
     """
 
     train: TensorLoader
     val: TensorLoader | None
     test: TensorLoader
+
+    def __post_init__(self) -> None:
+        given: dict[str, object] = {"train": self.train, "val": self.val, "test": self.test}
+        for name, loader in given.items():
+            if not isinstance(loader, TensorLoader) and (name != "val" or loader is not None):
+                raise wrong_kind(name, loader, "a TensorLoader(images, labels); Loaders takes any")
 
 
 def _is_loader(value: object) -> bool:

@@ -252,7 +252,11 @@ class TensorLoader:
             )
 
     def indices(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """Give the images of an epoch's batches, or of this share of them, from `start` on.
+        """Give the images of an epoch's batches, or of this share of them.
+
+        Args:
+            epoch: from 0.
+            start: the batch to begin with, from 0.
 
         Returns:
             An iterator over indices, int64 (batch,), on the loader's device.

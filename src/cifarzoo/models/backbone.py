@@ -148,7 +148,7 @@ def transfer_classifier(
         trainable: names of its modules that stay trainable, the head among them. Whatever is not
             named is frozen and stays in evaluation mode: name a dropout for it to act.
         head: name of its last linear layer; a new one with random weights takes its place.
-        num_classes: length of the logits.
+        num_classes: length of the logits, 1 or more.
         published: weights of the backbone that can be downloaded.
 
     Returns:
@@ -161,7 +161,7 @@ def transfer_classifier(
     Example:
         >>> model = transfer_classifier(  # doctest: +SKIP
         ...     torchvision.models.mobilenet_v2(weights="IMAGENET1K_V1"),
-        ...     preprocess=Preprocess(IMAGENET_MEAN, IMAGENET_STD, size=224),
+        ...     preprocess=Preprocess((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), size=224),
         ...     trainable=("features.18", "classifier"),
         ...     head="classifier.1",
         ... )

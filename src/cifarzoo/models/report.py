@@ -110,7 +110,7 @@ def report_model(layout: Layout, num_classes: int = 10) -> ImageClassifier:
 
     Args:
         layout: what it is made of.
-        num_classes: length of the logits.
+        num_classes: length of the logits, 1 or more.
 
     Returns:
         A classifier of images (N,3,32,32): logits (N,num_classes).

@@ -136,7 +136,7 @@ def sprint_model(layout: SprintLayout, num_classes: int = 10) -> ImageClassifier
 
     Args:
         layout: what it is made of.
-        num_classes: length of the logits.
+        num_classes: length of the logits, 1 or more.
 
     Returns:
         A classifier of images (N,3,H,W), H and W from 2**blocks + 1 up: logits (N,num_classes).
@@ -188,9 +188,9 @@ MEDIUM = SprintLayout(filters=(64, 256, 256))
 LARGE = SprintLayout(filters=(128, 384, 512), convs_per_block=3)
 
 _STRONG = Augmentation(flip="alternating", translate=4, padding="reflect", cutout=12)
-_S = "89 % in a minute on two cores with bfloat16 units."
-_M = "93.4 % in five minutes there; 94.2 % with six views."
-_L = "95.4 % in an hour and a half there; 96.1 % with six views."
+_S = "89 % in a minute on two bfloat16 cores; 90 % with six views."
+_M = "93.4 % in five minutes on two bfloat16 cores; 94.2 % with six views."
+_L = "95.4 % in 1.5 hours on two bfloat16 cores; 96.1 % with six views."
 _LONG = _recipe(LARGE, epochs=48, batch_size=1000)
 CARDS = (
     _card("sprint_s", _S, SMALL, _recipe(SMALL, epochs=4, batch_size=500)),

@@ -33,7 +33,7 @@ def resnet18_transfer(num_classes: int = 10) -> TransferClassifier:
     """Build the report's transfer model, with random weights.
 
     Args:
-        num_classes: length of the logits.
+        num_classes: length of the logits, 1 or more.
 
     Returns:
         A classifier of images (N,3,32,32): logits (N,num_classes). Of its 11,181,642 parameters

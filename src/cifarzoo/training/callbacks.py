@@ -21,13 +21,26 @@ class Callback:
     """
 
     def on_start(self, model: nn.Module, recipe: Recipe) -> None:
-        """Before the first step, or before the first one after a resume."""
+        """Before the first step, or before the first one after a resume.
+
+        Args:
+            model: that is trained; in training mode during the run.
+            recipe: that it is trained by.
+        """
 
     def on_check(self, check: Check) -> None:
-        """After every check."""
+        """After every check.
+
+        Args:
+            check: step, losses and accuracies.
+        """
 
     def on_end(self, history: History) -> None:
-        """At the end, whatever ended the run; the model is in the state that is kept."""
+        """At the end, whatever ended the run; the model is in the state that is kept.
+
+        Args:
+            history: every check, and why the run ended.
+        """
 
 
 def _tensorboard() -> ModuleType:
@@ -47,14 +60,18 @@ class TensorBoardCallback(Callback):
         folder: where the event files go; made if it is not there.
 
     Raises:
-        MissingExtraError: tensorboard is not installed.
+        MissingExtraError: tensorboard is not installed; `pip install "cifarzoo[tensorboard]"`.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self._writer = _tensorboard().SummaryWriter(str(folder))
 
     def on_check(self, check: Check) -> None:
-        """Write one point of every curve, at the check's step."""
+        """Write one point of every curve, at the check's step.
+
+        Args:
+            check: step, losses and accuracies.
+        """
         curves = {
             "loss/train": check.train_loss,
             "loss/validation": check.val_loss,
@@ -68,5 +85,9 @@ class TensorBoardCallback(Callback):
         self._writer.flush()
 
     def on_end(self, history: History) -> None:
-        """Close the event file."""
+        """Close the event file.
+
+        Args:
+            history: is not looked at.
+        """
         self._writer.close()

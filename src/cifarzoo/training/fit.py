@@ -62,7 +62,7 @@ def fit(
         device: "auto", or what `torch.device` takes.
         precision: "auto" computes in bfloat16 where the device has units for it, else in float32.
             Weights stay float32.
-        seed: of dropout and whatever else the model draws.
+        seed: of dropout and whatever else the model draws, 0 or more.
         checkpoint: a file in which the run's state is kept from the start, at every check and at
             Ctrl-C. If it is there, the run goes on from it, to the same result as if it had not
             been stopped. Another model, recipe, seed, precision or `TensorLoader` is noticed; what

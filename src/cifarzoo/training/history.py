@@ -25,12 +25,14 @@ class Check:
     Attributes:
         step: optimizer steps taken so far.
         epoch: passes over the training images so far, with its fraction.
-        train_loss: mean over the training images since the check before, as they were trained on.
+        train_loss: mean cross-entropy in nats over the training images since the check before, as
+            they were trained on.
         train_accuracy: likewise, in [0, 1].
-        val_loss: over the whole validation split; None where there is none.
+        val_loss: in nats, over the whole validation split; None where there is none.
         val_accuracy: likewise, in [0, 1].
         lr: learning rate of the last step.
-        seconds: of training and validating since the run began, stops not counted.
+        seconds: wall-clock seconds of training and validating since the run began, stops not
+            counted.
     """
 
     step: int
@@ -54,7 +56,7 @@ class History(Shown):
             finite, or another error.
         steps: optimizer steps taken.
         images: training images seen, each as often as it was seen.
-        seconds: of training and validating, stops not counted.
+        seconds: wall-clock seconds of training and validating, stops not counted.
     """
 
     checks: tuple[Check, ...]

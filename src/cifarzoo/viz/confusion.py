@@ -41,7 +41,7 @@ def plot_confusion(
     Args:
         confusion: counts (K,K), rows are true classes; or what `evaluate` returns.
         class_names: K names; None writes the classes as numbers.
-        values: what the cells say: how many images, or their percentage of the row.
+        values: what the cells say: "count", how many images, or "percent" of the row.
         title: above the figure; None writes the accuracy.
 
     Returns:

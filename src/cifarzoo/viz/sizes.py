@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from cifarzoo.errors import OptionError, RangeError, one_of, wrong_kind
 from cifarzoo.viz import _style
 
@@ -57,7 +59,7 @@ def plot_sizes(
 
     Args:
         points: the models, at least one.
-        size: what their sizes are.
+        size: what their sizes are: "parameters" or "multiply-accumulates".
         title: above the figure; None writes none.
 
     Returns:
@@ -109,21 +111,16 @@ def _draw_points(
 def _name_points(figure: Figure, axis: Axes, points: Sequence[ModelPoint]) -> None:
     """Write the names beside the points, each where it covers the least of what is there."""
     figure.draw_without_rendering()
-    to_pixels = axis.transData.transform
-    spots = [tuple(to_pixels((p.size, 100 * p.accuracy))) for p in points]
+    spots = [axis.transData.transform((p.size, 100 * p.accuracy)) for p in points]
     inch = figure.dpi
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    sizes = [
+        (_style.text_width(point.name, _style.SMALL) * inch + 4, 0.15 * inch) for point in points
+    ]
     frame = axis.get_window_extent()
     edges = (frame.x0, frame.y0, frame.x1, frame.y1)
-    for point, (x, y) in zip(points, spots, strict=True):
-        width, height = _style.text_width(point.name, _style.SMALL) * inch + 4, 0.15 * inch
-        boxes = {
-            place: _box(x + dx * width + shift, y + dy * height, width, height)
-            for place, (dx, dy, shift) in PLACES.items()
-        }
-        best = min(boxes, key=lambda place: _covered(boxes[place], taken, edges))
-        taken.append(boxes[best])
-        dx, dy, shift = PLACES[best]
+    places = _places([(float(x), float(y)) for x, y in spots], sizes, edges)
+    for point, (width, height), place in zip(points, sizes, places, strict=True):
+        dx, dy, shift = PLACES[place]
         axis.annotate(
             point.name,
             (point.size, 100 * point.accuracy),
@@ -136,7 +133,46 @@ def _name_points(figure: Figure, axis: Axes, points: Sequence[ModelPoint]) -> No
         )
 
 
+def _places(
+    spots: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], edges: Box
+) -> list[str]:
+    """Choose a place for each name, so that all together cover the least.
+
+    From many starts, each name in turn gives way to all the others until none moves; the best
+    end is taken. The starts are always the same ones.
+    """
+    markers = [(x - MARKER, y - MARKER, x + MARKER, y + MARKER) for x, y in spots]
+    boxes = [
+        _box(x + dx * width + shift, y + dy * height, width, height)
+        for (x, y), (width, height) in zip(spots, sizes, strict=True)
+        for dx, dy, shift in PLACES.values()
+    ]
+    n, k = len(spots), len(PLACES)
+    alone = np.array([_covered(box, markers, edges) for box in boxes]).reshape(n, k)
+    alone += PREFERRED * np.arange(k)  # of two that cover as much, the first
+    both = np.array([[_overlap(one, two) for two in boxes] for one in boxes]).reshape(n, k, n, k)
+    both[np.arange(n), :, np.arange(n), :] = 0
+    everyone, chance = np.arange(n), np.random.default_rng(0)
+    best, least = np.zeros(n, dtype=int), np.inf
+    for start in range(STARTS):
+        now = chance.integers(k, size=n) if start else alone.argmin(1)
+        for _ in range(MOST_ROUNDS):
+            before = now.copy()
+            for index in chance.permutation(n):
+                now[index] = (alone[index] + both[index, :, everyone, now].sum(0)).argmin()
+            if (now == before).all():
+                break
+        cost = alone[everyone, now].sum()
+        cost += both[everyone, now][:, everyone, now].sum() / 2
+        if cost < least:
+            best, least = now.copy(), cost
+    return [list(PLACES)[place] for place in best]
+
+
 Box: TypeAlias = tuple[float, float, float, float]
+MARKER = 6.0  # pixels from a point's middle to its edge
+STARTS, MOST_ROUNDS = 20, 20
+PREFERRED = 0.01  # square pixels
 # where a name can stand: in widths and heights of it from the point, and pixels to the side
 PLACES = {
     "right": (0.0, -0.5, 10.0),
@@ -147,6 +183,10 @@ PLACES = {
     "below right": (0.0, -1.3, 4.0),
     "above left": (-1.0, 0.3, -4.0),
     "below left": (-1.0, -1.3, -4.0),
+    "high right": (0.0, 0.9, -6.0),
+    "low right": (0.0, -1.9, -6.0),
+    "high left": (-1.0, 0.9, 6.0),
+    "low left": (-1.0, -1.9, 6.0),
 }
 
 
