@@ -14,7 +14,7 @@ shows the gap between the two as one curve. It begins below zero, for the traini
 over the steps before a check while the network still improves, and dropout acts in training only.
 
 The confusion matrix says what kind of mistakes are left. Cats and dogs are taken for each other most
-of all, then trucks for automobiles.
+of all; far behind come vehicles that are taken for other ones.
 
 .. code-block:: sh
 

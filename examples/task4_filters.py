@@ -102,10 +102,10 @@ def filters(args: Arguments) -> None:
     if args.own.backbone == "resnet18":
         chosen = {index: f"the report: {said}" for index, said in REPORT.items()}
     else:
-        chosen = {i: f"most selective for {name}" for i, name in selective(spread).items()}
+        chosen = selective(spread)
 
     print(f"First convolution ({origin}): how much each map varies on the test pattern")
-    print("filter", *(f"{name:>10}" for name in spread))
+    print("filter", *(f"{name:>10}" for name in spread), "  picked for")
     for index, reason in chosen.items():
         print(f"{index:>6}", *(f"{v[index].item():10.2f}" for v in spread.values()), f"  {reason}")
 
