@@ -15,9 +15,10 @@ test set is looked at once, at the end.
 
 .. recorded::
 
-After some two thousand steps the training loss is the lower one, and the gap between the two widens:
-the network learns its training images better than what they have in common with others. The dotted
-line marks the weights that were kept, those of the lowest validation loss; all scores are theirs.
+After some two thousand steps the training loss is the lower one, and the gap between the two
+widens: the network learns its training images better than what they have in common with others. The
+dotted line marks the weights that were kept, those of the lowest validation loss; all scores are
+theirs.
 
 How far are our figures from the report's? The interval behind the test accuracy is the one that
 10,000 images allow; runs of other seeds differ by about as much. ``--seeds 0,1,2`` gives the mean

@@ -12,8 +12,8 @@ order of the images.
 .. recorded::
 
 With batch norm the loss falls faster from the first steps on and the validation loss gets lower;
-the bands are the standard deviation over the seeds. Without it the network is *slower*, not hopeless:
-ten epochs are what the assignment allows, and early stopping ends a run before.
+the bands are the standard deviation over the seeds. Without it the network is *slower*, not
+hopeless: ten epochs are what the assignment allows, and early stopping ends a run before.
 
 .. code-block:: sh
 

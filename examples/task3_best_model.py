@@ -13,8 +13,8 @@ It overfits. The training loss falls on while the validation loss stagnates; the
 shows the gap between the two as one curve. It begins below zero, for the training loss is a mean
 over the steps before a check while the network still improves, and dropout acts in training only.
 
-The confusion matrix says what kind of mistakes are left. Cats and dogs are taken for each other most
-of all; far behind come vehicles that are taken for other ones.
+The confusion matrix says what kind of mistakes are left. Cats and dogs are taken for each other
+most of all; far behind come vehicles that are taken for other ones.
 
 .. code-block:: sh
 

@@ -19,8 +19,8 @@ the most selective one for each part of the pattern: of those whose map varies m
 any other part, the one with the largest share of its variation there. Filters for vertical and for
 horizontal stripes answer little a quarter turn further, where the zone plate stays pale. With 3 × 3
 pixels the two diagonals are hardly told apart from the rest. One filter answers to colours alone.
-The maps of the last stage are a few pixels wide: nothing can be recognised in them, but what is left
-is what the classifier decides by.
+The maps of the last stage are a few pixels wide: nothing can be recognised in them, but what is
+left is what the classifier decides by.
 
 .. code-block:: sh
 

@@ -5,8 +5,8 @@ Task 4a: transfer from ImageNet
 A network that has learnt a million photographs of a thousand kinds already has most of what
 CIFAR-10 needs. The report takes ResNet-18, replaces its last layer by one of ten outputs, freezes
 all but the last stage and trains that with Adam: 88.72 % of the test images right, better than
-anything that the report trained from nothing. Images are enlarged to what the network is used to, and
-normalised with ImageNet's mean and standard deviation.
+anything that the report trained from nothing. Images are enlarged to what the network is used to,
+and normalised with ImageNet's mean and standard deviation.
 
 .. recorded::
 
