@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         paired_difference,
     )
     from cifarzoo.models.backbone import (
+        BackboneWeights,
         TransferClassifier,
         split_frozen,
         transfer_classifier,
@@ -106,7 +107,12 @@ _HOMES = {
     ),
     "models.classifier": ("ImageClassifier", "Preprocess"),
     "models.report": ("Layout", "report_model"),
-    "models.backbone": ("TransferClassifier", "split_frozen", "transfer_classifier"),
+    "models.backbone": (
+        "BackboneWeights",
+        "TransferClassifier",
+        "split_frozen",
+        "transfer_classifier",
+    ),
     "registry": ("ModelName", "build_model", "list_models", "model_card"),
     "run": ("Run", "train"),
     "spec": ("Augmentation", "EarlyStopping", "ModelCard", "ParamGroup", "Recipe", "Weights"),
@@ -119,6 +125,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Augmentation",
+    "BackboneWeights",
     "BatchLoader",
     "Callback",
     "Check",

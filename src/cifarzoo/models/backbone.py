@@ -41,7 +41,7 @@ class BackboneWeights:
         tag: what `build_model(name, weights=tag)` takes.
         url: of a file that holds a state dict.
         sha256: hash of that file.
-        size_bytes: its length.
+        size_bytes: its length in bytes.
     """
 
     tag: str
