@@ -38,7 +38,13 @@ def row(summary: Summary) -> str:
     """Write one network's line."""
     accuracy = summary.estimate("test_accuracy")
     assert accuracy is not None
-    ours = f"{accuracy.mean:.2%}" + (f" ± {accuracy.std * 100:.2f}" if accuracy.std else "")
+    test = summary.records[0].test
+    assert test is not None
+    low, high = test.interval
+    spread = f" ({low:.2%} to {high:.2%})"  # of one run, for the finite number of images
+    if accuracy.std is not None:
+        spread = f" ± {accuracy.std * 100:.2f}"
+    ours = f"{accuracy.mean:.2%}{spread}"
     theirs = summary.reported_figure("test_accuracy")
     return (
         f"| {summary.title} | {summary.records[0].params:,} | {ours} | "
@@ -56,9 +62,9 @@ def table(folder: Path) -> str:
     machines = " and ".join(f"{processor} in {precision}" for processor, precision in places)
     return (
         f"{HEADER}{''.join(rows)}\n"
-        "Mean ± standard deviation over the seeds, single view, all 10,000 test images, scored "
-        "once a run;\nthe state was chosen on the validation split. Measured on "
-        f"{machines};\nevery run with its machine, commit, seed and versions is in "
+        "Mean ± standard deviation over the seeds (of one run its 95 % interval), single view, all "
+        "10,000 test\nimages, scored once a run; the state was chosen on the validation split.\n"
+        f"Measured on {machines};\nevery run with its machine, commit, seed and versions is in "
         "[results/](results).\n"
     )
 

@@ -111,20 +111,27 @@ def _draw_points(
 def _name_points(figure: Figure, axis: Axes, points: Sequence[ModelPoint]) -> None:
     """Write the names beside the points, each where it covers the least of what is there."""
     figure.draw_without_rendering()
-    spots = [axis.transData.transform((p.size, 100 * p.accuracy)) for p in points]
-    inch = figure.dpi
-    sizes = [
-        (_style.text_width(point.name, _style.SMALL) * inch + 4, 0.15 * inch) for point in points
+    scale = UNIT / figure.dpi
+    spots = [_spot(axis, point, 0.0, scale) for point in points]
+    heights = [
+        _spot(axis, point, point.std or 0.0, scale)[1] - y
+        for point, (_, y) in zip(points, spots, strict=True)
     ]
+    marks = [
+        (x - MARKER, y - max(MARKER, whisker), x + MARKER, y + max(MARKER, whisker))
+        for (x, y), whisker in zip(spots, heights, strict=True)
+    ]
+    sizes = [(_style.text_width(point.name, _style.SMALL) * UNIT + 4, 15.0) for point in points]
     frame = axis.get_window_extent()
-    edges = (frame.x0, frame.y0, frame.x1, frame.y1)
-    places = _places([(float(x), float(y)) for x, y in spots], sizes, edges)
+    edges = (frame.x0 * scale, frame.y0 * scale, frame.x1 * scale, frame.y1 * scale)
+    places = _places(spots, marks, sizes, edges)
     for point, (width, height), place in zip(points, sizes, places, strict=True):
         dx, dy, shift = PLACES[place]
+        across, up = dx * width + shift + width / 2, (dy + 0.5) * height
         axis.annotate(
             point.name,
             (point.size, 100 * point.accuracy),
-            xytext=(72 / inch * (dx * width + shift + width / 2), 72 / inch * (dy + 0.5) * height),
+            xytext=(72 / UNIT * across, 72 / UNIT * up),
             textcoords="offset points",
             ha="center",
             va="center",
@@ -133,22 +140,30 @@ def _name_points(figure: Figure, axis: Axes, points: Sequence[ModelPoint]) -> No
         )
 
 
+def _spot(axis: Axes, point: ModelPoint, above: float, scale: float) -> tuple[float, float]:
+    """Give where a point, or one above it, lies in the figure."""
+    x, y = axis.transData.transform((point.size, 100 * (point.accuracy + above)))
+    return float(x) * scale, float(y) * scale
+
+
 def _places(
-    spots: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], edges: Box
+    spots: Sequence[tuple[float, float]],
+    marks: Sequence[Box],
+    sizes: Sequence[tuple[float, float]],
+    edges: Box,
 ) -> list[str]:
     """Choose a place for each name, so that all together cover the least.
 
     From many starts, each name in turn gives way to all the others until none moves; the best
     end is taken. The starts are always the same ones.
     """
-    markers = [(x - MARKER, y - MARKER, x + MARKER, y + MARKER) for x, y in spots]
     boxes = [
         _box(x + dx * width + shift, y + dy * height, width, height)
         for (x, y), (width, height) in zip(spots, sizes, strict=True)
         for dx, dy, shift in PLACES.values()
     ]
     n, k = len(spots), len(PLACES)
-    alone = np.array([_covered(box, markers, edges) for box in boxes]).reshape(n, k)
+    alone = np.array([_covered(box, marks, edges) for box in boxes]).reshape(n, k)
     alone += PREFERRED * np.arange(k)  # of two that cover as much, the first
     both = np.array([[_overlap(one, two) for two in boxes] for one in boxes]).reshape(n, k, n, k)
     both[np.arange(n), :, np.arange(n), :] = 0
@@ -170,10 +185,11 @@ def _places(
 
 
 Box: TypeAlias = tuple[float, float, float, float]
-MARKER = 6.0  # pixels from a point's middle to its edge
+UNIT = 100  # to the inch, in which all of this is measured, whatever the figure's dpi
+MARKER = 6.0  # from a point's middle to its edge
 STARTS, MOST_ROUNDS = 20, 20
-PREFERRED = 0.01  # square pixels
-# where a name can stand: in widths and heights of it from the point, and pixels to the side
+PREFERRED = 0.01  # of covered area
+# where a name can stand: in widths and heights of it from the point, and units to the side
 PLACES = {
     "right": (0.0, -0.5, 10.0),
     "left": (-1.0, -0.5, -10.0),
@@ -195,7 +211,7 @@ def _box(left: float, bottom: float, width: float, height: float) -> Box:
 
 
 def _covered(box: Box, taken: Sequence[Box], edges: Box) -> float:
-    """Give how much of others a box covers, and of itself lies outside, in square pixels."""
+    """Give how much of others a box covers, and of itself lies outside."""
     own = (box[2] - box[0]) * (box[3] - box[1])
     return sum(_overlap(box, each) for each in taken) + 10 * (own - _overlap(box, edges))
 
