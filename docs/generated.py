@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from leaderboard import write_models, write_page
+
 import cifarzoo as zoo
 
 __all__ = ["write_pages"]
@@ -29,23 +31,16 @@ ROOMS = {
 def write_pages(folder: Path) -> None:
     """Write what is generated into the folder of the documentation's sources."""
     changelog = (folder.parent / "CHANGELOG.md").read_text(encoding="utf-8")
-    _write(folder / "changelog.md", changelog)
-    _write(folder / "howto" / "choosing.md", _choosing())
+    write_page(folder / "changelog.md", changelog)
+    write_models(folder / "models")
     api = folder / "api"
     for room, names in _rooms().items():
-        _write(api / f"{room}.md", _api_page(KINDS[room], "cifarzoo", names))
+        write_page(api / f"{room}.md", _api_page(KINDS[room], "cifarzoo", names))
     pictures = [name for name in zoo.viz.__all__ if callable(getattr(zoo.viz, name))]
     pictures = [name for name in pictures if not name.endswith("Name") and name != "CellValue"]
-    _write(api / "viz.md", _api_page("Pictures", "cifarzoo.viz", pictures))
+    write_page(api / "viz.md", _pictures_page(pictures))
     listed = "\n".join([*KINDS, "viz"])
-    _write(api / "index.md", f"# Reference\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file unless it holds that already, so that Sphinx builds no page anew for nothing."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    write_page(api / "index.md", f"# Reference\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n")
 
 
 def _rooms() -> dict[str, list[str]]:
@@ -60,46 +55,56 @@ def _rooms() -> dict[str, list[str]]:
             room: max((len(start) for start in starts if place.startswith(start)), default=0)
             for room, starts in ROOMS.items()
         }
-        found[max(matches, key=lambda room: matches[room])].append(name)
+        best = max(matches, key=lambda room: matches[room])
+        if not matches[best]:
+            raise ValueError(f"{place} belongs to none of {', '.join(ROOMS)}; add it to ROOMS")
+        found[best].append(name)
     return found
 
 
 def _api_page(title: str, module: str, names: list[str]) -> str:
-    lines = [f"# {title}", "", "```{eval-rst}", f".. currentmodule:: {module}", ""]
+    return "\n".join([f"# {title}", "", *_entry(module, *names)])
+
+
+def _pictures_page(names: list[str]) -> str:
+    """Write the page of `cifarzoo.viz`: every picture once, small; then each with its function."""
+    drawn = [name for name in names if name.startswith("plot_")]
+    lines = ["# Pictures", "", "```{eval-rst}", ".. py:module:: cifarzoo.viz", "```", ""]
+    lines += [*(zoo.viz.__doc__ or "").splitlines(), ""]
+    lines += [
+        "All pictures here are of two networks that [learnt CIFAR-10](../tasks/pictures.rst).",
+        "",
+    ]
+    lines += ["::::{grid} 2 2 3 3", ":gutter: 2", ":class-container: overview", ""]
+    for name in drawn:
+        lines += [f":::{{grid-item-card}} {name}", f":link: {name.replace('_', '-')}"]
+        lines += [":link-type: ref", f"```{{picture}} {name}", ":small:", "```", ":::", ""]
+    lines += ["::::", ""]
+    for name in drawn:
+        lines += [
+            f"({name.replace('_', '-')})=",
+            f"## {name}",
+            "",
+            f"```{{picture}} {name}",
+            "```",
+            "",
+        ]
+        lines += _entry("cifarzoo.viz", name)
+    lines += ["## Beside them", ""]
+    for name in names:
+        if name not in drawn:
+            lines += _entry("cifarzoo.viz", name)
+    return "\n".join(lines)
+
+
+def _entry(module: str, *names: str) -> list[str]:
+    """Write what makes autodoc describe names of a module."""
     owner = zoo.viz if module == "cifarzoo.viz" else zoo
+    lines = ["```{eval-rst}", f".. currentmodule:: {module}", ""]
     for name in names:
         value = getattr(owner, name)
         kind = "autoclass" if isinstance(value, type) else "autofunction"
         if isinstance(value, type) and issubclass(value, Exception):
             kind = "autoexception"
         lines += [f".. {kind}:: {name}", ""]
-    return "\n".join([*lines, "```", ""])
-
-
-def _choosing() -> str:
-    """Write the table of models."""
-    rows = []
-    for name in zoo.list_models():
-        card = zoo.model_card(name)
-        model = zoo.build_model(name, weights=None)
-        params = zoo.count_params(model)
-        macs = sum(row.macs for row in zoo.layer_table(model))
-        rows.append(f"| `{name}` | {params:,} | {macs / 1e6:,.1f} M | {card.summary} |")
-    return "\n".join(
-        [
-            "# Which model to take",
-            "",
-            "| name | parameters | multiply-accumulates | what it is |",
-            "| --- | ---: | ---: | --- |",
-            *rows,
-            "",
-            "- For a **baseline in minutes**: `sprint_m`; in a minute: `sprint_s`.",
-            "- For **teaching**: the report's models, which are small and plain.",
-            "- For the **highest accuracy** of this zoo: `sprint_l`.",
-            "- For **transfer learning**: `resnet18_transfer`, whose backbone was trained on "
-            "ImageNet.",
-            "",
-            "Accuracies, with their seeds, are in [](../speed.md).",
-            "",
-        ]
-    )
+    return [*lines, "```", ""]

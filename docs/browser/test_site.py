@@ -10,6 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
+from cifarzoo import viz
+
 SITE = Path(__file__).parents[1] / "_build" / "html"
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
@@ -20,7 +22,8 @@ PHONE = 390  # pixels
 IDS = "() => [...document.querySelectorAll('[id]')].map(each => each.id)"
 LINKS = "() => [...document.querySelectorAll('a[href]')].map(each => each.href)"
 IMAGES = """() => [...document.images].map(each => ({
-    src: each.src, alt: each.alt, width: each.naturalWidth, shown: each.clientWidth > 0,
+    src: each.src, alt: each.alt, width: each.naturalWidth, height: each.naturalHeight,
+    given: each.getAttribute("width") / each.getAttribute("height"),
 }))"""
 
 
@@ -47,12 +50,14 @@ class Visit:
             self.elsewhere.append(url)
 
     def assert_sound(self) -> None:
-        """No error, nothing from another host, every image there and described."""
+        """No error, nothing from another host, every image there, described and of a given size."""
         assert not self.problems
         assert not self.elsewhere
         for image in self.page.evaluate(IMAGES):
             assert image["width"] > 0, image
-            assert image["alt"], image
+            assert len(image["alt"].split()) >= 3, image
+            proportion = image["width"] / image["height"]
+            assert image["given"] == pytest.approx(proportion, rel=0.02), image
 
     def assert_accessible(self) -> None:
         """axe-core finds nothing serious."""
@@ -74,7 +79,30 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def test_there_are_pages() -> None:
-    assert {"index.html", "numbers.html", "speed.html", "api/viz.html"} <= set(PAGES)
+    wanted = {"index.html", "numbers.html", "speed.html", "api/viz.html", "models/index.html"}
+    assert wanted <= set(PAGES)
+    assert len([name for name in PAGES if name.startswith("tasks/task")]) == 8
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_picture_is_shown_where_its_function_is_described(
+    scheme: str, site: str, browser: Browser
+) -> None:
+    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(site + "api/viz.html")
+    drawn = [name for name in viz.__all__ if name.startswith("plot_")]
+    for name in drawn:
+        section = page.locator("section", has=page.locator(f"[id='cifarzoo.viz.{name}']")).last
+        assert section.locator(f"img[src*='{name}-{scheme}']").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("tasks/task")])
+def test_every_task_shows_what_was_recorded(name: str, site: str, page: Page) -> None:
+    page.goto(site + name)
+    assert "at commit" in page.locator("p.conditions").inner_text()
+    assert page.locator("article img.paper").first.is_visible()
 
 
 @pytest.mark.parametrize("name", PAGES)
