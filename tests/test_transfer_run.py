@@ -130,7 +130,7 @@ def test_train_takes_a_card_of_a_transfer_model() -> None:
     card = replace(card, recipe=replace(RECIPE, epochs=12, lr=3e-3))
     run = train(card, data=loaders(), device="cpu", progress=False)
     assert run.test is not None
-    assert run.test.accuracy >= 0.5  # the classes differ in brightness
+    assert run.test.interval[0] > 0.1  # the classes differ in brightness: better than guessing
     whole = evaluate(copy.deepcopy(run.model), loaders().test or [], device="cpu")
     assert whole.accuracy == run.test.accuracy
     assert run.train is not None
