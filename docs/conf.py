@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
 
 from docutils.nodes import Element, TextElement  # noqa: E402
 from generated import write_pages  # noqa: E402
@@ -47,6 +47,7 @@ html_static_path = ["static"]
 html_css_files = ["style.css"]
 html_js_files = [("focus.js", {"defer": "defer"})]
 html_copy_source = False
+html_domain_indices = False  # the reference is sorted by what things are for
 html_theme_options = {"navigation_with_keys": True}
 
 # The examples are shown with what they printed and drew when they ran on CIFAR-10 (record.py).
@@ -98,6 +99,7 @@ FULL_NAMES = {
 # Aliases of types that have no entry of their own.
 PLAIN = {
     *("BoundaryName", "CellValue", "Grid", "Runs", "SizeName"),
+    "cifarzoo.evaluation.comparison.ScoredRun",
     "cifarzoo.models.split.ModelPart",
 }
 

@@ -2,132 +2,29 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from standings import PUBLISHED, Standing, percent, standings, training_time
 
 import cifarzoo as zoo
 from cifarzoo.display import settings_rows
-from cifarzoo.report import load_results
-from cifarzoo.report.experiments import EXPERIMENTS
-from cifarzoo.report.record import Record
 
-__all__ = ["Standing", "standings", "write_models", "write_page"]
+__all__ = ["write_models", "write_page"]
 
-RESULTS = Path(__file__).parents[1] / "results"
 FAMILIES = {
     "report": "The report's networks",
     "sprint": "Sprint: built for wall-clock time",
     "transfer": "Transfer from ImageNet",
+    "resnet": "ResNet: the paper's for CIFAR",
+    "preact_resnet": "Pre-activation ResNet-18",
+    "wide_resnet": "Wide ResNet",
+    "vgg": "VGG with batch norm",
+    "densenet": "DenseNet-BC",
+    "mobilenet_v2": "MobileNetV2 for 32×32",
+    "tiny": "Tiny: under 0.1 million parameters",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A figure that another project gives."""
-
-    name: str
-    params: int
-    macs: int
-    accuracy: float
-    source: str
-
-
-# Single runs, from a single view; sizes are those of pytorchcv's table.
-PUBLISHED = (
-    Published("DenseNet-BC-40 (k=12)", 176_122, 74_890_000, 0.9357, "pytorchcv"),
-    Published("ResNet-20", 272_474, 41_290_000, 0.9403, "pytorchcv"),
-    Published("ResNet-20", 272_474, 41_290_000, 0.9260, "chenyaofo"),
-    Published("ResNet-56", 855_770, 127_060_000, 0.9437, "chenyaofo"),
-    Published("SE-ResNet-56", 862_889, 127_190_000, 0.9587, "pytorchcv"),
-    Published("SE-ResNet-164(BN)", 1_906_258, 256_550_000, 0.9661, "pytorchcv"),
-    Published("PreResNet-1001", 10_327_706, 1_536_180_000, 0.9735, "pytorchcv"),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """One model, and the runs by its card's recipe.
-
-    Attributes:
-        card: of the model.
-        params: its parameters.
-        macs: multiply-accumulates for one image.
-        records: the runs on the processor, one a seed; may be empty.
-    """
-
-    card: zoo.ModelCard
-    params: int
-    macs: int
-    records: tuple[Record, ...]
-
-    @property
-    def accuracy(self) -> zoo.Estimate | None:
-        """From a single view, over the seeds."""
-        found = [record.test.accuracy for record in self.records if record.test]
-        return zoo.mean_and_std(found) if found else None
-
-    @property
-    def views(self) -> zoo.Estimate | None:
-        """With test-time augmentation."""
-        found = [record.test_tta.accuracy for record in self.records if record.test_tta]
-        return zoo.mean_and_std(found) if found else None
-
-
-def standings() -> list[Standing]:
-    """Give every model, in the order of the cards."""
-    names = {each.key: each.card.name for each in EXPERIMENTS}
-    records = [*load_results(RESULTS).records, *load_results(RESULTS / "sprint").records]
-    found = []
-    for name in zoo.list_models():
-        card = zoo.model_card(name)
-        model = zoo.build_model(name, weights=None)
-        mine = [
-            each
-            for each in records
-            if names.get(each.key, each.key) == name and each.recipe == card.recipe
-        ]
-        _require_alike(mine)
-        found.append(
-            Standing(
-                card=card,
-                params=zoo.count_params(model),
-                macs=sum(row.macs for row in zoo.layer_table(model)),
-                records=tuple(mine),
-            )
-        )
-    return found
-
-
-def _require_alike(records: Sequence[Record]) -> None:
-    """Refuse runs that cannot stand in one row.
-
-    Raises:
-        ValueError: a seed was run twice, or the machines differ.
-    """
-    seeds = [record.seed for record in records]
-    machines = {(record.machine.processor, record.machine.threads) for record in records}
-    if len(seeds) != len(set(seeds)) or len(machines) > 1:
-        raise ValueError(f"runs of {records[0].key}: seeds {seeds} on {machines}; needed are alike")
-
-
-def percent(estimate: zoo.Estimate | None) -> str:
-    """Write a mean, and the standard deviation of the runs."""
-    if estimate is None:
-        return "–"
-    spread = f" ± {estimate.std * 100:.2f}" if estimate.std is not None else ""
-    return f"{estimate.mean:.2%}{spread}".replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def training_time(records: Sequence[Record]) -> str:
-    """Write the median time of training, and on how many threads."""
-    if not records:
-        return "–"
-    minutes = statistics.median(record.history.seconds for record in records) / 60
-    threads = records[0].machine.threads
-    return f"{minutes:,.1f} min on {threads}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: int = 0) -> str:
@@ -169,28 +66,29 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
     best = sorted(found, key=lambda each: -each.accuracy.mean if each.accuracy else 0)
     rows = [
         (
-            f"[`{each.card.name}`]({each.card.family}.md#{each.card.name.replace('_', '-')})",
+            f"[`{each.label}`]({each.card.family}.md#{each.card.name.replace('_', '-')})",
             percent(each.accuracy),
             percent(each.views),
             f"{each.params:,}",
             f"{each.macs / 1e6:,.1f}",
             len(each.records) or "not run",
+            "yes" if each.weights else "–",
             training_time(each.records),
         )
         for each in best
     ]
-    columns = ("single view", "six views", "parameters", "million MACs", "seeds", "training")
-    header = ("model", *columns)
+    sizes = ("parameters", "million MACs")
+    header = ("model", "single view", "six views", *sizes, "seeds", "weights", "minutes")
     theirs = sorted(PUBLISHED, key=lambda each: -each.accuracy)
     return "\n".join(
         [
             "# The models",
             "",
-            table(header, rows, numbers=6),
+            table(header, rows, numbers=7),
             "Accuracy on all 10,000 test images, scored once a run: mean ± standard deviation over",
-            "the seeds. Training is the median time, on so many threads of the processor that the",
-            "model's page names. MACs are multiply-accumulates for one image. How numbers are",
-            "made, and what they are worth: [](../numbers.md).",
+            "the seeds. Minutes are the median time of training on the machine that the model's",
+            "page names. MACs are multiply-accumulates for one image. Weights come with the",
+            "package or do not. How numbers are made, and what they are worth: [](../numbers.md).",
             "",
             *_both(
                 "accuracy-parameters",
@@ -228,35 +126,49 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
 
 def _family_page(title: str, found: Sequence[Standing]) -> str:
     lines = [f"# {title}", ""]
-    for each in found:
-        lines += [*_model_section(each), ""]
+    for card, mine in _by_card(found).items():
+        lines += [f"## {card}", "", mine[0].card.summary, ""]
+        for each in mine:
+            lines += [*_standing(each), ""]
+        lines += _both(card, f"The layers of {card}.")
     return "\n".join(lines)
 
 
-def _model_section(each: Standing) -> list[str]:
-    card = each.card
-    lines = [f"## {card.name}", "", card.summary, ""]
-    weights = ", ".join(f"`{entry.tag}`" for entry in card.weights)
+def _by_card(found: Sequence[Standing]) -> dict[str, list[Standing]]:
+    cards: dict[str, list[Standing]] = {}
+    for each in found:
+        cards.setdefault(each.card.name, []).append(each)
+    return cards
+
+
+def _standing(each: Standing) -> list[str]:
+    """Write what is known of a model, or of one of its weights, and their recipe."""
+    card, weights = each.card, each.weights
     facts = [
         ("parameters", f"{each.params:,}"),
         ("multiply-accumulates", f"{each.macs:,}"),
         ("source", card.paper),
-        ("weights", weights or "none come with the package yet"),
+        ("weights", "none come with the package" if weights is None else f"`{weights.tag}`"),
         ("test accuracy, single view", percent(each.accuracy)),
         *[("test accuracy, six views", percent(each.views))][: each.views is not None],
         ("seeds", ", ".join(str(record.seed) for record in each.records) or "not run here"),
     ]
+    if weights is not None:
+        low, high = weights.interval
+        own = f"{weights.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), seed {weights.seed}"
+        facts.append(("accuracy of these weights", own))
+        facts.append(("file", f"{weights.size_bytes:,} bytes, SHA-256 `{weights.sha256[:16]}…`"))
     if each.records:
-        facts.append(("training (on threads)", training_time(each.records)))
-        facts.append(("machine", str(each.records[0].machine)))
-    lines += [table(("what", ""), facts), *_both(card.name, f"The layers of {card.name}.")]
-    recipe = table(("setting", "value"), settings_rows(card.recipe))
-    return [*lines, ":::{dropdown} Recipe", recipe, ":::"]
+        facts.append(("minutes of training", training_time(each.records)))
+        machines = dict.fromkeys(str(record.machine) for record in each.records)
+        facts.append(("machine", "; ".join(machines)))
+    recipe = table(("setting", "value"), settings_rows(each.recipe))
+    return [table(("what", ""), facts), ":::{dropdown} Recipe", recipe, ":::"]
 
 
 def _draw(found: Sequence[Standing], folder: Path) -> None:
     """Draw accuracy against size, and each network."""
-    models = [zoo.build_model(each.card.name, weights=None) for each in found]
+    models = {name: zoo.build_model(name, weights=None) for name in _by_card(found)}
     themes: tuple[zoo.viz.ThemeName, ...] = ("light", "dark")
     for theme in themes:
         with zoo.viz.theme(theme):
@@ -266,8 +178,8 @@ def _draw(found: Sequence[Standing], folder: Path) -> None:
                     _points(found, "multiply-accumulates"), size="multiply-accumulates"
                 ),
             }
-            for each, model in zip(found, models, strict=True):
-                pictures[each.card.name] = zoo.viz.plot_network(model)
+            for name, model in models.items():
+                pictures[name] = zoo.viz.plot_network(model)
         for key, figure in pictures.items():
             path = folder / f"{key}-{theme}.svg"
             figure.savefig(path, facecolor="none", metadata={"Date": None})
@@ -278,7 +190,7 @@ def _points(found: Sequence[Standing], size: zoo.viz.SizeName) -> list[zoo.viz.M
     by_params = size == "parameters"
     points = [
         zoo.viz.ModelPoint(
-            name=each.card.name,
+            name=each.label,
             size=each.params if by_params else each.macs,
             accuracy=score.mean,
             std=score.std,

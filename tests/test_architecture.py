@@ -33,7 +33,7 @@ ALLOWED = {
     "models": NOUNS | {"files"},
     "arithmetic": NOUNS,
     "data": LOW,
-    "weights": WEIGHTS | {"hardware"},
+    "weights": WEIGHTS | {"hardware", "files"},
     "registry": WEIGHTS | {"weights"},
     "evaluation": LOW | {"data"},
     "training": LOW | {"files", "data", "evaluation"},
@@ -59,7 +59,7 @@ HEAVY = {
     "typer",
 }
 NETWORK = ("ftplib", "http", "pooch", "requests", "socket", "torch.hub", "urllib.request")
-DOWNLOADERS = {"data/cifar10.py", "weights.py"}
+DOWNLOADERS = {"data/cifar10.py", "weights/download.py"}
 
 Import: TypeAlias = tuple[str, int]  # dotted name, line
 

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from cifarzoo import (
     Augmentation,
     DataNotFoundError,
+    Distillation,
+    History,
     ImageClassifier,
     Layout,
     Loaders,
@@ -25,8 +27,11 @@ from cifarzoo import (
     Recipe,
     Run,
     UnknownModelError,
+    build_model,
     evaluate,
+    fit,
     run,
+    save_weights,
     train,
     transfer_classifier,
 )
@@ -387,3 +392,32 @@ def test_data_of_another_kind_is_named_and_not_printed() -> None:
 def test_drawn_data_has_no_root(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="but the shapes are drawn, not read; leave it out"):
         train("report_baseline", data="shapes", root=tmp_path)
+
+
+def test_teacher_of_the_recipe_is_built_with_its_weights(
+    card: ModelCard, make_loaders: MakeLoaders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "teacher.safetensors"
+    save_weights(build_model("report_baseline"), path)
+    seen: list[nn.Module | None] = []
+
+    def look(*args: Any, teacher: nn.Module | None = None, **options: Any) -> History:  # noqa: ANN401
+        seen.append(teacher)
+        return fit(*args, teacher=teacher, **options)
+
+    monkeypatch.setattr(run, "fit", look)
+    distillation = Distillation(teacher="report_baseline", weights=str(path))
+    recipe = replace(card.recipe, epochs=1, distillation=distillation)
+    train_quietly(card, data=make_loaders(), recipe=recipe)
+    (teacher,) = seen
+    assert teacher is not None
+    assert _same(teacher, build_model("report_baseline", weights=path))
+    train_quietly(card, data=make_loaders(), recipe=replace(recipe, distillation=None))
+    assert seen[1] is None
+
+
+def test_transfer_model_has_no_teacher(make_loaders: MakeLoaders) -> None:
+    distillation = Distillation(teacher="report_baseline")
+    card = replace(_transfer_card([]), recipe=Recipe(epochs=1, distillation=distillation))
+    with pytest.raises(OptionError, match="distils 'report_baseline', which sees images"):
+        train_quietly(card, data=make_loaders())

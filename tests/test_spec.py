@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 
 from cifarzoo import (
     Augmentation,
+    Averaging,
     CifarZooError,
+    Distillation,
     EarlyStopping,
     ImageClassifier,
+    Mixing,
     ModelCard,
     OptionError,
     ParamGroup,
@@ -32,9 +35,15 @@ WEIGHTS = Weights(
     sha256="0" * 64,
     size_bytes=1,
     accuracy=0.5,
-    accuracy_std=None,
-    seeds=(0,),
+    interval=(0.49, 0.51),
+    mean=0.51,
+    std=0.02,
+    seeds=(0, 1),
+    seed=1,
     recipe=Recipe(),
+    seconds=60.0,
+    machine="A Processor",
+    views=0.52,
 )
 
 
@@ -53,6 +62,17 @@ BAD: list[tuple[Callable[..., object], str, list[object]]] = [
     (Augmentation, "padding", ["wrap", None]),
     (Augmentation, "translate", [-1, 17, 1.5, True, "2", None]),
     (Augmentation, "cutout", [-1, 33, 0.5, NAN]),
+    (Augmentation, "rand_augment", [-1, 9, 1.5, True, None]),
+    (Augmentation, "magnitude", [-1, 31, 0.5, None]),
+    (Mixing, "kind", ["cut", "both", None]),
+    (Mixing, "alpha", [0, -1, NAN, math.inf, "1", None]),
+    (Mixing, "share", [0, 1.1, -0.5, NAN, True]),
+    (Averaging, "decay", [0, 1, -0.5, 1.5, NAN, "0.9", True]),
+    (Averaging, "start_epochs", [-1, NAN, math.inf, None]),
+    (partial(Distillation, teacher="a"), "weights", ["", None, 1]),
+    (partial(Distillation, teacher="a"), "temperature", [0, -1, NAN, math.inf, "4"]),
+    (partial(Distillation, teacher="a"), "share", [0, 1.1, NAN]),
+    (Distillation, "teacher", ["", None, 3]),
     (EarlyStopping, "patience", [1, 0, -4, 2.5, "4", None]),
     (Recipe, "epochs", [0, -1, 1.5, NAN, math.inf, "10", True]),
     (Recipe, "batch_size", [0, 0.5, 64.0, None]),
@@ -81,10 +101,27 @@ BAD: list[tuple[Callable[..., object], str, list[object]]] = [
     (Recipe, "warmup_epochs", [-1, 10, 11, NAN]),
     (Recipe, "early_stopping", [4, "yes", {"patience": 4}]),
     (Recipe, "augmentation", ["flip", True, EarlyStopping()]),
-    (lambda **changes: replace(WEIGHTS, **changes), "sha256", ["", "0" * 63, "G" * 64]),
-    (lambda **changes: replace(WEIGHTS, **changes), "size_bytes", [0, -1]),
-    (lambda **changes: replace(WEIGHTS, **changes), "accuracy", [-0.1, 1.1, 81.2, NAN]),
-    (lambda **changes: replace(WEIGHTS, **changes), "seeds", [()]),
+    (Recipe, "mixing", ["mixup", 0.5, EarlyStopping()]),
+    (Recipe, "averaging", [0.999, True, EarlyStopping()]),
+    (Recipe, "distillation", ["sprint_l", True, EarlyStopping()]),
+    (Recipe, "decay", ["norms", "", None]),
+    (partial(replace, WEIGHTS), "tag", ["", "../x", "a/b", "A", "_a", "a-b", "a.b", "a\n", None]),
+    (partial(replace, WEIGHTS), "sha256", ["", "0" * 63, "G" * 64, None]),
+    (partial(replace, WEIGHTS), "size_bytes", [0, -1, 1.5, True]),
+    (partial(replace, WEIGHTS), "accuracy", [-0.1, 1.1, 81.2, NAN, None, True]),
+    (partial(replace, WEIGHTS), "mean", [-0.1, 1.1, NAN, "0.5"]),
+    (partial(replace, WEIGHTS), "std", [-0.1, 1.1, NAN, None]),
+    (partial(replace, WEIGHTS), "views", [-0.1, 1.1, NAN, "0.5"]),
+    (
+        partial(replace, WEIGHTS),
+        "interval",
+        [(), (0.4,), (0.6, 0.7), (0.4, 1.1), (NAN, 0.6), ("a", "b"), [0.4, 0.6], None],
+    ),
+    (partial(replace, WEIGHTS), "seeds", [(), (0, 0, 1), (-1, 1), (1.5, 1), [0, 1], 1]),
+    (partial(replace, WEIGHTS), "seed", [2, -1, None]),
+    (partial(replace, WEIGHTS), "recipe", [None, {"epochs": 3}]),
+    (partial(replace, WEIGHTS), "seconds", [-1, NAN, math.inf, None]),
+    (partial(replace, WEIGHTS), "machine", ["", "two\nlines", None]),
     (lambda **changes: replace(CARD, **changes), "name", ["", "A", "1a", "a-b", "a b", "a\n"]),
 ]
 
@@ -113,6 +150,11 @@ def test_misspelt_name_gets_the_closest_one() -> None:
 def test_one_cycle_does_not_take_a_second_warm_up() -> None:
     with pytest.raises(OptionError, match="warms up by itself"):
         Recipe(schedule="one_cycle", warmup_epochs=1)
+
+
+def test_averaging_begins_before_the_end() -> None:
+    with pytest.raises(OptionError, match=r"start_epochs is 3.*epochs \(3\)"):
+        Recipe(epochs=3, averaging=Averaging(start_epochs=3))
 
 
 def test_numpy_integers_are_integers() -> None:
@@ -224,3 +266,16 @@ def test_numbers_of_numpy_become_pythons() -> None:
 def test_momentum_of_a_group_is_enough_for_nesterov() -> None:
     groups = (ParamGroup(params="*", momentum=0.9),)
     assert Recipe(nesterov=True, groups=groups).groups == groups
+
+
+def test_one_seed_has_no_deviation() -> None:
+    one = replace(WEIGHTS, seeds=(1,), std=None)
+    assert one.measured == "50.00% (seed 1)"
+    with pytest.raises(OptionError, match=r"std is 0.1; allowed: None for one seed"):
+        replace(one, std=0.1)
+
+
+def test_display_says_what_weights_reach() -> None:
+    rows = replace(CARD, weights=(WEIGHTS,))._display().rows
+    assert ("weights 'v1'", "50.00% (mean 51.00 ± 2.00%, seeds 0, 1)") in rows
+    assert ("weights", "none come with the package") in CARD._display().rows

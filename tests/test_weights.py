@@ -2,23 +2,37 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
+import os
+import pickle
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from cifarzoo import weights as weights_module
-from cifarzoo.errors import DownloadError, WeightsError
+from cifarzoo import build_model, list_models, model_card, train
+from cifarzoo.errors import DownloadError, OptionError, WeightsError
 from cifarzoo.models.backbone import BackboneWeights, TransferClassifier, transfer_classifier
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.spec import ModelCard, Recipe, Weights
-from cifarzoo.weights import download_backbone, load_weights, save_weights, verify
+from cifarzoo.weights import (
+    download_backbone,
+    load_weights,
+    packaged_file,
+    packaged_weights,
+    save_weights,
+    verify,
+    write_description,
+)
+from cifarzoo.weights import packaged as packaged_module
 
 
 def layers(classes: int) -> nn.Sequential:
@@ -59,9 +73,14 @@ def entry(path: Path, tag: str = "median") -> Weights:
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
         accuracy=0.5,
-        accuracy_std=None,
+        interval=(0.49, 0.51),
+        mean=0.5,
+        std=None,
         seeds=(0,),
+        seed=0,
         recipe=Recipe(),
+        seconds=1.0,
+        machine="A Processor",
     )
 
 
@@ -72,7 +91,7 @@ def assert_same(model: nn.Module, other: nn.Module) -> None:
 @pytest.fixture
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ModelCard, ImageClassifier]:
     """A card with weights that come with the package, and the model they are of."""
-    monkeypatch.setattr(weights_module, "_FOLDER", tmp_path)
+    monkeypatch.setattr(packaged_module, "_FOLDER", tmp_path)
     model = plain()
     save_weights(model, tmp_path / "small-median.safetensors")
     return replace(CARD, weights=(entry(tmp_path / "small-median.safetensors"),)), model
@@ -263,3 +282,181 @@ def test_a_backbones_tag_is_listed(published: tuple[BackboneWeights, nn.Sequenti
     model = transfer(published=(published[0],))
     with pytest.raises(WeightsError, match=r"no weights 'imagenet'.*\(elsewhere\)"):
         load_weights(model, "imagenet", CARD)
+
+
+NAME = "report_baseline"
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the package's weights, with two files of one model and one of another."""
+    folder = tmp_path / "shipped"
+    monkeypatch.setattr(packaged_module, "_FOLDER", folder)
+    for name, tag in ((NAME, "default"), (NAME, "alone"), ("report_best", "default")):
+        path = packaged_file(name, tag)
+        save_weights(build_model(name), path, matrices=torch.float16)
+        write_description(name, entry(path, tag))
+    return folder
+
+
+def change(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_card_has_the_weights_that_lie_in_the_folder(shipped: Path) -> None:
+    tags = [weights.tag for weights in model_card(NAME).weights]
+    assert tags == ["default", "alone"]
+    assert model_card(NAME) is model_card(NAME)
+    assert model_card(NAME).weights[0] == entry(packaged_file(NAME, "default"), "default")
+    assert not model_card("report_model1").weights
+    state = read_file(packaged_file(NAME, "alone"))
+    loaded = build_model(NAME, weights="alone").state_dict()
+    assert all(torch.equal(loaded[name], state[name].to(loaded[name].dtype)) for name in state)
+
+
+def read_file(path: Path) -> dict[str, torch.Tensor]:
+    from cifarzoo.weights import read_state_dict
+
+    return read_state_dict(path)
+
+
+def test_shipped_weights_are_in_half_precision_but_not_statistics(shipped: Path) -> None:
+    kinds = {name: t.dtype for name, t in read_file(packaged_file(NAME, "default")).items()}
+    assert kinds["preprocess.mean"] == torch.float32
+    halves = [name for name, kind in kinds.items() if kind == torch.float16]
+    assert halves
+    assert all(name.endswith("weight") for name in halves)
+    model = build_model(NAME, weights="default")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "report_best"}, "it describes the weights 'default' of 'report_best'"),
+        ({"tag": "alone"}, f"it describes the weights 'alone' of '{NAME}'"),
+        ({"tag": "../default"}, "tag is '../default'; allowed: lower-case"),
+        ({"schema": 2}, "it has schema 2; this version of cifarzoo reads 1"),
+        ({"sha256": "0"}, "64 lower-case hex digits"),
+        ({"size_bytes": "12"}, "Expected `int`, got `str`"),
+        ({"accuracy": 1.5}, "accuracy is 1.5; allowed: 0 to 1"),
+        ({"accuracy": None}, "Expected `float`, got `null`"),
+        ({"recipe": {"epochs": 0}}, "epochs is 0"),
+        ({"surprise": 1}, "it has the unknown 'surprise'"),
+    ],
+)
+def test_damaged_description_is_named(
+    shipped: Path, changes: dict[str, object], message: str
+) -> None:
+    path = shipped / f"{NAME}-default.json"
+    change(path, **changes)
+    with pytest.raises(WeightsError) as caught:
+        model_card(NAME)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"1", b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000]
+)
+def test_what_is_no_description_is_refused(shipped: Path, content: bytes) -> None:
+    path = shipped / f"{NAME}-default.json"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot be read as the description of weights"):
+        model_card(NAME)
+
+
+@pytest.mark.parametrize("key", ["sha256", "accuracy", "seeds", "recipe", "machine", "model"])
+def test_missing_key_is_refused(shipped: Path, key: str) -> None:
+    path = shipped / f"{NAME}-default.json"
+    content = json.loads(path.read_text())
+    del content[key]
+    path.write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match="cannot be read as the description"):
+        model_card(NAME)
+
+
+def test_damaged_description_is_in_nobodys_way_who_needs_no_weights(
+    shipped: Path,
+    loaders: Any,  # noqa: ANN401 - see tests/conftest.py
+) -> None:
+    (shipped / f"{NAME}-default.json").write_text("{")
+    assert NAME in list_models(max_params=10**9)
+    build_model(NAME)
+    recipe = Recipe(epochs=1, batch_size=8)
+    train(NAME, data=loaders, recipe=recipe, device="cpu", progress=False)
+    with pytest.raises(WeightsError):
+        build_model(NAME, weights="default")
+
+
+def test_flipped_byte_or_lost_end_is_noticed(shipped: Path) -> None:
+    path = packaged_file(NAME, "default")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="its content was changed"):
+        build_model(NAME, weights="default")
+    path.write_bytes(content[:-1])
+    with pytest.raises(WeightsError, match="truncated"):
+        build_model(NAME, weights="default")
+
+
+def test_missing_tensor_is_named(shipped: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    state = read_file(packaged_file(NAME, "default"))
+    name = next(name for name in state if name.endswith("weight"))
+    del state[name]
+    path = packaged_file(NAME, "short")
+    save_file(state, path)
+    write_description(NAME, entry(path, "short"))
+    with pytest.raises(WeightsError, match=rf"does not fit the model: missing {name}"):
+        build_model(NAME, weights="short")
+
+
+def test_weights_of_another_model_do_not_fit(shipped: Path) -> None:
+    path = packaged_file(NAME, "other")
+    shutil.copy(packaged_file("report_best", "default"), path)
+    write_description(NAME, entry(path, "other"))
+    with pytest.raises(WeightsError, match="does not fit the model"):
+        build_model(NAME, weights="other")
+
+
+class Trap:
+    """An object that makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_pickle_by_another_name_is_not_executed(shipped: Path, tmp_path: Path) -> None:
+    path = packaged_file(NAME, "default")
+    path.write_bytes(pickle.dumps({"weight": Trap(tmp_path / "canary")}))
+    write_description(NAME, entry(path, "default"))  # even with the right hash
+    with pytest.raises(WeightsError, match="is not a whole safetensors file"):
+        build_model(NAME, weights="default")
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("tag", ["../x", "a/b", "..", "", "A", "a-b", "x\n"])
+def test_tag_cannot_lead_out_of_the_folder(shipped: Path, tag: str) -> None:
+    with pytest.raises(OptionError, match="tag is"):
+        packaged_file(NAME, tag)
+    with pytest.raises(WeightsError):
+        build_model(NAME, weights=tag)
+
+
+def test_every_file_that_ships_is_whole() -> None:
+    for name in list_models():
+        for weights in model_card(name).weights:
+            path = packaged_file(name, weights.tag)
+            verify(path, sha256=weights.sha256, size_bytes=weights.size_bytes)
+            build_model(name, weights=weights.tag)
+    known = {f"{name}-{w.tag}" for name in list_models() for w in packaged_weights(name)}
+    folder = packaged_module.packaged_folder()
+    files = [*folder.glob("*.json"), *folder.glob("*.safetensors")]
+    assert {path.stem for path in files} == known
+    assert len(files) == 2 * len(known)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         UnknownModelError,
         WeightsError,
     )
+    from cifarzoo.evaluation.comparison import Comparison, compare
     from cifarzoo.evaluation.evaluate import Evaluation, evaluate
     from cifarzoo.evaluation.predict import Predictions, predict
     from cifarzoo.evaluation.statistics import (
@@ -58,7 +59,17 @@ if TYPE_CHECKING:
     from cifarzoo.models.report import Layout, report_model
     from cifarzoo.registry import ModelName, build_model, list_models, model_card
     from cifarzoo.run import Run, train
-    from cifarzoo.spec import Augmentation, EarlyStopping, ModelCard, ParamGroup, Recipe, Weights
+    from cifarzoo.spec import (
+        Augmentation,
+        Averaging,
+        Distillation,
+        EarlyStopping,
+        Mixing,
+        ModelCard,
+        ParamGroup,
+        Recipe,
+        Weights,
+    )
     from cifarzoo.training.callbacks import Callback, TensorBoardCallback
     from cifarzoo.training.fit import fit
     from cifarzoo.training.history import Check, History
@@ -97,6 +108,7 @@ _HOMES = {
         "UnknownModelError",
         "WeightsError",
     ),
+    "evaluation.comparison": ("Comparison", "compare"),
     "evaluation.evaluate": ("Evaluation", "evaluate"),
     "evaluation.predict": ("Predictions", "predict"),
     "evaluation.statistics": (
@@ -115,7 +127,17 @@ _HOMES = {
     ),
     "registry": ("ModelName", "build_model", "list_models", "model_card"),
     "run": ("Run", "train"),
-    "spec": ("Augmentation", "EarlyStopping", "ModelCard", "ParamGroup", "Recipe", "Weights"),
+    "spec": (
+        "Augmentation",
+        "Averaging",
+        "Distillation",
+        "EarlyStopping",
+        "Mixing",
+        "ModelCard",
+        "ParamGroup",
+        "Recipe",
+        "Weights",
+    ),
     "training.callbacks": ("Callback", "TensorBoardCallback"),
     "training.fit": ("fit",),
     "training.history": ("Check", "History"),
@@ -125,14 +147,17 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Augmentation",
+    "Averaging",
     "BackboneWeights",
     "BatchLoader",
     "Callback",
     "Check",
     "CheckpointError",
     "CifarZooError",
+    "Comparison",
     "DataCorruptError",
     "DataNotFoundError",
+    "Distillation",
     "DownloadError",
     "EarlyStopping",
     "EmptyLoaderError",
@@ -146,6 +171,7 @@ __all__ = [
     "Layout",
     "Loaders",
     "MissingExtraError",
+    "Mixing",
     "ModelCard",
     "ModelName",
     "NonFiniteLossError",
@@ -169,6 +195,7 @@ __all__ = [
     "accuracy_interval",
     "build_model",
     "cifar10_loaders",
+    "compare",
     "conv_output_size",
     "convolve2d",
     "count_params",

@@ -6,6 +6,7 @@ import functools
 import importlib
 import pkgutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, overload
 
@@ -15,19 +16,39 @@ from cifarzoo import models
 from cifarzoo.errors import OptionError, UnknownModelError, one_of, suggest
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.spec import ModelCard
-from cifarzoo.weights import load_weights
+from cifarzoo.weights import load_weights, packaged_folder, packaged_weights
 
-__all__ = ["ModelName", "build_from_card", "build_model", "list_models", "model_card", "outline"]
+__all__ = [
+    "ModelName",
+    "bare_card",
+    "build_from_card",
+    "build_model",
+    "list_models",
+    "model_card",
+    "outline",
+]
 
 ModelName: TypeAlias = Literal[
+    "densenet40_k12",
+    "mobilenet_v2",
+    "preact_resnet18",
     "report_baseline",
     "report_best",
     "report_model1",
     "report_model2",
     "resnet18_transfer",
+    "resnet20",
+    "resnet32",
+    "resnet56",
     "sprint_l",
     "sprint_m",
     "sprint_s",
+    "tiny_m",
+    "tiny_s",
+    "vgg11_bn",
+    "vgg16_bn",
+    "wrn_16_4",
+    "wrn_28_10",
 ]
 
 
@@ -92,7 +113,23 @@ def model_card(name: str) -> ModelCard:
         name: one of `list_models()`.
 
     Returns:
-        The card: builder, recipe, paper, weights.
+        The card: builder, recipe, paper, and the weights that come with the package.
+
+    Raises:
+        UnknownModelError: no model has that name; the message gives the closest one.
+        WeightsError: the description of its weights is damaged.
+    """
+    return _with_weights(bare_card(name).name, packaged_folder())
+
+
+@functools.cache
+def _with_weights(name: str, folder: Path) -> ModelCard:
+    """Read the descriptions of a model's weights once."""
+    return replace(bare_card(name), weights=packaged_weights(name, folder))
+
+
+def bare_card(name: str) -> ModelCard:
+    """Give a model's card as its family's file has it, for whoever needs no trained weights.
 
     Raises:
         UnknownModelError: no model has that name; the message gives the closest one.
@@ -139,7 +176,8 @@ def build_model(
         UnknownModelError: no model has that name.
         WeightsError: there are no such weights, or they do not fit.
     """
-    return build_from_card(model_card(name), weights, num_classes)
+    card = bare_card(name) if weights is None else model_card(name)
+    return build_from_card(card, weights, num_classes)
 
 
 def build_from_card(

@@ -18,7 +18,7 @@ from cifarzoo.evaluation.evaluate import Evaluation, evaluate
 from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.backbone import TransferClassifier, split_frozen
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.registry import ModelName, build_from_card, model_card
+from cifarzoo.registry import ModelName, bare_card, build_from_card, build_model, model_card
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.fit import fit
@@ -192,7 +192,10 @@ def train(
             f"num_classes is {num_classes}, but {data!r} has 10 classes; leave it out, or give "
             "loaders of your own as data"
         )
-    card = name if isinstance(name, ModelCard) else model_card(name)
+    if isinstance(name, ModelCard):
+        card = name
+    else:
+        card = bare_card(name) if weights is None else model_card(name)
     card = card if recipe is None else replace(card, recipe=recipe)
     loaders = (
         data
@@ -219,6 +222,7 @@ def train(
             device=device,
             precision=precision,
             seed=seed,
+            teacher=_teacher_of(card, model, num_classes),
             checkpoint=checkpoint,
             progress=progress,
             callbacks=callbacks,
@@ -244,6 +248,19 @@ def train(
         test=None if batches.test is None else score(batches.test),
         test_tta=views,
     )
+
+
+def _teacher_of(card: ModelCard, model: ImageClassifier, num_classes: int) -> nn.Module | None:
+    """Build what the recipe's distillation learns from."""
+    distillation = card.recipe.distillation
+    if distillation is None:
+        return None
+    if isinstance(model, TransferClassifier):
+        raise OptionError(
+            f"the recipe of {card.name} distils {distillation.teacher!r}, which sees images, but a "
+            "transfer model is trained on its frozen part's features; use distillation=None"
+        )
+    return build_model(distillation.teacher, weights=distillation.weights, num_classes=num_classes)
 
 
 def _trained_part(

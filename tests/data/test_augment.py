@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.transforms import v2
 
-from cifarzoo.data.augment import AugmentParams, apply, draw, generator_for
+from cifarzoo.data.augment import POLICIES, AugmentParams, apply, draw, generator_for
 from cifarzoo.spec import Augmentation, FlipName, PaddingName
 
 FILL = torch.tensor([10, 20, 30], dtype=torch.uint8)
@@ -168,6 +169,39 @@ def test_every_seed_epoch_and_purpose_has_its_own_numbers(other: dict[str, objec
         for given in (usual, usual | other)
     )
     assert not torch.equal(one, two)
+
+
+def test_rand_augment_is_torchvisions_for_each_policy() -> None:
+    augmentation = Augmentation(rand_augment=2, magnitude=14)
+    images = noise(40, 32, 32)
+    params = draw(augmentation, 40, seed=1, epoch=2)
+    assert params.policy is not None
+    assert 8 <= len(set(params.policy.tolist())) <= POLICIES
+    found = apply(images, params, augmentation, fill=FILL)
+    assert not torch.equal(found, images)
+    for seed in set(params.policy.tolist()):
+        chosen = params.policy == seed
+        torch.manual_seed(seed)
+        expected = v2.RandAugment(2, 14)(images[chosen])
+        assert torch.equal(found[chosen], expected)
+
+
+def test_rand_augment_of_a_part_is_that_of_the_whole() -> None:
+    augmentation = Augmentation(rand_augment=2, flip="random")
+    images = noise(30, 8, 8)
+    params = draw(augmentation, 30, size=(8, 8), seed=1, epoch=0)
+    whole = apply(images, params, augmentation, fill=FILL)
+    some = torch.tensor([3, 29, 4, 11])
+    part = apply(images[some], params.take(some), augmentation, fill=FILL)
+    assert torch.equal(part, whole[some])
+
+
+def test_rand_augment_leaves_the_global_random_state() -> None:
+    augmentation = Augmentation(rand_augment=3)
+    before = torch.get_rng_state()
+    params = draw(augmentation, 6, seed=0, epoch=0)
+    apply(noise(6, 32, 32), params, augmentation, fill=FILL)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import OptionError, WeightsError
 from cifarzoo.models.state import load_state, read_state_dict, save_weights
 
 
@@ -198,3 +198,59 @@ def test_empty_state_was_not_saved_from_a_data_parallel() -> None:
     with pytest.raises(WeightsError) as caught:
         load_state(network(), {}, source="it")
     assert "DataParallel" not in str(caught.value)
+
+
+def test_half_precision_is_for_matrices_alone(tmp_path: Path) -> None:
+    model = network()
+    save_weights(model, tmp_path / "a.safetensors", matrices=torch.float16)
+    state = read_state_dict(tmp_path / "a.safetensors")
+    halves = {name for name, tensor in state.items() if tensor.dtype == torch.float16}
+    assert halves == {"0.weight", "3.weight"}
+    assert state["1.num_batches_tracked"].dtype == torch.int64
+    other = network()
+    load_state(other, state, source="a")
+    for name, tensor in other.state_dict().items():
+        own = model.state_dict()[name]
+        assert tensor.dtype == own.dtype
+        assert torch.equal(tensor, own.half().float() if name in halves else own)
+    again = tmp_path / "b.safetensors"
+    save_weights(other, again, matrices=torch.float16)
+    assert again.read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+    with pytest.raises(WeightsError, match="has shape"):
+        load_state(other, {**state, "0.weight": state["0.weight"][:1]}, source="a")
+
+
+@pytest.mark.parametrize("value", [65505.0, -1e30, float("nan"), float("inf")])
+def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path, value: float) -> None:
+    model = network()
+    conv = model[0]
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    with torch.no_grad():
+        conv.weight[0, 0, 0, 0] = value
+    with pytest.raises(WeightsError, match=r"0.weight holds .* which half precision cannot"):
+        save_weights(model, tmp_path / "a.safetensors", matrices=torch.float16)
+    assert not list(tmp_path.iterdir())
+    with torch.no_grad():
+        conv.weight[0, 0, 0, 0] = 65504.0
+        conv.bias[0] = 1e9  # stays in float32
+    save_weights(model, tmp_path / "a.safetensors", matrices=torch.float16)
+    with torch.no_grad():
+        conv.bias[0] = float("nan")
+    with pytest.raises(WeightsError, match=r"0.bias holds nan"):
+        save_weights(model, tmp_path / "a.safetensors", matrices=torch.float16)
+
+
+def test_other_types_of_matrices_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"matrices is torch.bfloat16; allowed: torch.float32"):
+        save_weights(network(), tmp_path / "a.safetensors", matrices=torch.bfloat16)
+
+
+def test_floats_are_not_truncated_to_counts() -> None:
+    model = network()
+    state = {**model.state_dict(), "1.num_batches_tracked": torch.tensor(1.5)}
+    with pytest.raises(WeightsError, match=r"1.num_batches_tracked holds float32, needed is int64"):
+        load_state(model, state, source="a")
+    state = {**model.state_dict(), "0.bias": torch.zeros(4, dtype=torch.int8)}
+    with pytest.raises(WeightsError, match=r"0.bias holds int8, needed is float32"):
+        load_state(model, state, source="a")

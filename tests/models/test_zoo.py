@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cifarzoo import (
     ImageClassifier,
@@ -20,12 +23,14 @@ from cifarzoo import (
     ShapeError,
     build_model,
     count_params,
+    layer_table,
     list_models,
     model_card,
     models,
     save_weights,
 )
 from cifarzoo.hardware import seeded
+from cifarzoo.registry import outline
 
 FILES = sorted(Path(inspect.getfile(models)).parent.glob("[!_]*.py"))
 CARDS: list[ModelCard] = [
@@ -57,7 +62,7 @@ def test_no_two_cards_share_a_name() -> None:
 
 @every_card
 def test_card_says_what_tables_show(card: ModelCard) -> None:
-    assert model_card(card.name) is card
+    assert replace(model_card(card.name), weights=()) == card
     assert card.summary == card.summary.strip()
     assert card.summary.endswith(".")
     assert "\n" not in card.summary
@@ -107,10 +112,11 @@ def test_one_image_is_scored_as_in_a_batch(
 
 
 @every_card
-def test_number_of_classes_is_the_length_of_the_logits(card: ModelCard) -> None:
+@pytest.mark.parametrize("num_classes", [2, 7, 100])
+def test_number_of_classes_is_the_length_of_the_logits(card: ModelCard, num_classes: int) -> None:
     with torch.device("meta"):
-        model = card.builder(7)
-        assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+        model = card.builder(num_classes)
+        assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, num_classes)
 
 
 @every_card
@@ -140,11 +146,55 @@ def test_every_trained_layer_gets_a_gradient(
     card: ModelCard, built: Callable[[ModelCard], ImageClassifier]
 ) -> None:
     model = built(card)
-    model(torch.rand(1, 3, 32, 32)).square().sum().backward()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    assert trained
-    assert all(p.grad is not None for p in trained)
+    logits = model(torch.rand(2, 3, 32, 32))
+    loss = nn.functional.cross_entropy(logits, torch.tensor([3, 7]))
+    torch.autograd.backward(loss)
+    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    frozen = [p.grad for p in model.parameters() if not p.requires_grad]
     model.zero_grad(set_to_none=True)
+    assert trained
+    assert all(grad is None for grad in frozen)
+    assert not [name for name, grad in trained.items() if grad is None or not grad.any()]
+    assert all(bool(grad.isfinite().all()) for grad in trained.values() if grad is not None)
+    *_, head = (grad for grad in trained.values() if grad is not None and len(grad) == 10)
+    assert bool((head.reshape(10, -1)[[3, 7]] != 0).any(dim=1).all()), "the classes that are there"
+
+
+@every_card
+def test_trains_in_bfloat16_with_channels_last(
+    card: ModelCard, built: Callable[[ModelCard], ImageClassifier]
+) -> None:
+    model = copy.deepcopy(built(card)).train().to(memory_format=torch.channels_last)
+    images = torch.rand(2, 3, 32, 32).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images)
+    assert logits.shape == (2, 10)
+    assert bool(logits.isfinite().all())
+    logits.float().square().mean().backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in trained)
+    assert all(bool(t.isfinite().all()) for t in model.state_dict().values())
+
+
+@every_card
+def test_export_gives_the_same_logits(
+    card: ModelCard, built: Callable[[ModelCard], ImageClassifier]
+) -> None:
+    model, images = built(card), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        program = torch.export.export(model, (images,))
+        torch.testing.assert_close(program.module()(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+@every_card
+def test_costs_of_the_layers_add_up_to_what_runs(card: ModelCard) -> None:
+    model = outline(card).eval()
+    rows = layer_table(model)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(torch.zeros(1, 3, 32, 32, device="meta"))
+    assert sum(row.macs for row in rows) * 2 == counter.get_total_flops()
+    assert sum(row.params for row in rows) == count_params(model)
 
 
 @every_card

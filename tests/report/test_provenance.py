@@ -46,6 +46,16 @@ def test_changed_package_is_marked(checkout: Path) -> None:
     assert found.label.endswith(" with changes")
 
 
+def test_weights_that_were_just_made_are_no_change(checkout: Path) -> None:
+    folder = checkout / "src" / "cifarzoo" / "weights"
+    folder.mkdir()
+    for name in ("a-default.json", "a-default.safetensors"):
+        (folder / name).write_text("new")
+    assert source_now().dirty is False
+    (folder / "loading.py").write_text("")
+    assert source_now().dirty is True
+
+
 def test_package_that_git_does_not_track_has_no_commit(checkout: Path) -> None:
     run(["git", "-C", str(checkout), "rm", "-q", "--cached", "-r", "."], check=True)
     found = source_now()

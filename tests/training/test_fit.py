@@ -15,13 +15,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cifarzoo import (
     Augmentation,
+    Averaging,
     Callback,
     Check,
     CheckpointError,
+    Distillation,
     EarlyStopping,
     History,
     ImageClassifier,
     Loaders,
+    Mixing,
+    OptionError,
     ParamGroup,
     Recipe,
     evaluate,
@@ -401,3 +405,74 @@ def test_checkpoint_of_another_precision_is_refused(
     run(make_model(), checkpoint=tmp_path / "run.pt")
     with pytest.raises(CheckpointError, match="precision: 'float32' in the file, 'bfloat16' now"):
         run(make_model(), checkpoint=tmp_path / "run.pt", precision="bfloat16")
+
+
+def test_average_of_the_weights_is_validated_and_kept(
+    make_model: MakeModel, make_loaders: MakeLoaders
+) -> None:
+    averaging = Averaging(decay=0.9)
+    for keep, val in (("last", 20), ("best", 20), ("last", 0)):
+        recipe = Recipe(epochs=2, lr=0.1, keep=keep, averaging=averaging)  # type: ignore[arg-type]
+        loaders = make_loaders(n_val=val)
+        averaged, last = make_model(block_norm="batch"), make_model(block_norm="batch")
+        history = fit_quietly(averaged, loaders, recipe)
+        fit_quietly(last, loaders, replace(recipe, averaging=None, keep="last"))
+        assert not _same(_bits(averaged), _bits(last))
+        if loaders.val is not None:
+            score = evaluate(averaged, loaders.val, device="cpu", precision="float32")
+            checks = {check.step: check.val_loss for check in history.checks}
+            assert score.loss == pytest.approx(checks[history.best_step], rel=1e-5)
+
+
+def test_average_that_has_not_begun_is_the_model(
+    make_model: MakeModel, make_loaders: MakeLoaders
+) -> None:
+    averaging = Averaging(decay=None, start_epochs=1.99)
+    recipe = Recipe(epochs=2, lr=0.1, keep="last", averaging=averaging)
+    one, other = make_model(), make_model()
+    history = fit_quietly(one, make_loaders(), recipe)
+    plain = fit_quietly(other, make_loaders(), replace(recipe, averaging=None))
+    assert _timeless(history) == _timeless(plain)
+    assert _same(_bits(one), _bits(other))
+
+
+def test_mixed_batches_train(make_model: MakeModel, make_loaders: MakeLoaders) -> None:
+    recipe = Recipe(epochs=40, lr=0.02, momentum=0.9, mixing=Mixing(kind="mixup", alpha=0.2))
+    history = fit_quietly(make_model(), make_loaders(), recipe)
+    losses = [check.val_loss for check in history.checks if check.val_loss is not None]
+    assert min(losses) < 0.5 * losses[0]
+
+
+def test_network_learns_a_teachers_answers(
+    make_model: MakeModel, make_loaders: MakeLoaders
+) -> None:
+    """The teacher knows other labels than the loader gives."""
+    loaders = make_loaders(n_train=80)
+    assert loaders.val is not None
+    turned = [(images, (labels + 1) % 10) for images, labels in loaders.train]
+    teacher, student = make_model(seed=1), make_model()
+    strong = Recipe(epochs=60, lr=0.1, momentum=0.9, keep="last")
+    fit_quietly(teacher, Loaders(turned), strong)
+    before = _bits(teacher)
+    recipe = replace(strong, distillation=Distillation(teacher="other", share=1.0, temperature=1))
+    fit_quietly(student, Loaders(loaders.train), recipe, teacher=teacher.train())
+    assert _same(_bits(teacher), before)
+    assert not teacher.training
+    images, labels = next(iter(loaders.val))
+    with torch.no_grad():
+        agreement = (student(images).argmax(1) == (labels + 1) % 10).float().mean()
+    assert agreement > 0.5
+
+
+def test_recipe_and_teacher_go_together(
+    model: ImageClassifier, make_model: MakeModel, loaders: Loaders, tmp_path: Path
+) -> None:
+    recipe = Recipe(epochs=1, distillation=Distillation(teacher="sprint_l"))
+    with pytest.raises(OptionError, match=r"distils 'sprint_l', and teacher is None; give fit\(te"):
+        fit_quietly(model, loaders, recipe)
+    with pytest.raises(OptionError, match="the recipe has no distillation"):
+        fit_quietly(model, loaders, Recipe(epochs=1), teacher=make_model())
+    path = tmp_path / "run.pt"
+    fit_quietly(model, loaders, recipe, teacher=make_model(seed=1), checkpoint=path)
+    with pytest.raises(CheckpointError, match="teacher: "):
+        fit_quietly(model, loaders, recipe, teacher=make_model(seed=2), checkpoint=path)

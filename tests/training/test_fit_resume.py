@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import cifarzoo
 from cifarzoo import (
     Augmentation,
+    Averaging,
     Callback,
     Check,
     CheckpointError,
@@ -28,6 +29,7 @@ from cifarzoo import (
     History,
     ImageClassifier,
     Loaders,
+    Mixing,
     ParamGroup,
     Recipe,
     fit,
@@ -42,7 +44,7 @@ MakeLoaders = Callable[..., Loaders]
 MakeModel = Callable[..., ImageClassifier]
 Result = tuple[list[Tensor], History]
 
-AUGMENTED = Augmentation(flip="alternating", translate=2, cutout=6)
+AUGMENTED = Augmentation(flip="alternating", translate=2, cutout=6, rand_augment=1)
 RECIPES = {
     "sgd": Recipe(epochs=3, lr=0.1, momentum=0.9, checks_per_epoch=3),
     "adam": Recipe(epochs=3, optimizer="adam", lr=0.01, checks_per_epoch=2, schedule="cosine"),
@@ -61,6 +63,19 @@ RECIPES = {
             ParamGroup(params="*norm*", optimizer="sgd"),
             ParamGroup(params="*.conv1.weight", norm="kept"),
         ),
+    ),
+    "averaged": Recipe(
+        epochs=3, lr=0.1, checks_per_epoch=2, averaging=Averaging(decay=0.8, start_epochs=0.5)
+    ),
+    "mean of the end": Recipe(
+        epochs=3, lr=0.1, keep="last", averaging=Averaging(decay=None, start_epochs=1.5)
+    ),
+    "mixed": Recipe(
+        epochs=3,
+        lr=0.1,
+        decay="weights",
+        weight_decay=1e-2,
+        mixing=Mixing(kind="either", share=0.7),
     ),
     "early": Recipe(epochs=9, lr=0.5, checks_per_epoch=3, early_stopping=EarlyStopping(patience=3)),
 }

@@ -77,6 +77,45 @@ def test_what_the_recipe_does_not_say_is_torchs_default() -> None:
         assert ours.param_groups == theirs.param_groups
 
 
+def _decays(recipe: Recipe) -> dict[str, float]:
+    """Give the weight decay of every parameter of the small network, by its name."""
+    net = _net()
+    names = {id(tensor): name for name, tensor in net.named_parameters()}
+    groups = _groups(_of(net, recipe))
+    return {names[id(each)]: group["weight_decay"] for group in groups for each in group["params"]}
+
+
+def test_everything_decays_unless_the_recipe_says_weights() -> None:
+    assert set(_decays(Recipe(weight_decay=0.5)).values()) == {0.5}
+    found = _decays(Recipe(weight_decay=0.5, decay="weights"))
+    assert {name for name, decay in found.items() if decay} == {"0.weight", "3.weight"}
+    assert found["0.weight"] == 0.5
+
+
+def test_groups_leave_their_decay_to_the_recipe_or_have_their_own() -> None:
+    groups = (
+        ParamGroup(params="0.*", lr=0.2),
+        ParamGroup(params="3.*", weight_decay=0.25),
+    )
+    found = _decays(Recipe(weight_decay=0.5, decay="weights", groups=groups))
+    assert found == {
+        "0.weight": 0.5,
+        "0.bias": 0,
+        "1.weight": 0,
+        "1.bias": 0,
+        "3.weight": 0.25,
+        "3.bias": 0.25,
+    }
+
+
+def test_what_does_not_decay_keeps_the_groups_other_settings() -> None:
+    groups = (ParamGroup(params="0.*", lr=0.2, optimizer="adam", epochs=1),)
+    recipe = Recipe(epochs=2, lr=0.1, weight_decay=0.5, decay="weights", groups=groups)
+    optimizers = _of(_net(), recipe)
+    rates = sorted((len(g["params"]), g["lr"], g["weight_decay"]) for g in _groups(optimizers))
+    assert rates == [(1, 0.1, 0.5), (1, 0.2, 0.0), (1, 0.2, 0.5), (3, 0.1, 0.0)]
+
+
 def test_frozen_parameters_are_left_out() -> None:
     frozen = nn.Parameter(torch.zeros(1), requires_grad=False)
     trained = nn.Parameter(torch.zeros(1))

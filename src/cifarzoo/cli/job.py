@@ -25,7 +25,7 @@ from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback, TensorBoardCallback
 from cifarzoo.training.history import Check
 
-__all__ = ["Job", "carry_out"]
+__all__ = ["CheckLines", "Job", "carry_out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,20 +172,22 @@ def _callbacks(job: Job) -> list[Callback]:
     if job.tensorboard is not None:
         callbacks.append(TensorBoardCallback(job.tensorboard))
     if not job.quiet and not is_terminal():
-        callbacks.append(_Lines())
+        callbacks.append(CheckLines())
     return callbacks
 
 
-class _Lines(Callback):
+class CheckLines(Callback):
     """One line a check, for a log; a terminal shows a progress bar instead."""
 
     def __init__(self) -> None:
         self._epochs = 0
 
     def on_start(self, model: nn.Module, recipe: Recipe) -> None:
+        """Note how many epochs there are to be."""
         self._epochs = recipe.epochs
 
     def on_check(self, check: Check) -> None:
+        """Print the check's figures."""
         validation = ""
         if check.val_loss is not None:
             validation = f"; validation {check.val_loss:.4f}, {percent(check.val_accuracy)}"

@@ -9,7 +9,7 @@ import typer
 
 from cifarzoo.cli.console import remark, say, show_json, show_table
 from cifarzoo.cli.options import Json, Name
-from cifarzoo.cli.words import accuracy_words, recipe_words, size_words
+from cifarzoo.cli.words import accuracy_words, percent, recipe_words, size_words, spread_words
 from cifarzoo.display import settings_rows
 
 if TYPE_CHECKING:
@@ -84,11 +84,15 @@ def _show_weights(card: ModelCard) -> None:
     rows = [
         (
             weights.tag,
-            accuracy_words(card) if weights is card.weights[0] else f"{weights.accuracy:.2%}",
+            percent(weights.accuracy),
+            percent(weights.views),
+            spread_words(weights),
+            ", ".join(map(str, weights.seeds)),
             size_words(weights.size_bytes),
-            weights.sha256[:12],
+            weights.machine,
         )
         for weights in card.weights
     ]
-    show_table(("weights", "test accuracy", "size", "SHA-256"), rows)
+    header = ("weights", "this file", "six views", "all runs", "seeds", "size", "trained on")
+    show_table(header, rows)
     say()

@@ -11,7 +11,6 @@ from cifarzoo.cli.console import remark, say, show_table
 from cifarzoo.cli.folder import RunFolder
 from cifarzoo.cli.loading import class_names
 from cifarzoo.cli.records import Record, evaluation_record, history_record
-from cifarzoo.cli.trained import notes_on
 from cifarzoo.cli.words import interval_words, percent, size_words
 from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import NonFiniteLossError
@@ -21,6 +20,7 @@ from cifarzoo.run import Run
 from cifarzoo.training.history import History
 from cifarzoo.viz import plot_history, plot_predictions
 from cifarzoo.weights import save_weights
+from cifarzoo.weights.notes import notes_on
 
 __all__ = ["add_tta", "show_figures", "show_files", "write_best", "write_run"]
 

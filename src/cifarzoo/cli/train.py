@@ -18,6 +18,7 @@ from cifarzoo.cli.options import (
     Root,
     Tta,
 )
+from cifarzoo.errors import OptionError
 
 if TYPE_CHECKING:
     from cifarzoo.spec import Recipe
@@ -39,8 +40,14 @@ def train_command(
         float | None, typer.Option(metavar="RATE", help="Instead of the recipe's.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of initial weights, order, augmentation.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Of initial weights, order, augmentation; without it 0."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Train with each of these seeds in turn.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="TAG|FILE", help="Where to start from.")
     ] = None,
@@ -71,6 +78,18 @@ def train_command(
         ),
     ] = 4.0,
     no_download: NoDownload = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Stop after so long, with exit code 75."),
+    ] = None,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Make the weights that come with the package; see above."),
+    ] = False,
+    tag: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of recorded weights; without it default."),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the final figures and nothing else.")
     ] = False,
@@ -78,24 +97,33 @@ def train_command(
     """Train a model by its recipe; a stopped run goes on where it was.
 
     Ctrl-C stops between two steps. The same command goes on from there, to the same result as if
-    it had not been stopped. After a crash it goes on from the last check.
+    it had not been stopped. After a crash it goes on from the last check. With --minutes it stops
+    by itself, as it does at Ctrl-C.
 
     Test-time augmentation changes nothing that is trained: a finished run that is asked for another
     one is not trained again, only scored.
-    """
-    from cifarzoo.cli.job import Job, carry_out
-    from cifarzoo.registry import model_card
 
-    card = model_card(name)
+    With --record, in a clean git checkout, every seed's run is recorded in results/zoo, and the
+    weights of the median one are put into the package. Another recipe needs a --tag of its own.
+    """
+    from cifarzoo.cli.deadline import stopping_after
+    from cifarzoo.cli.job import Job, carry_out
+    from cifarzoo.registry import bare_card, model_card
+
+    wanted = _seeds(seed, seeds)
+    card = bare_card(name) if weights is None else model_card(name)
+    card = dataclasses.replace(card, recipe=_changed(card.recipe, epochs, batch_size, lr))
+    if tag is not None and not record:
+        raise OptionError(f"--tag is {tag!r}, but only recorded weights have one; add --record")
     job = Job(
-        card=dataclasses.replace(card, recipe=_changed(card.recipe, epochs, batch_size, lr)),
+        card=card,
         data=data,
         root=root,
         limit=limit,
         download=not no_download,
-        seed=seed,
+        seed=wanted[0],
         weights=weights,
-        out=out or Path("runs", f"{card.name}-{data}-seed{seed}"),
+        out=out or Path("runs"),
         checkpoint=checkpoint,
         device=device,
         precision=precision,
@@ -104,7 +132,39 @@ def train_command(
         memory_limit_bytes=round(memory_limit * 2**30),
         quiet=quiet,
     )
-    carry_out(job, fresh=fresh)
+    if record:
+        from cifarzoo.cli.recording import record_runs, recording_of
+
+        changed = any(value is not None for value in (epochs, batch_size, lr))
+        recording = recording_of(
+            job, wanted, tag, out, recipe="own" if changed else "card", fresh=fresh
+        )
+        with stopping_after(minutes):
+            record_runs(recording, quiet=quiet)
+        return
+    if checkpoint is not None and len(wanted) > 1:
+        raise OptionError("--checkpoint is one run's; leave it out, or train with one seed")
+    with stopping_after(minutes):
+        for each in wanted:
+            folder = out or Path("runs", f"{card.name}-{data}-seed{each}")
+            if out is not None and len(wanted) > 1:
+                folder = out / f"seed{each}"
+            carry_out(dataclasses.replace(job, seed=each, out=folder), fresh=fresh)
+
+
+def _seeds(seed: int | None, seeds: str | None) -> tuple[int, ...]:
+    """Read one seed, or several with commas between them."""
+    if seeds is None:
+        return (seed or 0,)
+    if seed is not None:
+        raise OptionError("--seed and --seeds say the same; give one of them")
+    parts = [part.strip() for part in seeds.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise OptionError(f"--seeds is {seeds!r}; allowed: whole numbers, such as 0,1,2")
+    wanted = tuple(map(int, parts))
+    if len(set(wanted)) != len(wanted):
+        raise OptionError(f"--seeds is {seeds!r}; allowed: each seed once")
+    return wanted
 
 
 def _changed(

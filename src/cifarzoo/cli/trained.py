@@ -11,19 +11,9 @@ from cifarzoo.cli.options import DataName
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import build_model
+from cifarzoo.weights.notes import NOTES_KEY
 
-__all__ = ["notes_on", "trained"]
-
-KEY = "cifarzoo"
-
-
-def notes_on(*, model: str, data: DataName) -> dict[str, str]:
-    """Give the metadata that `trained` looks for in a weights file.
-
-    It is one entry, for safetensors keeps several in no fixed order, and the same weights are to
-    be the same file.
-    """
-    return {KEY: json.dumps({"model": model, "data": data})}
+__all__ = ["trained"]
 
 
 def trained(name: str, weights: str, data: DataName | None) -> tuple[ImageClassifier, DataName]:
@@ -60,7 +50,7 @@ def _notes(path: Path) -> dict[str, str]:
         return {}
     try:
         with safe_open(path, "pt") as file:
-            notes = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            notes = json.loads((file.metadata() or {}).get(NOTES_KEY, "{}"))
     except (SafetensorError, OSError, ValueError):
         return {}
     return notes if isinstance(notes, dict) else {}

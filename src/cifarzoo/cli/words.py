@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cifarzoo.spec import ModelCard, Recipe
+    from cifarzoo.spec import ModelCard, Recipe, Weights
 
 __all__ = [
     "accuracy_words",
@@ -14,6 +14,7 @@ __all__ = [
     "percent",
     "recipe_words",
     "size_words",
+    "spread_words",
 ]
 
 
@@ -53,6 +54,12 @@ def recipe_words(recipe: Recipe) -> str:
         parts.append(recipe.schedule.replace("_", "-"))
     if recipe.augmentation is not None:
         parts.append("augmented")
+    if recipe.mixing is not None:
+        parts.append({"either": "mixup or cutmix"}.get(recipe.mixing.kind, recipe.mixing.kind))
+    if recipe.averaging is not None:
+        parts.append("averaged")
+    if recipe.distillation is not None:
+        parts.append(f"taught by {recipe.distillation.teacher}")
     return ", ".join(parts)
 
 
@@ -60,8 +67,11 @@ def accuracy_words(card: ModelCard) -> str:
     """Write what the default weights reach: "80.61 ± 0.21 % (3 seeds)", or "no weights"."""
     if not card.weights:
         return "no weights"
-    weights = card.weights[0]
-    if weights.accuracy_std is None:
+    return spread_words(card.weights[0])
+
+
+def spread_words(weights: Weights) -> str:
+    """Write what the seeds reached: "80.61 ± 0.21 % (3 seeds)"; of one seed the figure alone."""
+    if weights.std is None:
         return percent(weights.accuracy)
-    spread = f"{100 * weights.accuracy:.2f} ± {100 * weights.accuracy_std:.2f} %"
-    return f"{spread} ({len(weights.seeds)} seeds)"
+    return f"{100 * weights.mean:.2f} ± {100 * weights.std:.2f} % ({len(weights.seeds)} seeds)"

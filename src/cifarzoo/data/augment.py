@@ -6,7 +6,8 @@ So the same epoch can be had again, from any batch on, and the global random sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -17,7 +18,9 @@ from cifarzoo.spec import Augmentation, PaddingName
 
 __all__ = ["AugmentParams", "apply", "draw", "generator_for"]
 
-StreamName: TypeAlias = Literal["order", "flip", "translate", "cutout"]
+StreamName: TypeAlias = Literal["order", "flip", "translate", "cutout", "policy"]
+
+POLICIES = 16  # of RandAugment in one epoch; images with the same one are changed together
 
 
 def generator_for(stream: StreamName, *, seed: int, epoch: int) -> torch.Generator:
@@ -46,27 +49,29 @@ class AugmentParams:
         flip: bool (n,), whether an image is mirrored.
         shift: int64 (n,2), pixels down and to the right.
         centre: int64 (n,2), row and column of the cutout's centre.
+        policy: int64 (n,), the seed of what RandAugment does.
     """
 
     flip: Tensor | None = None
     shift: Tensor | None = None
     centre: Tensor | None = None
+    policy: Tensor | None = None
 
     def take(self, indices: Tensor) -> AugmentParams:
         """Give the parameters of the images at `indices`, int64 (m,)."""
-        flip, shift, centre = (
-            None if values is None else values.index_select(0, indices)
-            for values in (self.flip, self.shift, self.centre)
-        )
-        return AugmentParams(flip=flip, shift=shift, centre=centre)
+        return self._each(lambda values: values.index_select(0, indices))
 
     def to(self, device: torch.device) -> AugmentParams:
         """Give the same parameters on `device`."""
-        flip, shift, centre = (
-            None if values is None else values.to(device)
-            for values in (self.flip, self.shift, self.centre)
-        )
-        return AugmentParams(flip=flip, shift=shift, centre=centre)
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> AugmentParams:
+        changed = {
+            field.name: None if values is None else change(values)
+            for field in fields(self)
+            for values in [getattr(self, field.name)]
+        }
+        return AugmentParams(**changed)
 
 
 def draw(
@@ -88,6 +93,7 @@ def draw(
         flip=_draw_flip(augmentation, n, seed=seed, epoch=epoch),
         shift=_draw_shift(augmentation, n, seed=seed, epoch=epoch),
         centre=_draw_centre(augmentation, n, size, seed=seed, epoch=epoch),
+        policy=_draw_policy(augmentation, n, seed=seed, epoch=epoch),
     )
 
 
@@ -119,10 +125,18 @@ def _draw_centre(
     return torch.stack([torch.randint(side, (n,), generator=generator) for side in size], dim=1)
 
 
+def _draw_policy(augmentation: Augmentation, n: int, *, seed: int, epoch: int) -> Tensor | None:
+    if not augmentation.rand_augment:
+        return None
+    generator = generator_for("policy", seed=seed, epoch=epoch)
+    seeds = torch.randint(2**62, (POLICIES,), generator=generator)
+    return seeds[torch.randint(POLICIES, (n,), generator=generator)]
+
+
 def apply(
     images: Tensor, params: AugmentParams, augmentation: Augmentation, *, fill: Tensor
 ) -> Tensor:
-    """Mirror, then shift, then cut out.
+    """Apply RandAugment's operations, then mirror, then shift, then cut out.
 
     Args:
         images: uint8 (N,3,H,W), channels_last; not changed.
@@ -133,6 +147,8 @@ def apply(
     Returns:
         uint8 (N,3,H,W), channels_last.
     """
+    if params.policy is not None:
+        images = _rand_augment(images, params.policy, augmentation)
     pixels = images.permute(0, 2, 3, 1).contiguous()  # (N,H,W,3): a copy only where it has to be
     if params.flip is not None:
         pixels = _mirror(pixels, params.flip)
@@ -141,6 +157,20 @@ def apply(
     if params.centre is not None:
         pixels = _cut_out(pixels, params.centre, augmentation.cutout, fill)
     return pixels.permute(0, 3, 1, 2)
+
+
+def _rand_augment(images: Tensor, policy: Tensor, augmentation: Augmentation) -> Tensor:
+    """Change the images of each policy together, as torchvision's own class draws it."""
+    from torchvision.transforms import v2
+
+    transform = v2.RandAugment(augmentation.rand_augment, augmentation.magnitude)
+    result = torch.empty_like(images)
+    for seed in sorted(set(policy.tolist())):
+        chosen = policy == seed
+        with torch.random.fork_rng(devices=()):
+            torch.default_generator.manual_seed(seed)  # a GPU's generator stays as it is
+            result[chosen] = transform(images[chosen])
+    return result
 
 
 def _words(rows: Tensor) -> Tensor:

@@ -1,14 +1,31 @@
-"""Layers of networks that are trained in little time.
+"""Layers, and ways to join and to begin them, that families share.
 
-Source: arXiv 2404.00498, section 3, and github.com/tysam-code/hlb-CIFAR10 before it.
+Source: `Whitening`, `passing_conv` and `unscaled_norm` are of networks that are trained in little
+time: arXiv 2404.00498, section 3, and github.com/tysam-code/hlb-CIFAR10 before it. `PreActBlock` is
+arXiv 1603.05027, figure 4e, `he_normal` arXiv 1502.01852, section 2.2.
 """
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Whitening", "passing_conv", "unscaled_norm"]
+from cifarzoo.spec import require_whole
+
+__all__ = [
+    "PreActBlock",
+    "Whitening",
+    "conv_norm",
+    "he_normal",
+    "passing_conv",
+    "pooled_head",
+    "stage",
+    "unscaled_norm",
+]
 
 EPSILON = 5e-4  # added to the patches' variances: none is blown up without limit
 
@@ -70,3 +87,116 @@ def unscaled_norm(channels: int, gain: float = 1.0) -> nn.BatchNorm2d:
     nn.init.constant_(norm.weight, gain)
     norm.weight.requires_grad = False
     return norm
+
+
+def conv_norm(
+    channels_in: int,
+    channels: int,
+    kernel_size: int = 3,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    act: nn.Module | None = None,
+) -> nn.Sequential:
+    """Build a convolution without bias, a batch norm and, where there is one, an activation.
+
+    An odd kernel at stride 1 keeps the size of the maps.
+    """
+    conv = nn.Conv2d(
+        channels_in,
+        channels,
+        kernel_size,
+        stride=stride,
+        padding=(kernel_size - 1) // 2,
+        groups=groups,
+        bias=False,
+    )
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels))
+    if act is not None:
+        layers["act"] = act
+    return nn.Sequential(layers)
+
+
+def stage(
+    block: Callable[[int, int, int], nn.Module],
+    channels_in: int,
+    channels: int,
+    *,
+    blocks: int,
+    stride: int,
+) -> nn.Sequential:
+    """Stack blocks: the first one changes the channels and the size, the others keep both.
+
+    Args:
+        block: takes channels that come in, channels that go out, and stride.
+        channels_in: of the first block.
+        channels: of all the blocks' results.
+        blocks: how many there are, 1 or more.
+        stride: of the first block.
+    """
+    first = block(channels_in, channels, stride)
+    return nn.Sequential(first, *(block(channels, channels, 1) for _ in range(blocks - 1)))
+
+
+def pooled_head(channels: int, num_classes: int, *, dropout: float = 0.0) -> nn.Sequential:
+    """Build what makes logits (N,num_classes) of the means of maps (N,channels,H,W).
+
+    Raises:
+        OptionError: num_classes is under 1.
+    """
+    require_whole("num_classes", num_classes, 1, math.inf, "1 or more")
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten()
+    )
+    if dropout:
+        layers["dropout"] = nn.Dropout(dropout)
+    layers["linear"] = nn.Linear(channels, num_classes)
+    return nn.Sequential(layers)
+
+
+def he_normal(network: nn.Module) -> None:
+    """Draw the convolutions' weights so that gradients keep their variance; biases are zero.
+
+    What a weight's gradient is summed over is counted per group, so depthwise filters are drawn
+    from a normal distribution as wide as their 9 or 25 weights ask for.
+    """
+    for conv in (module for module in network.modules() if isinstance(module, nn.Conv2d)):
+        fan_out = conv.out_channels // conv.groups * math.prod(conv.kernel_size)
+        nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+
+
+class PreActBlock(nn.Module):
+    """Two 3×3 convolutions, each after its batch norm and ReLU, added to the block's input.
+
+    Where the shape changes, the shortcut is a 1×1 convolution of the normalised input.
+
+    Args:
+        channels_in: of the maps that come in.
+        channels: of the maps that go out.
+        stride: of the first convolution.
+        dropout: probability between the convolutions, in [0, 1).
+    """
+
+    def __init__(
+        self, channels_in: int, channels: int, stride: int = 1, *, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.act = nn.ReLU()
+        self.shortcut: nn.Conv2d | None = None
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give maps (N,channels,H/stride,W/stride) for maps (N,channels_in,H,W)."""
+        ready = self.act(self.norm1(maps))
+        beside = maps if self.shortcut is None else self.shortcut(ready)
+        inner = self.act(self.norm2(self.conv1(ready)))
+        result: Tensor = self.conv2(self.dropout(inner)) + beside
+        return result

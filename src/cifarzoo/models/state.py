@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import OptionError, WeightsError
 from cifarzoo.files import replacing, require_whole_zip
 
 __all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
@@ -37,7 +37,8 @@ def load_state(
         optional: a prefix of names that may be missing; those stay as they are.
 
     Raises:
-        WeightsError: names are missing or unexpected, or a shape differs.
+        WeightsError: names are missing or unexpected, a shape differs, or floats are given where
+            whole numbers are needed. A float of another precision is converted.
     """
     own: dict[str, Tensor] = module.state_dict()
     missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
@@ -45,6 +46,7 @@ def load_state(
         *_names("missing", missing, optional),
         *_names("unexpected", [name for name in state if name not in own], ""),
         *_shapes(own, state),
+        *_kinds(own, state),
     ]
     if problems:
         hint = ""
@@ -70,6 +72,19 @@ def _shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]
         for name in wrong[:SHOWN]
     ]
     return shown + ([f"{len(wrong) - SHOWN} more shapes differ"] if len(wrong) > SHOWN else [])
+
+
+def _kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """Name what torch would truncate or convert without a word."""
+    return [
+        f"{name} holds {_kind(state[name])}, needed is {_kind(own[name])}"
+        for name in own
+        if name in state and own[name].is_floating_point() != state[name].is_floating_point()
+    ][:SHOWN]
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def require_file(path: Path) -> None:
@@ -149,7 +164,11 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
 
 
 def save_weights(
-    model: nn.Module, path: str | Path, *, metadata: Mapping[str, str] | None = None
+    model: nn.Module,
+    path: str | Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    matrices: torch.dtype = torch.float32,
 ) -> None:
     """Write a model's weights as safetensors; the file is never half written.
 
@@ -158,9 +177,14 @@ def save_weights(
             wrote.
         path: ends in .safetensors; its folder is made if it is not there.
         metadata: notes for the file's header.
+        matrices: `torch.float16` stores the parameters of two or more dimensions in half
+            precision, which halves the file; biases, statistics and the like stay as they are, as
+            everything does with `torch.float32`.
 
     Raises:
-        WeightsError: the path ends in something else, or cannot be written.
+        OptionError: matrices is another type.
+        WeightsError: the path ends in something else, or cannot be written; or a value cannot be
+            stored in half precision.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -168,13 +192,38 @@ def save_weights(
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path} ends in {path.suffix!r}; allowed: .safetensors")
+    if matrices not in (torch.float32, torch.float16):
+        raise OptionError(f"matrices is {matrices}; allowed: torch.float32, torch.float16")
     # Copied, for safetensors refuses tensors that share memory and those that are channels_last.
     state = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
         for name, tensor in model.state_dict().items()
     }
+    if matrices == torch.float16:
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        state = {
+            name: _halved(name, tensor, is_parameter=name in parameters)
+            for name, tensor in state.items()
+        }
     try:
         with replacing(path) as temporary:
             save_file(state, temporary, None if metadata is None else dict(metadata))
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot write {path} ({error}); choose another path") from error
+
+
+def _halved(name: str, tensor: Tensor, *, is_parameter: bool) -> Tensor:
+    """Round to half precision what is large; whatever would not survive is refused."""
+    if not tensor.is_floating_point():
+        return tensor
+    largest = torch.finfo(torch.float16).max
+    is_matrix = is_parameter and tensor.dim() >= 2
+    bad = ~tensor.isfinite()
+    if is_matrix:
+        bad |= tensor.abs() > largest
+    if bool(bad.any()):
+        limit = f"finite numbers up to {largest:,.0f}" if is_matrix else "finite numbers"
+        raise WeightsError(
+            f"{name} holds {tensor[bad][0].item()}, which half precision cannot; needed are {limit}"
+        )
+    return tensor.half() if is_matrix else tensor

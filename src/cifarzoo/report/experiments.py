@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cifarzoo.errors import OptionError, one_of
 from cifarzoo.models.report import BASELINE, MODEL2, Layout, report_model
-from cifarzoo.registry import model_card
+from cifarzoo.registry import bare_card
 from cifarzoo.spec import ModelCard, Recipe
 
 __all__ = [
@@ -81,7 +81,7 @@ def _changed(
     base: str, key: str, title: str, *, layout: Layout | None = None, recipe: Recipe | None = None
 ) -> ModelCard:
     """Give a card of the zoo with another network or recipe."""
-    card = model_card(base)
+    card = bare_card(base)
     builder = card.builder if layout is None else functools.partial(report_model, layout)
     return replace(
         card, name=key, summary=title, builder=builder, recipe=recipe or card.recipe, weights=()
@@ -102,7 +102,7 @@ def _ablation(
     return Experiment(key=key, title=title, task="3c", card=card, says=says)
 
 
-_RECIPE = model_card("report_baseline").recipe
+_RECIPE = bare_card("report_baseline").recipe
 
 ABLATION = (
     _ablation(
@@ -159,7 +159,7 @@ _BASELINE = Experiment(
     key=BASELINE_KEY,
     title="Baseline",
     task="2",
-    card=model_card("report_baseline"),
+    card=bare_card("report_baseline"),
     reported=Reported(
         train_loss=None,
         train_accuracy=0.8353,
@@ -172,7 +172,7 @@ _MODEL1 = Experiment(
     key="model1",
     title="Model 1",
     task="3b",
-    card=model_card("report_model1"),
+    card=bare_card("report_model1"),
     reported=Reported(
         train_loss=0.4064,
         train_accuracy=0.8647,
@@ -185,7 +185,7 @@ _MODEL2 = Experiment(
     key="model2",
     title="Model 2",
     task="3b",
-    card=model_card("report_model2"),
+    card=bare_card("report_model2"),
     reported=Reported(
         train_loss=0.3024,
         train_accuracy=0.8935,
@@ -210,7 +210,7 @@ _BEST = Experiment(
     key="best",
     title="Best model",
     task="3e",
-    card=model_card("report_best"),
+    card=bare_card("report_best"),
     reported=Reported(
         train_loss=0.2189,
         train_accuracy=0.9242,
@@ -223,7 +223,7 @@ _TRANSFER = Experiment(
     key="resnet18_transfer",
     title="ResNet-18, transfer",
     task="4a",
-    card=model_card("resnet18_transfer"),
+    card=bare_card("resnet18_transfer"),
     reported=Reported(
         train_loss=0.0739,
         train_accuracy=0.9754,

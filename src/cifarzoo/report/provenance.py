@@ -21,6 +21,8 @@ from cifarzoo.spec import PrecisionName
 __all__ = ["Machine", "Source", "this_machine", "this_source", "weights_label"]
 
 _GIT_TIMEOUT_SECONDS = 20
+# Trained weights that were made just now change no other result.
+_NOT_CODE = (":(exclude)weights/*.json", ":(exclude)weights/*.safetensors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ def this_source() -> Source:
     # A checkout around an installed package is not the package's own.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None:
         commit = _git(folder, "rev-parse", "HEAD")
-        changes = _git(folder, "status", "--porcelain", "--", ".")
+        changes = _git(folder, "status", "--porcelain", "--", ".", *_NOT_CODE)
         dirty = None if changes is None else bool(changes)
     versions = {"cifarzoo": cifarzoo.__version__, "python": platform.python_version()}
     libraries = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}

@@ -87,6 +87,7 @@ class Record:
             first part was not timed.
         weights: what it started from: a tag, or a file's name and hash; None for random ones.
         test_tta: over the test set with test-time augmentation; None where it was not asked for.
+        sha256: hash of the weights file that was scored; None where none was kept.
     """
 
     key: str
@@ -109,6 +110,7 @@ class Record:
     total_seconds: float | None
     weights: str | None = None
     test_tta: Scores | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ def fit(
     device: str | torch.device = "auto",
     precision: PrecisionName = "auto",
     seed: int = 0,
+    teacher: nn.Module | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -63,6 +64,9 @@ def fit(
         precision: "auto" computes in bfloat16 where the device has units for it, else in float32.
             Weights stay float32.
         seed: of dropout and whatever else the model draws, 0 or more.
+        teacher: the network that the recipe's distillation learns from: images to logits (N,K), as
+            `model`; it is moved to the device, put into evaluation mode, and not changed. None
+            where the recipe has no distillation.
         checkpoint: a file in which the run's state is kept from the start, at every check and at
             Ctrl-C. If it is there, the run goes on from it, to the same result as if it had not
             been stopped. Another model, recipe, seed, precision or `TensorLoader` is noticed; what
@@ -80,7 +84,8 @@ def fit(
             second one does not wait for the checkpoint.
         LabelError: a label is outside the model's classes.
         NonFiniteLossError: a loss became NaN or infinite; the model holds its best state.
-        OptionError: a name is not known, early stopping without validation, or the like.
+        OptionError: a name is not known, early stopping without validation, distillation without a
+            teacher, or the like.
     """
     require_model(model)
     for name, value, kind in (("loaders", loaders, Loaders), ("recipe", recipe, Recipe)):
@@ -89,13 +94,16 @@ def fit(
     if isinstance(callbacks, Callback):
         raise wrong_kind("callbacks", callbacks, "a list of them")
     _check_loaders(loaders, recipe)
+    _check_teacher(teacher, recipe)
     target = resolve_device(device)
     dtype = resolve_precision(precision, target)
     keep_freed_memory()
     move_model(model, target)
+    if teacher is not None:
+        move_model(teacher.eval(), target)
     path = None if checkpoint is None else Path(checkpoint)
     data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
-    identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype)
+    identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype, teacher)
     cudnn = torch.backends.cudnn
     deterministic = cudnn.flags(
         enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
@@ -113,6 +121,7 @@ def fit(
             steps_per_epoch=len(loaders.train),
             clock=began,
             keeps_best=recipe.keep == "best" and loaders.val is not None,
+            teacher=teacher,
         )
         if stored is not None:
             state.restore(stored)
@@ -152,6 +161,20 @@ def _check_loaders(loaders: Loaders, recipe: Recipe) -> None:
                 f"the {name} loader has no batch; a loader that drops its last batch has none if "
                 "it holds fewer images than its batch size"
             )
+
+
+def _check_teacher(teacher: object, recipe: Recipe) -> None:
+    if recipe.distillation is None and teacher is not None:
+        raise OptionError(
+            "there is a teacher, but the recipe has no distillation; leave the teacher out, or "
+            "replace(recipe, distillation=Distillation(teacher=...))"
+        )
+    if recipe.distillation is not None and not isinstance(teacher, nn.Module):
+        name = recipe.distillation.teacher
+        raise OptionError(
+            f"the recipe distils {name!r}, and teacher is {teacher!r}; give fit(teacher="
+            f"build_model({name!r}, weights=...)), or use train(), which builds it"
+        )
 
 
 def _run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -89,7 +89,19 @@ def _assigned(recipe: Recipe, trained: Iterable[Named]) -> dict[ParamGroup, list
                 f"the pattern {group.params!r} fits no trainable parameter, or others took them "
                 f"before; there are {known}"
             )
+    if recipe.decay == "weights":
+        found = _by_decay(found)
     return {group: named for group, named in found.items() if named}
+
+
+def _by_decay(assigned: Mapping[ParamGroup, list[Named]]) -> dict[ParamGroup, list[Named]]:
+    """Let norms and biases have no decay, but for groups with one of their own."""
+    found: dict[ParamGroup, list[Named]] = {}
+    for group, named in assigned.items():
+        bare = group if group.weight_decay is not None else replace(group, weight_decay=0.0)
+        for each in named:
+            found.setdefault(group if each[1].ndim >= 2 else bare, []).append(each)
+    return found
 
 
 def _build(kind: OptimizerName, groups: Iterable[dict[str, Any]]) -> Optimizer:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from cifarzoo.evaluation.score import check_labels, logits_of, loss_and_accuracy
 from cifarzoo.hardware import autocast, device_rng_state, set_device_rng_state
 from cifarzoo.spec import Recipe
+from cifarzoo.training.averaging import Average
 from cifarzoo.training.checkpoint import Payload
 from cifarzoo.training.fusion import fused_layers
 from cifarzoo.training.history import Check, History, StopReason
+from cifarzoo.training.loss import answers, mix, training_loss
 from cifarzoo.training.optim import Optimizers
 
 __all__ = ["RunState", "identity_of"]
@@ -31,6 +33,7 @@ def identity_of(
     steps_per_epoch: int,
     data: str | None = None,
     dtype: torch.dtype = torch.float32,
+    teacher: nn.Module | None = None,
 ) -> Payload:
     """Describe a run so that a checkpoint of another one is refused.
 
@@ -41,6 +44,7 @@ def identity_of(
         steps_per_epoch: batches of the training loader.
         data: the training loader's fingerprint; None for a loader that has none.
         dtype: that it is computed in.
+        teacher: that it learns from; None for none.
     """
     shapes = [
         (name, tuple(value.shape) if isinstance(value, Tensor) else None)  # or an extra state
@@ -54,8 +58,18 @@ def identity_of(
         "steps_per_epoch": steps_per_epoch,
         "data": data,
         "precision": str(dtype).removeprefix("torch."),
+        "teacher": None if teacher is None else _content_hash(teacher),
         **settings,
     }
+
+
+def _content_hash(model: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        found.update(name.encode())
+        if isinstance(value, Tensor):
+            found.update(value.detach().cpu().double().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +83,9 @@ def _copy(state: dict[str, Any]) -> dict[str, Any]:
 class RunState:
     """Everything that changes while a model trains.
 
-    The losses since the last check stay on the device: reading one would make it wait. The run's
-    seconds count from `clock`.
+    What is validated and kept is the average of the weights where the recipe asks for one. A
+    teacher is in evaluation mode, on the device, and does not change. The losses since the last
+    check stay on the device: reading one would make it wait. The run's seconds count from `clock`.
     """
 
     model: nn.Module
@@ -79,6 +94,7 @@ class RunState:
     dtype: torch.dtype
     steps_per_epoch: int
     keeps_best: bool
+    teacher: nn.Module | None = None
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -91,6 +107,7 @@ class RunState:
     losses: Tensor = field(init=False)
     correct: Tensor = field(init=False)
     optimizers: Optimizers = field(init=False)
+    average: Average = field(init=False)
     clock: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -98,6 +115,9 @@ class RunState:
         self.optimizers = Optimizers(self.recipe, named, self.steps_per_epoch)
         self.losses = torch.zeros(self.steps_between_checks, device=self.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        averaging = self.recipe.averaging
+        start = 0 if averaging is None else round(averaging.start_epochs * self.steps_per_epoch)
+        self.average = Average(averaging, self.model, start)
         self.best_model = _copy(self.model.state_dict())
 
     @property
@@ -123,21 +143,23 @@ class RunState:
         """Forward, backward and one optimizer step."""
         self.optimizers.set_rates(self.step)
         self.optimizers.zero_grad()
+        batch = mix(images, labels, self.recipe.mixing)
+        with autocast(self.device, self.dtype):
+            taught = answers(self.teacher, batch.images)
         with fused_layers(self.model, self.device, self.dtype):
             with autocast(self.device, self.dtype):
-                logits = logits_of(self.model, images)
+                logits = logits_of(self.model, batch.images)
             if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
                 check_labels(labels, logits)  # on a GPU it would wait for every batch
-            loss = nn.functional.cross_entropy(
-                logits, labels.long(), label_smoothing=self.recipe.label_smoothing
-            )
+            loss = training_loss(logits, batch, self.recipe, taught=taught)
             loss.backward()  # type: ignore[no-untyped-call]
         self.optimizers.step()
         self.losses[len(self.counts)] = loss.detach()
-        self.correct += (logits.detach().argmax(1) == labels).sum()
+        self.correct += (logits.detach().argmax(1) == batch.main_labels()).sum()
         self.counts.append(len(labels))
         self.images += len(labels)
         self.step += 1
+        self.average.update(self.step)
 
     def train_loss(self) -> float:
         """Mean loss over the images since the last check; waits for the device."""
@@ -160,7 +182,7 @@ class RunState:
         train_loss, train_accuracy = self.train_loss(), self.train_accuracy()
         if validation is not None:
             val_loss, val_accuracy = loss_and_accuracy(
-                self.model, validation, device=self.device, dtype=self.dtype
+                self.average.model, validation, device=self.device, dtype=self.dtype
             )
         self.count_seconds()
         result = Check(
@@ -189,7 +211,8 @@ class RunState:
         self.checks.append(check)
         improved = best is None or check.val_loss is None or check.val_loss < best
         if improved or not self.keeps_best:
-            self.best_step, self.best_model = check.step, _copy(self.model.state_dict())
+            self.best_step = check.step
+            self.best_model = _copy(self.average.model.state_dict())
         if self._should_stop_early():
             self.stopped = "early"
 
@@ -208,6 +231,7 @@ class RunState:
             self.model.load_state_dict(self.best_model)
         else:
             self.best_step = self.step
+            self.model.load_state_dict(_copy(self.average.model.state_dict()))
 
     def count_seconds(self) -> None:
         """Add the time since the last call to the run's seconds."""
@@ -233,6 +257,7 @@ class RunState:
             "model": self.model.state_dict(),
             "best_model": self.best_model,
             "optimizers": self.optimizers.state_dict(),
+            "average": self.average.state_dict(),
             "rng": torch.get_rng_state(),
             "epoch_rng": self.epoch_rng,
             "device_rng": device_rng_state(self.device),
@@ -252,6 +277,7 @@ class RunState:
         stored = cast("dict[str, Any]", payload)
         self.model.load_state_dict(stored["model"])
         self.optimizers.load_state_dict(stored["optimizers"])
+        self.average.load_state_dict(stored["average"])
         torch.set_rng_state(stored["rng"])
         set_device_rng_state(self.device, stored["device_rng"])
         self.epoch_rng = stored["epoch_rng"]

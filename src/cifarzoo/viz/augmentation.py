@@ -82,6 +82,9 @@ def _settings(augmentation: Augmentation) -> str:
     """Write an augmentation in words."""
     pixels, padding = augmentation.translate, augmentation.padding
     parts = [FLIPS[augmentation.flip]] if augmentation.flip in FLIPS else []
+    if augmentation.rand_augment:
+        many = augmentation.rand_augment
+        parts.insert(0, f"RandAugment of {many} operations, magnitude {augmentation.magnitude}")
     if pixels:
         parts.append(f"shifted by up to {pixels} pixels ({padding} padding)")
     if augmentation.cutout:

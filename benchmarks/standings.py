@@ -1,0 +1,156 @@
+"""Where every model of the zoo stands, read from the cards and from results/.
+
+The README's table of models and the documentation's leaderboard are written from it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cifarzoo as zoo
+from cifarzoo.report import load_results
+from cifarzoo.report.experiments import EXPERIMENTS
+from cifarzoo.report.record import Record
+
+__all__ = ["PUBLISHED", "Published", "Standing", "percent", "standings", "training_time"]
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A figure that another project gives."""
+
+    name: str
+    params: int
+    macs: int
+    accuracy: float
+    source: str
+
+
+# Single runs, from a single view; sizes are those of pytorchcv's table.
+PUBLISHED = (
+    Published("DenseNet-BC-40 (k=12)", 176_122, 74_890_000, 0.9357, "pytorchcv"),
+    Published("ResNet-20", 272_474, 41_290_000, 0.9403, "pytorchcv"),
+    Published("ResNet-20", 272_474, 41_290_000, 0.9260, "chenyaofo"),
+    Published("ResNet-56", 855_770, 127_060_000, 0.9437, "chenyaofo"),
+    Published("SE-ResNet-56", 862_889, 127_190_000, 0.9587, "pytorchcv"),
+    Published("SE-ResNet-164(BN)", 1_906_258, 256_550_000, 0.9661, "pytorchcv"),
+    Published("PreResNet-1001", 10_327_706, 1_536_180_000, 0.9735, "pytorchcv"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One model, and the runs by one recipe.
+
+    Attributes:
+        card: of the model.
+        params: its parameters.
+        macs: multiply-accumulates for one image.
+        records: the runs, one a seed; may be empty.
+        weights: that come with the package, of one of the runs; None where none do.
+    """
+
+    card: zoo.ModelCard
+    params: int
+    macs: int
+    records: tuple[Record, ...]
+    weights: zoo.Weights | None
+
+    @property
+    def label(self) -> str:
+        """The model's name, with the weights' tag unless that is the default."""
+        tag = "" if self.weights is None else self.weights.tag
+        return f"{self.card.name} ({tag})" if tag not in ("", "default") else self.card.name
+
+    @property
+    def recipe(self) -> zoo.Recipe:
+        """What the runs were trained with."""
+        return self.card.recipe if self.weights is None else self.weights.recipe
+
+    @property
+    def accuracy(self) -> zoo.Estimate | None:
+        """From a single view, over the seeds."""
+        found = [record.test.accuracy for record in self.records if record.test]
+        return zoo.mean_and_std(found) if found else None
+
+    @property
+    def views(self) -> zoo.Estimate | None:
+        """With test-time augmentation."""
+        found = [record.test_tta.accuracy for record in self.records if record.test_tta]
+        return zoo.mean_and_std(found) if found else None
+
+
+def standings() -> list[Standing]:
+    """Give every model in the order of the cards, once for each of its packaged weights.
+
+    A model without weights stands with the runs of the report or of the sprint benchmark by its
+    card's recipe, if there are any.
+    """
+    keys = {each.key: each.card.name for each in EXPERIMENTS}
+    packed = load_results(RESULTS / "zoo").records if (RESULTS / "zoo").is_dir() else ()
+    others = [*load_results(RESULTS).records, *load_results(RESULTS / "sprint").records]
+    found = []
+    for name in zoo.list_models():
+        card = zoo.model_card(name)
+        model = zoo.build_model(name, weights=None)
+        params, macs = zoo.count_params(model), sum(row.macs for row in zoo.layer_table(model))
+        mine = [each for each in others if keys.get(each.key, each.key) == name]
+        runs: list[tuple[list[Record], zoo.Weights | None]] = [
+            (_runs_of(name, weights, packed), weights) for weights in card.weights
+        ] or [([each for each in mine if each.recipe == card.recipe], None)]
+        for records, weights in runs:
+            _require_alike(records)
+            found.append(
+                Standing(
+                    card=card,
+                    params=params,
+                    macs=macs,
+                    records=tuple(records),
+                    weights=weights,
+                )
+            )
+    return found
+
+
+def _runs_of(name: str, weights: zoo.Weights, records: Sequence[Record]) -> list[Record]:
+    """Give the runs that weights were chosen from.
+
+    Raises:
+        ValueError: they are not those that the weights' description is about.
+    """
+    key = name if weights.tag == "default" else f"{name}_{weights.tag}"
+    runs = [each for each in records if each.key == key and each.recipe == weights.recipe]
+    if {each.seed for each in runs} != set(weights.seeds):
+        raise ValueError(f"results/zoo does not hold the runs of {name}, {weights.tag}")
+    return runs
+
+
+def _require_alike(records: Sequence[Record]) -> None:
+    """Refuse runs that cannot stand in one row.
+
+    Raises:
+        ValueError: a seed was run twice.
+    """
+    seeds = [record.seed for record in records]
+    if len(seeds) != len(set(seeds)):
+        raise ValueError(f"runs of {records[0].key}: seeds {seeds}; needed is each once")
+
+
+def percent(estimate: zoo.Estimate | None) -> str:
+    """Write a mean, and the standard deviation of the runs."""
+    if estimate is None:
+        return "–"
+    spread = f" ± {estimate.std * 100:.2f}" if estimate.std is not None else ""
+    return f"{estimate.mean:.2%}{spread}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def training_time(records: Sequence[Record]) -> str:
+    """Write the median minutes of training."""
+    if not records:
+        return "–"
+    return f"{statistics.median(record.history.seconds for record in records) / 60:,.1f}"

@@ -1,0 +1,127 @@
+"""What `cifarzoo train --record` does: weights for the package, from several runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from cifarzoo.cli.console import is_terminal, remark, say
+from cifarzoo.cli.job import CheckLines, Job
+from cifarzoo.cli.words import interval_words, percent, recipe_words, size_words
+from cifarzoo.errors import OptionError
+from cifarzoo.report.record import Record
+from cifarzoo.report.words import duration
+from cifarzoo.report.zoo import (
+    Recording,
+    pack_recording,
+    record_seed,
+    recorded,
+    require_checkout,
+    results_folder,
+)
+from cifarzoo.weights import packaged_file
+from cifarzoo.weights.packaged import DEFAULT_TAG
+
+__all__ = ["record_runs", "recording_of"]
+
+
+def recording_of(
+    job: Job,
+    seeds: tuple[int, ...],
+    tag: str | None,
+    out: Path | None,
+    *,
+    recipe: Literal["card", "own"],
+    fresh: bool,
+) -> Recording:
+    """Turn what the command line says into a recording.
+
+    Args:
+        job: the other options.
+        seeds: to train with.
+        tag: of the weights; None is the default.
+        out: the work folder; None is runs/record/NAME-TAG.
+        recipe: whether it is the card's own.
+        fresh: is refused, as is every option that has no place in a recording.
+
+    Raises:
+        OptionError: an option has no place here, or another recipe has no tag of its own.
+    """
+    unfit = {
+        f"--data {job.data}": job.data != "cifar10",
+        "--limit": job.limit is not None,
+        "--weights": job.weights is not None,
+        "--checkpoint": job.checkpoint is not None,
+        "--tensorboard": job.tensorboard is not None,
+        "--fresh": fresh,
+    }
+    given = [option for option, is_given in unfit.items() if is_given]
+    if given:
+        raise OptionError(f"--record does not go with {', '.join(given)}; leave that out")
+    if recipe == "own" and tag in (None, DEFAULT_TAG):
+        raise OptionError(
+            f"the tag {DEFAULT_TAG!r} is for the card's own recipe, and --epochs, --batch-size and "
+            "--lr change it; give the weights another name with --tag"
+        )
+    shows = not job.quiet
+    return Recording(
+        card=job.card,
+        tag=tag or DEFAULT_TAG,
+        seeds=seeds,
+        work=out or Path("runs", "record", f"{job.card.name}-{tag or DEFAULT_TAG}"),
+        results=results_folder(),
+        root=job.root,
+        download=job.download,
+        device=job.device,
+        precision=job.precision,
+        tta=job.tta,
+        progress=shows and is_terminal(),
+        callbacks=(CheckLines(),) if shows and not is_terminal() else (),
+        memory_limit_bytes=job.memory_limit_bytes,
+    )
+
+
+def record_runs(recording: Recording, *, quiet: bool) -> None:
+    """Run every seed that is not recorded yet, and write the weights of the median one.
+
+    Args:
+        recording: what to do.
+        quiet: print the final figures and nothing else.
+
+    Raises:
+        ResultsError: the package is not in a clean checkout, or a record is of another run.
+        KeyboardInterrupt: Ctrl-C; the same command goes on.
+        And what `record_seed` and `pack` raise.
+    """
+    require_checkout()
+    if not quiet:
+        remark(f"{recording.title}: {recipe_words(recording.card.recipe)}")
+        remark(f"Unfinished runs and all weights are kept in {recording.work}.")
+        remark("Ctrl-C stops; the same command goes on from there.\n")
+    records = []
+    for seed in recording.seeds:
+        if not quiet:
+            _announce(recording, seed)
+        records.append(record_seed(recording, seed))
+        if not quiet:
+            remark(f"seed {seed}: {_figures(records[-1])}\n")
+    weights = pack_recording(recording, records)
+    say(f"{recording.title}: {weights.measured}, seed {weights.seed} is kept")
+    say(f"95 % interval {interval_words(*weights.interval)}; six views {percent(weights.views)}")
+    path = packaged_file(recording.card.name, weights.tag)
+    say(f"{path} ({size_words(weights.size_bytes)})")
+
+
+def _announce(recording: Recording, seed: int) -> None:
+    if recorded(recording, seed) is not None:
+        remark(f"seed {seed} is recorded already")
+    elif recording.checkpoint(seed).exists():
+        remark(f"seed {seed} goes on from {recording.checkpoint(seed)}")
+    else:
+        remark(f"seed {seed} begins")
+
+
+def _figures(record: Record) -> str:
+    test = percent(None if record.test is None else record.test.accuracy)
+    views = "" if record.test_tta is None else f", six views {percent(record.test_tta.accuracy)}"
+    return f"test {test}{views}; trained in {duration(record.history.seconds)}"

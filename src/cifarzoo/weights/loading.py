@@ -1,0 +1,85 @@
+"""Weights into a model: by tag, or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cifarzoo.errors import WeightsError, suggest
+from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
+from cifarzoo.models.classifier import ImageClassifier
+from cifarzoo.models.state import load_state, read_state_dict
+from cifarzoo.spec import ModelCard, Weights
+from cifarzoo.weights.download import download_backbone
+from cifarzoo.weights.hashes import verify
+from cifarzoo.weights.packaged import packaged_file
+
+__all__ = ["load_weights"]
+
+
+def load_weights(model: ImageClassifier, weights: str | Path | None, card: ModelCard) -> None:
+    """Put weights into a model that was built by its card.
+
+    Args:
+        model: what the card's builder gave.
+        weights: None leaves the model as it is; "default" is the card's first; else the tag of
+            weights that come with the package, the tag of a backbone's weights that are
+            published elsewhere, or the path of a file. A file holds what `save_weights` wrote,
+            or a transfer model's backbone.
+        card: the model's.
+
+    Raises:
+        WeightsError: there are no such weights, the file is damaged, or does not fit the model.
+        DownloadError: a backbone's weights could not be fetched.
+    """
+    if weights is None:
+        return
+    packaged = {entry.tag: entry for entry in card.weights}
+    published = _published(model)
+    tag = card.weights[0].tag if weights == "default" and card.weights else str(weights)
+    if tag in packaged:
+        _load_file(model, _verified(card, packaged[tag]))
+    elif tag in published and isinstance(model, TransferClassifier):
+        path = download_backbone(published[tag])
+        model.load_backbone(read_state_dict(path), source=str(path))
+    elif _is_path(weights):
+        _load_file(model, Path(weights).expanduser())
+    else:
+        raise WeightsError(_no_such(tag, card, (*packaged, *published)))
+
+
+def _published(model: ImageClassifier) -> dict[str, BackboneWeights]:
+    if not isinstance(model, TransferClassifier):
+        return {}
+    return {entry.tag: entry for entry in model.published}
+
+
+def _is_path(weights: str | Path) -> bool:
+    path = Path(weights).expanduser()
+    return isinstance(weights, Path) or bool(path.suffix) or len(path.parts) > 1 or path.exists()
+
+
+def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:
+    if tag == "default":
+        reason = f"no trained weights of {card.name} come with the package;"
+    else:
+        reason = f"{card.name} has no weights {tag!r}{suggest(tag, tags) or ';'}"
+    known = f"one of its tags ({', '.join(tags)}), " if tags else ""
+    return (
+        f"{reason} allowed: {known}the path of a .safetensors or .pth file, or None for random "
+        f"weights to train: `cifarzoo train {card.name}`"
+    )
+
+
+def _load_file(model: ImageClassifier, path: Path) -> None:
+    state = read_state_dict(path)
+    whole = any(name.startswith(("network.", "preprocess.")) for name in state)
+    if isinstance(model, TransferClassifier) and not whole:
+        model.load_backbone(state, source=str(path))
+    else:
+        load_state(model, state, source=str(path))
+
+
+def _verified(card: ModelCard, weights: Weights) -> Path:
+    path = packaged_file(card.name, weights.tag)
+    verify(path, sha256=weights.sha256, size_bytes=weights.size_bytes)
+    return path

@@ -1,0 +1,119 @@
+"""The weights that come with the package: `NAME-TAG.safetensors`, each with a `NAME-TAG.json`.
+
+The JSON holds the fields of `Weights` and the name of the model. It is all that is known of the
+file, and is checked in full before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from cifarzoo.errors import WeightsError
+from cifarzoo.files import replacing
+from cifarzoo.spec import Weights, require_tag
+
+__all__ = [
+    "DEFAULT_TAG",
+    "SCHEMA",
+    "description_file",
+    "packaged_file",
+    "packaged_folder",
+    "packaged_weights",
+    "write_description",
+]
+
+DEFAULT_TAG = "default"
+SCHEMA = 1
+
+_FOLDER = Path(__file__).parent
+
+
+def packaged_folder() -> Path:
+    """Give the folder of the weights that come with the package."""
+    return _FOLDER
+
+
+def packaged_file(name: str, tag: str, folder: Path | None = None) -> Path:
+    """Give the path of weights that come with the package.
+
+    Args:
+        name: of the model.
+        tag: of the weights.
+        folder: another one than the package's own.
+
+    Raises:
+        OptionError: such a tag cannot be.
+    """
+    require_tag(tag)
+    return (folder or packaged_folder()) / f"{name}-{tag}.safetensors"
+
+
+def description_file(name: str, tag: str, folder: Path | None = None) -> Path:
+    """Give the path of the description of weights that come with the package.
+
+    Raises:
+        OptionError: such a tag cannot be.
+    """
+    return packaged_file(name, tag, folder).with_suffix(".json")
+
+
+def packaged_weights(name: str, folder: Path | None = None) -> tuple[Weights, ...]:
+    """Read what weights of a model come with the package: the default first, then by tag.
+
+    Args:
+        name: of the model; it has no hyphen, so that the file's name can be split at the first.
+        folder: another one than the package's own.
+
+    Raises:
+        WeightsError: a description is damaged, or of other weights than its name says.
+    """
+    paths = (folder or packaged_folder()).glob(f"{name}-*.json")
+    found = [_read(path, name) for path in paths]
+    return tuple(sorted(found, key=lambda each: (each.tag != DEFAULT_TAG, each.tag)))
+
+
+def write_description(name: str, weights: Weights, folder: Path | None = None) -> Path:
+    """Write the description that lies beside a file of weights, and give its path.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    path = description_file(name, weights.tag, folder)
+    content = {"schema": SCHEMA, "model": name, **asdict(weights)}
+    try:
+        with replacing(path) as temporary:
+            text = json.dumps(content, indent=1, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WeightsError(f"cannot write {path} ({error})") from error
+    return path
+
+
+def _read(path: Path, name: str) -> Weights:
+    import msgspec
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if not isinstance(content, dict):
+            raise ValueError("it does not hold an object")
+        schema, model = content.pop("schema", None), content.pop("model", None)
+        if schema != SCHEMA:
+            raise ValueError(f"it has schema {schema!r}; this version of cifarzoo reads {SCHEMA}")
+        unknown = sorted(content.keys() - {field.name for field in fields(Weights)})
+        if unknown:
+            raise ValueError(f"it has the unknown {', '.join(map(repr, unknown))}")
+        weights: Weights = msgspec.convert(content, Weights)
+        if path.name != f"{model}-{weights.tag}.json" or model != name:
+            raise ValueError(f"it describes the weights {weights.tag!r} of {model!r}")
+    except (OSError, ValueError, RecursionError) as error:  # JSON's and msgspec's among them
+        raise WeightsError(
+            f"{path} cannot be read as the description of weights: {error}; get it anew, or "
+            "delete it and the .safetensors file beside it"
+        ) from error
+    return weights
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it holds {constant}, which is not JSON")

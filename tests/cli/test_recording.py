@@ -1,0 +1,211 @@
+"""`cifarzoo train --record`, `--seeds` and `--minutes`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import typer
+from typer.testing import Result
+
+from cifarzoo import Loaders, OptionError, Recipe, Weights, build_model, model_card, registry
+from cifarzoo.cli import recording as recording_module
+from cifarzoo.cli.deadline import NOT_FINISHED, stopping_after
+from cifarzoo.models.report import Layout, report_model
+from cifarzoo.report import zoo
+from cifarzoo.report.folder import load_results
+from cifarzoo.report.provenance import Source
+from cifarzoo.weights import packaged
+
+Call: TypeAlias = Callable[..., Result]
+
+NAME = "report_baseline"
+ON_CPU = ("--device", "cpu", "--precision", "float32")
+TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
+
+
+@pytest.fixture
+def checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_loaders: Callable[..., Loaders]
+) -> Path:
+    """A clean checkout of a zoo with one small model, and made-up data, all in a folder."""
+
+    def load(data: str, recipe: Recipe, *, seed: int, **_: object) -> Loaders:
+        return make_loaders(seed=seed, batch_size=recipe.batch_size)
+
+    def build(num_classes: int) -> Any:  # noqa: ANN401 - as the card's builder
+        return report_model(TINY, num_classes)
+
+    recipe = Recipe(epochs=2, batch_size=8)
+    card = replace(model_card(NAME), builder=build, recipe=recipe, weights=())
+    monkeypatch.setattr(registry, "_cards", lambda: {NAME: card})
+    monkeypatch.setattr(zoo, "load_data", load)
+    monkeypatch.setattr(
+        zoo, "this_source", lambda: Source(commit="0" * 40, dirty=False, versions={})
+    )
+    monkeypatch.setattr(packaged, "_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(recording_module, "results_folder", lambda: tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    return tmp_path
+
+
+def test_seeds_become_weights_of_the_package(call: Call, checkout: Path) -> None:
+    options = ("train", NAME, "--seeds", "0,1,2", "--record", *ON_CPU)
+    result = call(*options, "--tta", "flip_translate")
+    assert result.exit_code == 0, result.stderr
+    assert "seed 2 begins" in result.stderr
+    (weights,) = model_card(NAME).weights
+    assert f"{NAME}: {weights.measured}, seed {weights.seed} is kept" in result.stdout
+    assert weights.views is not None
+    records = load_results(checkout / "results").records
+    assert [(record.key, record.seed) for record in records] == [(NAME, i) for i in range(3)]
+    files = {path.name for path in (checkout / "weights").iterdir()}
+    assert files == {f"{NAME}-default.safetensors", f"{NAME}-default.json"}
+    work = checkout / "runs" / "record" / f"{NAME}-default"
+    assert {path.name for path in work.iterdir()} == {f"seed{i}.safetensors" for i in range(3)}
+    build_model(NAME, weights="default")
+    before = (checkout / "weights" / f"{NAME}-default.json").read_text()
+    again = call(*options)
+    assert "seed 1 is recorded already" in again.stderr
+    assert again.stdout == result.stdout
+    assert (checkout / "weights" / f"{NAME}-default.json").read_text() == before
+
+
+def test_other_recipe_needs_a_tag(call: Call, checkout: Path) -> None:
+    options = ("train", NAME, "--record", "--quiet", "--epochs", "1", *ON_CPU)
+    for tag in ((), ("--tag", "default")):
+        result = call(*options, *tag)
+        assert result.exit_code == 1
+        assert "the tag 'default' is for the card's own recipe" in result.stderr
+    result = call(*options, "--tag", "short", "--out", checkout / "elsewhere")
+    assert result.exit_code == 0, result.stderr
+    assert not result.stderr
+    assert (checkout / "elsewhere" / "seed0.safetensors").is_file()
+    (record,) = load_results(checkout / "results").records
+    assert (record.key, record.recipe.epochs) == (f"{NAME}_short", 1)
+    assert json.loads((checkout / "weights" / f"{NAME}-short.json").read_text())["tag"] == "short"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--record", "--data", "shapes"), "--record does not go with --data shapes"),
+        (("--record", "--limit", "9", "--fresh"), "does not go with --limit, --fresh"),
+        (("--record", "--weights", "a.safetensors"), "does not go with --weights"),
+        (("--record", "--tag", "../x"), "tag is '../x'"),
+        (("--record", "--tta", "flip"), "tta is 'flip'"),
+        (("--tag", "a"), "add --record"),
+        (("--seeds", "0,x"), "--seeds is '0,x'; allowed: whole numbers"),
+        (("--seeds", "0,,1"), "allowed: whole numbers"),
+        (("--seeds", "1,1"), "each seed once"),
+        (("--seeds", "1", "--seed", "2"), "--seed and --seeds"),
+        (("--seeds", "0,1", "--checkpoint", "c.pt"), "--checkpoint is one run's"),
+        (("--minutes", "0"), "minutes is 0.0; allowed: a positive number"),
+    ],
+)
+def test_bad_options_are_named(
+    call: Call, checkout: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = call("train", NAME, *options)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert {path.name for path in checkout.iterdir()} == {"weights"}
+
+
+def test_changed_checkout_is_refused(
+    call: Call, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source(commit="0" * 40, dirty=True, versions={})
+    monkeypatch.setattr(zoo, "this_source", lambda: source)
+    result = call("train", NAME, "--record")
+    assert result.exit_code == 1
+    assert "commit the changes first" in result.stderr
+    assert not (checkout / "runs").exists()
+
+
+def test_recording_stops_in_time_and_goes_on_to_the_same_weights(
+    call: Call, checkout: Path
+) -> None:
+    recipe = ("--tag", "long", "--epochs", "40")
+    options = ("train", NAME, "--seeds", "0,1", "--record", *recipe, *ON_CPU, "--quiet")
+    assert call(*options).exit_code == 0
+    whole = (checkout / "weights" / f"{NAME}-long.safetensors").read_bytes()
+    seconds = [record.history.seconds for record in load_results(checkout / "results").records]
+    for folder in ("runs", "results", "weights"):
+        shutil.rmtree(checkout / folder)
+    (checkout / "weights").mkdir()
+    result, stops = call(*options, "--minutes", str(0.4 * seconds[0] / 60)), 0
+    while result.exit_code == NOT_FINISHED:
+        assert "not finished; the same command goes on" in result.stderr
+        assert not list((checkout / "weights").iterdir())
+        stops += 1
+        result = call(*options, "--minutes", str(max(0.5, 2 * sum(seconds)) / 60))
+        assert stops < 20
+    assert result.exit_code == 0, result.stderr
+    assert stops
+    assert (checkout / "weights" / f"{NAME}-long.safetensors").read_bytes() == whole
+
+
+def test_each_seed_has_a_folder(call: Call, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    result = call("train", NAME, *tiny, "--seeds", "3,4", "--out", tmp_path, "--quiet")
+    assert result.exit_code == 0, result.stderr
+    for seed in (3, 4):
+        record = json.loads((tmp_path / f"seed{seed}" / "run.json").read_text())
+        assert record["settings"]["seed"] == seed
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_deadline_interrupts_also_where_ctrl_c_is_ignored(handler: Any) -> None:  # noqa: ANN401
+    began = time.monotonic()
+
+    def wait() -> None:
+        while time.monotonic() < began + 20:
+            time.sleep(0.01)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(typer.Exit) as caught, stopping_after(0.05 / 60):
+            wait()
+        assert caught.value.exit_code == NOT_FINISHED
+        assert time.monotonic() < began + 10
+        assert signal.getsignal(signal.SIGINT) == handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_deadline_that_is_not_reached_changes_nothing() -> None:
+    with stopping_after(5), pytest.raises(KeyboardInterrupt):
+        raise KeyboardInterrupt
+    with stopping_after(None):
+        pass
+    with pytest.raises(typer.Exit) as caught, stopping_after(5):
+        raise typer.Exit(130)
+    assert caught.value.exit_code == 130
+    with pytest.raises(OptionError, match="minutes is nan"), stopping_after(float("nan")):
+        pass
+
+
+def test_evaluate_gives_the_cards_accuracy(
+    call: Call,
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_loaders: Callable[..., Loaders],
+) -> None:
+    assert call("train", NAME, "--record", "--quiet", *ON_CPU).exit_code == 0
+    monkeypatch.setattr("cifarzoo.run.load_data", lambda *_, **__: make_loaders())
+    result = call("evaluate", NAME, "--json", *ON_CPU)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    weights: Weights = model_card(NAME).weights[0]
+    assert (found["accuracy"], tuple(found["interval"])) == (weights.accuracy, weights.interval)
+    shown = call("info", NAME).stdout
+    assert f"{100 * weights.accuracy:.2f} %" in shown
+    assert "cpu, float32" in shown
