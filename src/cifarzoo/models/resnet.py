@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models._recipes import LONG
+from cifarzoo.models._recipes import muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import conv_norm, he_normal, pooled_head, stage
 from cifarzoo.spec import ModelCard, require_whole
@@ -121,7 +121,7 @@ def _card(layout: ResNetLayout, size: str) -> ModelCard:
         family="resnet",
         summary=f"The paper's own for CIFAR: {layout.depth} layers, {size} M parameters, not 11 M.",
         builder=functools.partial(resnet_model, layout),
-        recipe=LONG,
+        recipe=muon_recipe(epochs=40),
         paper="arXiv 1512.03385",
     )
 
