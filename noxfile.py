@@ -79,6 +79,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def weights(session: nox.Session) -> None:
+    """Score all weights that come with the package on the real test set; minutes."""
+    python = with_torch(session)
+    session.run(python, "benchmarks/weights.py", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none", default=False)
 def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build/html, run its examples, look at it in Chromium.
 

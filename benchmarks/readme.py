@@ -288,6 +288,10 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     results = ROOT / "results"
+    pages = "".join((ROOT / page).read_text() for page in PAGES)
+    lost = [name for name in TABLES if f"<!-- {name} -->" not in pages]
+    if lost:
+        sys.exit(f"no page has a place for {', '.join(lost)}; needed is <!-- name -->")
     for page in PAGES:
         text = (ROOT / page).read_text()
         wanted = filled(text, results)

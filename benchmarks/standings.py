@@ -80,9 +80,9 @@ class Standing:
 
     @property
     def views(self) -> zoo.Estimate | None:
-        """With test-time augmentation."""
+        """With test-time augmentation; None unless all runs were scored with it."""
         found = [record.test_tta.accuracy for record in self.records if record.test_tta]
-        return zoo.mean_and_std(found) if found else None
+        return zoo.mean_and_std(found) if found and len(found) == len(self.records) else None
 
 
 def standings() -> list[Standing]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +27,15 @@ def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
     for i, label in enumerate(labels.tolist()):
         images[i, :, 3 * label : 3 * label + 3] += 120
     return images, labels
+
+
+@pytest.fixture(scope="session")
+def real_root() -> Path:
+    """The folder with the real CIFAR-10; skips where there is none."""
+    root = os.environ.get("CIFARZOO_DATA")
+    if not root:
+        pytest.skip("CIFARZOO_DATA is not set: the real CIFAR-10 is needed")
+    return Path(root)
 
 
 @pytest.fixture

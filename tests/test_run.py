@@ -20,6 +20,7 @@ from cifarzoo import (
     ImageClassifier,
     Layout,
     Loaders,
+    Mixing,
     ModelCard,
     NonFiniteLossError,
     OptionError,
@@ -416,8 +417,25 @@ def test_teacher_of_the_recipe_is_built_with_its_weights(
     assert seen[1] is None
 
 
-def test_transfer_model_has_no_teacher(make_loaders: MakeLoaders) -> None:
-    distillation = Distillation(teacher="report_baseline")
-    card = replace(_transfer_card([]), recipe=Recipe(epochs=1, distillation=distillation))
-    with pytest.raises(OptionError, match="distils 'report_baseline', which sees images"):
+@pytest.mark.parametrize(
+    "needs", [{"distillation": Distillation(teacher="report_baseline")}, {"mixing": Mixing()}]
+)
+def test_features_of_a_transfer_model_are_neither_mixed_nor_taught(
+    make_loaders: MakeLoaders, needs: dict[str, Any]
+) -> None:
+    card = replace(_transfer_card([]), recipe=Recipe(epochs=1, **needs))
+    (name,) = needs
+    with pytest.raises(OptionError, match=f"has {name}, for which images.*use {name}=None"):
         train_quietly(card, data=make_loaders())
+
+
+def test_building_a_teacher_leaves_the_global_random_state(
+    card: ModelCard, make_loaders: MakeLoaders, tmp_path: Path
+) -> None:
+    path = tmp_path / "teacher.safetensors"
+    save_weights(build_model("report_baseline"), path)
+    distillation = Distillation(teacher="report_baseline", weights=str(path))
+    before = torch.get_rng_state()
+    recipe = replace(card.recipe, epochs=1, distillation=distillation)
+    train_quietly(card, data=make_loaders(), recipe=recipe)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -104,12 +104,20 @@ def test_none_leaves_the_model_as_it_is() -> None:
     torch.testing.assert_close(dict(model.state_dict()), before)
 
 
-@pytest.mark.parametrize("tag", ["default", "median"])
-def test_packaged_weights_load(packaged: tuple[ModelCard, ImageClassifier], tag: str) -> None:
+def test_packaged_weights_load(packaged: tuple[ModelCard, ImageClassifier]) -> None:
     card, source = packaged
     model = plain()
-    load_weights(model, tag, card)
+    load_weights(model, "median", card)
     assert_same(model, source)
+
+
+def test_default_is_a_tag_and_not_whatever_comes_first(
+    packaged: tuple[ModelCard, ImageClassifier],
+) -> None:
+    card, _ = packaged
+    message = r"no trained weights of small by its own recipe .* one of its tags \(median\)"
+    with pytest.raises(WeightsError, match=message):
+        load_weights(plain(), "default", card)
 
 
 def test_changed_packaged_weights_are_refused(
@@ -123,16 +131,16 @@ def test_changed_packaged_weights_are_refused(
         load_weights(plain(), "median", card)
     path.write_bytes(content[:-1])
     with pytest.raises(WeightsError, match=r"bytes, expected .*: truncated"):
-        load_weights(plain(), "default", card)
+        load_weights(plain(), "median", card)
     path.unlink()
     with pytest.raises(WeightsError, match="does not exist"):
-        load_weights(plain(), "default", card)
+        load_weights(plain(), "median", card)
 
 
 @pytest.mark.parametrize(
     ("tag", "message"),
     [
-        ("default", r"no trained weights of small come with the package; allowed: the path of"),
+        ("default", r"no trained weights of small by its own .* package; allowed: the path of"),
         ("best", r"small has no weights 'best'; allowed: the path .* `cifarzoo train small`"),
     ],
 )

@@ -128,6 +128,11 @@ def _with_weights(name: str, folder: Path) -> ModelCard:
     return replace(bare_card(name), weights=packaged_weights(name, folder))
 
 
+def forget_weights() -> None:
+    """Read descriptions anew from now on: weights were just written."""
+    _with_weights.cache_clear()
+
+
 def bare_card(name: str) -> ModelCard:
     """Give a model's card as its family's file has it, for whoever needs no trained weights.
 

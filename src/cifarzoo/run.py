@@ -24,7 +24,7 @@ from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.fit import fit
 from cifarzoo.training.history import History
 
-__all__ = ["DataName", "Run", "load_data", "train"]
+__all__ = ["DataName", "Fitted", "Run", "fit_card", "load_data", "train"]
 
 DataName: TypeAlias = Literal["cifar10", "shapes"]
 
@@ -202,10 +202,76 @@ def train(
         if isinstance(data, Loaders)
         else load_data(data, card.recipe, root=root, seed=seed, download=download, device=device)
     )
+    fitted = fit_card(
+        card,
+        loaders,
+        weights=weights,
+        num_classes=num_classes,
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        progress=progress,
+        callbacks=callbacks,
+        memory_limit_bytes=memory_limit_bytes,
+    )
+    batches = fitted.batches
+    score = functools.partial(evaluate, fitted.trained, device=device, precision=precision)
+    views = None  # of the images themselves: the features of a frozen part cannot be flipped
+    if tta != "none" and loaders.test is not None:
+        views = evaluate(fitted.model, loaders.test, device=device, precision=precision, tta=tta)
+    whole = None  # a torch DataLoader has an `in_order` too, which means something else
+    if isinstance(batches.train, TensorLoader | TensorFeatureLoader):
+        whole = batches.train.in_order()
+    return Run(
+        card=card,
+        seed=seed,
+        model=fitted.model,
+        history=fitted.history,
+        train=None if whole is None else score(whole),
+        val=None if batches.val is None else score(batches.val),
+        test=None if batches.test is None else score(batches.test),
+        test_tta=views,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """A model that was trained and not scored.
+
+    Attributes:
+        model: the whole, in evaluation mode.
+        trained: the part of it that was fitted.
+        batches: what that part was fitted on.
+        history: check by check.
+    """
+
+    model: ImageClassifier
+    trained: nn.Module
+    batches: Loaders
+    history: History
+
+
+def fit_card(
+    card: ModelCard,
+    loaders: Loaders,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int = 10,
+    seed: int,
+    device: str | torch.device,
+    precision: PrecisionName,
+    checkpoint: str | Path | None,
+    progress: bool,
+    callbacks: Sequence[Callback],
+    memory_limit_bytes: int,
+) -> Fitted:
+    """Build and train a model as `train` does, and score nothing; the arguments are its."""
     with seeded(seed):
         model = build_from_card(
             card, card.initial_weights if weights is None else weights, num_classes
         )
+        teacher = _teacher_of(card, model, num_classes)
     trained, batches = _trained_part(
         model,
         loaders,
@@ -222,7 +288,7 @@ def train(
             device=device,
             precision=precision,
             seed=seed,
-            teacher=_teacher_of(card, model, num_classes),
+            teacher=teacher,
             checkpoint=checkpoint,
             progress=progress,
             callbacks=callbacks,
@@ -230,36 +296,26 @@ def train(
     except NonFiniteLossError as error:
         error.model = model.eval()  # the caller has no other way to its best state
         raise
-    model.eval()
-    score = functools.partial(evaluate, trained, device=device, precision=precision)
-    views = None  # of the images themselves: the features of a frozen part cannot be flipped
-    if tta != "none" and loaders.test is not None:
-        views = evaluate(model, loaders.test, device=device, precision=precision, tta=tta)
-    whole = None  # a torch DataLoader has an `in_order` too, which means something else
-    if isinstance(batches.train, TensorLoader | TensorFeatureLoader):
-        whole = batches.train.in_order()
-    return Run(
-        card=card,
-        seed=seed,
-        model=model,
-        history=history,
-        train=None if whole is None else score(whole),
-        val=None if batches.val is None else score(batches.val),
-        test=None if batches.test is None else score(batches.test),
-        test_tta=views,
-    )
+    return Fitted(model=model.eval(), trained=trained, batches=batches, history=history)
 
 
 def _teacher_of(card: ModelCard, model: ImageClassifier, num_classes: int) -> nn.Module | None:
-    """Build what the recipe's distillation learns from."""
+    """Build what the recipe's distillation learns from.
+
+    Raises:
+        OptionError: the recipe asks for what needs images, of a model that is fitted on features.
+    """
     distillation = card.recipe.distillation
+    needs = {"distillation": distillation, "mixing": card.recipe.mixing}
+    given = [name for name, setting in needs.items() if setting is not None]
+    if given and isinstance(model, TransferClassifier):
+        raise OptionError(
+            f"the recipe of {card.name} has {' and '.join(given)}, for which images are needed, "
+            "but a transfer model is trained on its frozen part's features; use "
+            + ", ".join(f"{name}=None" for name in given)
+        )
     if distillation is None:
         return None
-    if isinstance(model, TransferClassifier):
-        raise OptionError(
-            f"the recipe of {card.name} distils {distillation.teacher!r}, which sees images, but a "
-            "transfer model is trained on its frozen part's features; use distillation=None"
-        )
     return build_model(distillation.teacher, weights=distillation.weights, num_classes=num_classes)
 
 

@@ -105,7 +105,7 @@ class Augmentation:
             (arXiv 1708.04552).
         padding: what a translation fills the border with.
         rand_augment: number of operations of RandAugment (arXiv 1909.13719) before all the others;
-            0 turns it off.
+            0 turns it off. Every epoch draws 16 sets of operations, and every image one of them.
         magnitude: of those operations, 0 to 30, as torchvision's `RandAugment` takes it.
 
     Raises:
@@ -161,8 +161,9 @@ class Averaging:
     """Weights that are averaged over the run; the average is what is validated and kept.
 
     Attributes:
-        decay: what is left of the average at each step, in (0, 1), for an exponential one; None
-            takes the plain mean of all steps (arXiv 1803.05407).
+        decay: what is left of the average at each step, in (0, 1), for an exponential one, and
+            less of a young one: (1 + n) / (10 + n) after n steps. None takes the plain mean of all
+            steps (arXiv 1803.05407).
         start_epochs: the epoch, from 0, with which averaging begins; before that the average is
             the model itself.
 

@@ -19,6 +19,7 @@ from cifarzoo import Loaders, OptionError, Recipe, Weights, build_model, model_c
 from cifarzoo.cli import recording as recording_module
 from cifarzoo.cli.deadline import NOT_FINISHED, stopping_after
 from cifarzoo.models.report import Layout, report_model
+from cifarzoo.report import recording as definition
 from cifarzoo.report import zoo
 from cifarzoo.report.folder import load_results
 from cifarzoo.report.provenance import Source
@@ -47,9 +48,9 @@ def checkout(
     card = replace(model_card(NAME), builder=build, recipe=recipe, weights=())
     monkeypatch.setattr(registry, "_cards", lambda: {NAME: card})
     monkeypatch.setattr(zoo, "load_data", load)
-    monkeypatch.setattr(
-        zoo, "this_source", lambda: Source(commit="0" * 40, dirty=False, versions={})
-    )
+    source = Source(commit="0" * 40, dirty=False, versions={})
+    for module in (zoo, definition):
+        monkeypatch.setattr(module, "this_source", lambda: source)
     monkeypatch.setattr(packaged, "_FOLDER", tmp_path / "weights")
     monkeypatch.setattr(recording_module, "results_folder", lambda: tmp_path / "results")
     monkeypatch.chdir(tmp_path)
@@ -124,7 +125,7 @@ def test_changed_checkout_is_refused(
     call: Call, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Source(commit="0" * 40, dirty=True, versions={})
-    monkeypatch.setattr(zoo, "this_source", lambda: source)
+    monkeypatch.setattr(definition, "this_source", lambda: source)
     result = call("train", NAME, "--record")
     assert result.exit_code == 1
     assert "commit the changes first" in result.stderr

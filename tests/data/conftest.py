@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import tarfile
 import threading
@@ -136,15 +135,6 @@ def no_surroundings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     if request.node.get_closest_marker("data") is None:
         monkeypatch.delenv("CIFARZOO_DATA", raising=False)
-
-
-@pytest.fixture(scope="session")
-def real_root() -> Path:
-    """The folder with the real CIFAR-10; skips where there is none."""
-    root = os.environ.get("CIFARZOO_DATA")
-    if not root:
-        pytest.skip("CIFARZOO_DATA is not set: the real CIFAR-10 is needed")
-    return Path(root)
 
 
 Packer = Callable[[dict[str, bytes]], Path]

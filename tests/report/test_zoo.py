@@ -1,7 +1,8 @@
-"""The weights of the package: rounded before they are scored, and the median run's."""
+"""Runs of the zoo: rounded before they are scored, scored once, recorded."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -13,28 +14,35 @@ import pytest
 import torch
 
 from cifarzoo import (
+    Distillation,
+    ImageClassifier,
     Layout,
     Loaders,
     ModelCard,
-    OptionError,
     Recipe,
     ResultsError,
+    TensorLoader,
+    Weights,
     WeightsError,
     evaluate,
     model_card,
     report_model,
+    save_weights,
 )
+from cifarzoo.hardware import seeded
 from cifarzoo.models.state import read_state_dict
-from cifarzoo.registry import build_from_card
+from cifarzoo.registry import build_from_card, forget_weights
 from cifarzoo.report import zoo
 from cifarzoo.report.folder import load_results, record_path
-from cifarzoo.report.provenance import Source
-from cifarzoo.report.record import Record, Scores
-from cifarzoo.report.zoo import Recording, median_run, pack, pack_recording, record_seed, recorded
+from cifarzoo.report.packing import median_run, pack_recording
+from cifarzoo.report.provenance import this_machine
+from cifarzoo.report.record import Scores
+from cifarzoo.report.recording import Recording
+from cifarzoo.report.zoo import record_seed, recorded
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.history import Check
 from cifarzoo.weights import packaged
-from cifarzoo.weights.packaged import packaged_file, packaged_weights
+from cifarzoo.weights.packaged import packaged_file, packaged_weights, write_description
 
 TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
 
@@ -92,7 +100,7 @@ def test_what_is_scored_is_what_loads_from_the_packaged_file(
     recording: Recording, make_loaders: Callable[..., Loaders], folder: Path
 ) -> None:
     records = [record_seed(recording, seed) for seed in recording.seeds]
-    weights = pack_recording(recording, records)
+    weights = pack_recording(recording)
     path = packaged_file("report_baseline", "default")
     assert path == folder / "report_baseline-default.safetensors"
     assert path.read_bytes() == recording.weights(weights.seed).read_bytes()
@@ -113,15 +121,16 @@ def test_what_is_scored_is_what_loads_from_the_packaged_file(
 
 def test_test_set_is_scored_once_a_run(recording: Recording, scored: list[int]) -> None:
     record_seed(recording, 0)
-    assert sorted(scored) == [10, 20, 48]  # test, validation, training images
+    # Test, validation and training images; and some of these twice, for the rounding.
+    assert sorted(scored) == [10, 20, 48, 48, 48]
     record_seed(recording, 0)
-    assert len(scored) == 3
+    assert len(scored) == 5
     views = record_seed(replace(recording, tta="flip_translate"), 0)
-    assert scored[3:] == [10]
+    assert scored[5:] == [10]
     assert views.test_tta is not None
     assert recorded(recording, 0) == views
     record_seed(replace(recording, tta="flip_translate"), 0)
-    assert len(scored) == 4
+    assert len(scored) == 6
 
 
 def test_record_is_read_as_any_result(recording: Recording) -> None:
@@ -131,7 +140,7 @@ def test_record_is_read_as_any_result(recording: Recording) -> None:
     assert load_results(own.results).records == (record,)
     assert record.title == "report_baseline, short"
     assert record.test_tta is not None
-    weights = pack_recording(replace(own, seeds=(1,)), [record])
+    weights = pack_recording(replace(own, seeds=(1,)))
     assert (weights.std, weights.seeds, weights.seed) == (None, (1,), 1)
     assert weights.views == record.test_tta.accuracy
     assert weights.seconds == record.history.seconds
@@ -208,99 +217,110 @@ def test_lost_or_changed_weights_of_a_recorded_run_are_noticed(recording: Record
     with pytest.raises(WeightsError, match="its content was changed"):
         record_seed(recording, chosen)
     with pytest.raises(WeightsError, match="its content was changed"):
-        pack_recording(recording, records)
+        pack_recording(recording)
     assert not packaged_file("report_baseline", "default").exists()
     path.unlink()
     with pytest.raises(WeightsError, match=r"does not exist.* --out"):
         record_seed(recording, chosen)
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "seed"),
-    [
-        ((0.9, 0.7, 0.8), 2),
-        ((0.7, 0.9), 0),
-        ((0.9, 0.6, 0.8, 0.7), 3),
-        ((0.8, 0.8, 0.8), 1),
-        ((0.5,), 0),
-    ],
+def test_weights_whose_accuracy_rounding_would_move_stay_whole(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "_scores_alike", lambda *_: False)
+    record = record_seed(recording, 0)
+    kinds = {tensor.dtype for tensor in read_state_dict(recording.weights(0)).values()}
+    assert torch.float16 not in kinds
+    assert record.sha256 == hashlib.sha256(recording.weights(0).read_bytes()).hexdigest()
+
+
+def test_rounding_is_judged_by_training_images(
+    recording: Recording, make_model: Callable[..., ImageClassifier], loaders: Loaders
+) -> None:
+    model = make_model(seed=1)
+    with torch.no_grad():
+        model.get_parameter("network.head.logits.bias")[3] = 100  # all images are of class 3
+    same, other = copy.deepcopy(model), copy.deepcopy(model)
+    with torch.no_grad():
+        other.get_parameter("network.head.logits.bias")[4] = 200  # ... of class 4
+    assert zoo._scores_alike(recording, model, same, loaders)
+    few = Loaders(TensorLoader(*_of_class(loaders, 3)))
+    assert not zoo._scores_alike(recording, model, other, few)
+
+
+def _of_class(loaders: Loaders, label: int) -> tuple[torch.Tensor, torch.Tensor]:
+    train = loaders.train
+    assert isinstance(train, TensorLoader)
+    chosen = train.labels == label
+    return train.images[chosen], train.labels[chosen]
+
+
+def test_all_machines_of_a_resumed_run_are_named(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = this_machine("cpu", "float32")
+    there = replace(here, processor="another one")
+    stopping = replace(recording, callbacks=(Stop(),))
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo, "this_machine", lambda *_: there)
+        with pytest.raises(KeyboardInterrupt):
+            record_seed(stopping, 0)
+    record = record_seed(recording, 0)
+    assert record.machine == here
+    assert record.machines == (str(there), str(here))
+    assert not recording.notes(0).exists()
+    assert pack_recording(recording).machine == f"{there}; {here}"
+    assert record_seed(recording, 1).machines == (str(here),)
+
+
+def test_teacher_is_named_by_its_hash(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning = replace(recording.card.recipe, distillation=Distillation(teacher="report_model2"))
+    own = replace(recording, card=replace(recording.card, recipe=learning))
+    with pytest.raises(WeightsError, match="'default', which do not come with the package; record"):
+        record_seed(own, 0)
+    for seed in (0, 1):
+        teacher = model_card("report_model2")
+        with seeded(seed):
+            model = teacher.builder(10)
+        name = packaged_file("report_model2", "default")
+        save_weights(model, name)
+        digest = hashlib.sha256(name.read_bytes()).hexdigest()
+        size = name.stat().st_size
+        described = replace(WEIGHTS, sha256=digest, size_bytes=size, recipe=teacher.recipe)
+        write_description("report_model2", described)
+        forget_weights()
+        if seed == 0:
+            record = record_seed(own, 0)
+            assert record.teacher == f"report_model2-default {digest[:16]}"
+            assert recorded(own, 0) == record
+    with pytest.raises(ResultsError, match="teacher: report_model2-default"):
+        recorded(own, 0)
+    forget_weights()
+
+
+WEIGHTS = Weights(
+    tag="default",
+    sha256="0" * 64,
+    size_bytes=1,
+    accuracy=0.5,
+    interval=(0.4, 0.6),
+    mean=0.5,
+    std=None,
+    seeds=(0,),
+    seed=0,
+    recipe=Recipe(),
+    seconds=1.0,
+    machine="a test",
 )
-def test_the_median_is_kept_and_never_the_best(
-    make_record: Callable[..., Record],
-    tmp_path: Path,
-    folder: Path,
-    accuracies: tuple[float, ...],
-    seed: int,
+
+
+def test_weights_are_the_median_of_all_recorded_seeds_not_of_those_asked_for(
+    recording: Recording,
 ) -> None:
-    files = {i: tmp_path / f"{i}.safetensors" for i in range(len(accuracies))}
-    records = []
-    for i, accuracy in enumerate(accuracies):
-        files[i].write_bytes(bytes([i]) * 9)
-        digest = hashlib.sha256(files[i].read_bytes()).hexdigest()
-        records.append(make_record("baseline", i, accuracy, sha256=digest))
-    weights = pack("report_baseline", "default", records[::-1], files)
-    assert weights.seed == seed == median_run(records).seed
-    assert weights.accuracy == accuracies[seed]
-    assert weights.mean == pytest.approx(sum(accuracies) / len(accuracies))
-    assert weights.seeds == tuple(range(len(accuracies)))
-    assert packaged_file("report_baseline", "default").read_bytes() == bytes([seed]) * 9
-    assert packaged_weights("report_baseline", folder) == (weights,)
-
-
-def test_runs_that_differ_are_not_packed_together(
-    make_record: Callable[..., Record], recipe: Recipe
-) -> None:
-    one = make_record("baseline", 0)
-    for other in (replace(one, seed=1, recipe=recipe), one):
-        with pytest.raises(ResultsError, match="differ in more than their seed"):
-            pack("report_baseline", "default", [one, other], {})
-    with pytest.raises(ResultsError, match="no test score"):
-        pack("report_baseline", "default", [replace(one, test=None)], {})
-    with pytest.raises(ResultsError, match="there are no runs"):
-        pack("report_baseline", "default", [], {})
-
-
-def test_two_machines_are_both_named(make_record: Callable[..., Record], tmp_path: Path) -> None:
-    file = tmp_path / "a.safetensors"
-    file.write_bytes(b"a")
-    digest = hashlib.sha256(b"a").hexdigest()
-    one = make_record("baseline", 0, sha256=digest)
-    other = replace(one, seed=1, machine=replace(one.machine, cores=8))
-    weights = pack("report_baseline", "default", [one, other], {0: file, 1: file})
-    assert weights.machine == f"{one.machine}; {other.machine}"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"tag": "../x"}, "tag is '../x'"),
-        ({"seeds": ()}, "seeds is ()"),
-        ({"seeds": (1, 1)}, "each once"),
-        ({"seeds": (-1,)}, "seeds is -1"),
-        ({"tta": "flip"}, "tta is 'flip'"),
-    ],
-)
-def test_bad_recordings_are_refused(
-    recording: Recording, changes: dict[str, object], message: str
-) -> None:
-    with pytest.raises(OptionError) as caught:
-        replace(recording, **changes)  # type: ignore[arg-type]
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("commit", "dirty", "message"),
-    [
-        (None, None, "from a git checkout"),
-        ("c0ffee" * 6 + "beef", True, "differs from commit c0ffeec0ff"),
-        ("c0ffee" * 6 + "beef", None, "differs from commit"),
-        ("c0ffee" * 6 + "beef", False, "cannot be written"),
-    ],
-)
-def test_only_a_clean_checkout_records(
-    monkeypatch: pytest.MonkeyPatch, commit: str | None, dirty: bool | None, message: str
-) -> None:
-    source = Source(commit=commit, dirty=dirty, versions={})
-    monkeypatch.setattr(zoo, "this_source", lambda: source)
-    with pytest.raises(ResultsError, match=message):
-        zoo.require_checkout()  # the folder of the package's weights is not there
+    records = [record_seed(recording, seed) for seed in (0, 1, 2)]
+    best = max(records, key=lambda record: record.test.accuracy if record.test else 0).seed
+    weights = pack_recording(replace(recording, seeds=(best,)))
+    assert weights.seeds == (0, 1, 2)
+    assert weights.seed == median_run(records).seed

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cifarzoo import Distillation, Mixing, Recipe
+from cifarzoo import Distillation, Mixing, OptionError, Recipe
 from cifarzoo.spec import MixingName
 from cifarzoo.training.loss import Mixed, answers, mix, training_loss
 
@@ -101,6 +101,35 @@ def test_distance_to_a_teacher_is_that_of_the_paper() -> None:
     assert found.item() == pytest.approx((0.25 * plain + 0.75 * distance).item(), rel=1e-5)
     bare = training_loss(logits, batch, replace(recipe, distillation=None), taught=taught)
     assert bare == plain
+
+
+def test_images_of_any_range_are_mixed_within_it() -> None:
+    torch.manual_seed(0)
+    images = 20 * _images() - 10
+    for kind in ("mixup", "cutmix"):
+        mixed = mix(images, LABELS, Mixing(kind=kind)).images
+        assert mixed.min() >= images.min()
+        assert mixed.max() <= images.max()
+        assert mixed.min() < -1
+
+
+def test_bytes_are_scaled_whether_they_are_mixed_or_not() -> None:
+    pixels = torch.full((2, 3, 4, 4), 255, dtype=torch.uint8)
+    torch.manual_seed(0)
+    for _ in range(20):
+        assert mix(pixels, LABELS[:2], Mixing(share=0.5)).images.max() == 1
+
+
+def test_teacher_of_other_classes_is_refused() -> None:
+    recipe = Recipe(distillation=Distillation(teacher="any"))
+    for classes in (1, 100):
+        with pytest.raises(OptionError, match=rf"\(4, {classes}\) and the model's \(4, 3\)"):
+            training_loss(
+                torch.zeros(4, 3),
+                mix(_images(), LABELS, None),
+                recipe,
+                taught=torch.zeros(4, classes),
+            )
 
 
 def test_teacher_answers_without_a_gradient() -> None:

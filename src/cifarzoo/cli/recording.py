@@ -9,16 +9,11 @@ from cifarzoo.cli.console import is_terminal, remark, say
 from cifarzoo.cli.job import CheckLines, Job
 from cifarzoo.cli.words import interval_words, percent, recipe_words, size_words
 from cifarzoo.errors import OptionError
+from cifarzoo.report.packing import pack_recording
 from cifarzoo.report.record import Record
+from cifarzoo.report.recording import Recording, require_checkout, results_folder
 from cifarzoo.report.words import duration
-from cifarzoo.report.zoo import (
-    Recording,
-    pack_recording,
-    record_seed,
-    recorded,
-    require_checkout,
-    results_folder,
-)
+from cifarzoo.report.zoo import record_seed, recorded
 from cifarzoo.weights import packaged_file
 from cifarzoo.weights.packaged import DEFAULT_TAG
 
@@ -82,7 +77,7 @@ def recording_of(
 
 
 def record_runs(recording: Recording, *, quiet: bool) -> None:
-    """Run every seed that is not recorded yet, and write the weights of the median one.
+    """Run every seed that is not recorded yet, and write the weights of the median of all.
 
     Args:
         recording: what to do.
@@ -93,19 +88,18 @@ def record_runs(recording: Recording, *, quiet: bool) -> None:
         KeyboardInterrupt: Ctrl-C; the same command goes on.
         And what `record_seed` and `pack` raise.
     """
-    require_checkout()
+    require_checkout(recording.card)
     if not quiet:
         remark(f"{recording.title}: {recipe_words(recording.card.recipe)}")
         remark(f"Unfinished runs and all weights are kept in {recording.work}.")
         remark("Ctrl-C stops; the same command goes on from there.\n")
-    records = []
     for seed in recording.seeds:
         if not quiet:
             _announce(recording, seed)
-        records.append(record_seed(recording, seed))
+        record = record_seed(recording, seed)
         if not quiet:
-            remark(f"seed {seed}: {_figures(records[-1])}\n")
-    weights = pack_recording(recording, records)
+            remark(f"seed {seed}: {_figures(record)}\n")
+    weights = pack_recording(recording)
     say(f"{recording.title}: {weights.measured}, seed {weights.seed} is kept")
     say(f"95 % interval {interval_words(*weights.interval)}; six views {percent(weights.views)}")
     path = packaged_file(recording.card.name, weights.tag)

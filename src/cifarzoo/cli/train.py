@@ -149,7 +149,11 @@ def train_command(
             folder = out or Path("runs", f"{card.name}-{data}-seed{each}")
             if out is not None and len(wanted) > 1:
                 folder = out / f"seed{each}"
-            carry_out(dataclasses.replace(job, seed=each, out=folder), fresh=fresh)
+            events = tensorboard
+            if events is not None and len(wanted) > 1:
+                events = events / f"seed{each}"
+            run = dataclasses.replace(job, seed=each, out=folder, tensorboard=events)
+            carry_out(run, fresh=fresh)
 
 
 def _seeds(seed: int | None, seeds: str | None) -> tuple[int, ...]:

@@ -18,10 +18,10 @@ import cifarzoo
 from cifarzoo.hardware import processor_name, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName
 
-__all__ = ["Machine", "Source", "this_machine", "this_source", "weights_label"]
+__all__ = ["Machine", "Source", "is_committed", "this_machine", "this_source", "weights_label"]
 
 _GIT_TIMEOUT_SECONDS = 20
-# Trained weights that were made just now change no other result.
+# Trained weights that were made just now change no result but of what learns from them.
 _NOT_CODE = (":(exclude)weights/*.json", ":(exclude)weights/*.safetensors")
 
 
@@ -100,6 +100,11 @@ def this_source() -> Source:
     versions = {"cifarzoo": cifarzoo.__version__, "python": platform.python_version()}
     libraries = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
     return Source(commit=commit, dirty=dirty, versions=versions | libraries)
+
+
+def is_committed(folder: Path) -> bool:
+    """Tell whether all that lies in a folder of a checkout is as it was committed."""
+    return _git(folder, "status", "--porcelain", "--", ".") == ""
 
 
 def _usable_cores() -> int:

@@ -88,6 +88,10 @@ class Record:
         weights: what it started from: a tag, or a file's name and hash; None for random ones.
         test_tta: over the test set with test-time augmentation; None where it was not asked for.
         sha256: hash of the weights file that was scored; None where none was kept.
+        teacher: the weights that it learnt from: model, tag and the beginning of their hash; None
+            where the recipe has no distillation.
+        machines: where the parts of the run were made, the last one `machine`; empty where that is
+            not known.
     """
 
     key: str
@@ -111,6 +115,8 @@ class Record:
     weights: str | None = None
     test_tta: Scores | None = None
     sha256: str | None = None
+    teacher: str | None = None
+    machines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cifarzoo.errors import OptionError
 from cifarzoo.evaluation.score import logits_of
 from cifarzoo.spec import Distillation, Mixing, Recipe
 
@@ -44,25 +45,28 @@ def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:
     """Mix the images of a batch, with random numbers of torch's global generator.
 
     Args:
-        images: uint8 or float (N,3,H,W); bytes become float in [0, 1] where they are mixed.
+        images: uint8 or float (N,3,H,W); with a mixing, bytes become float in [0, 1].
         labels: int64 (N,).
         mixing: how; None leaves them.
 
     Source: torchvision's `v2.MixUp` and `v2.CutMix`.
     """
-    if mixing is None or (mixing.share < 1 and torch.rand(()) >= mixing.share):
+    if mixing is None:
         return Mixed(images, labels)
+    scaled = images if images.is_floating_point() else images.float() / 255
+    if mixing.share < 1 and torch.rand(()) >= mixing.share:
+        return Mixed(scaled, labels)
     from torchvision.transforms import v2
 
     kinds = {"mixup": (v2.MixUp,), "cutmix": (v2.CutMix,), "either": (v2.MixUp, v2.CutMix)}
     builders = kinds[mixing.kind]
     which = int(torch.randint(len(builders), ())) if len(builders) > 1 else 0
     n = len(images)
-    scaled = images if images.is_floating_point() else images.float() / 255
     # Each image is a class of its own for them, so they need not know how many classes there are.
     transform = builders[which](alpha=mixing.alpha, num_classes=n)
     mixed, parts = transform(scaled, torch.arange(n, device=images.device))
-    return Mixed(mixed.clamp_(0, 1), labels, parts)
+    low, high = torch.aminmax(scaled)  # sums of shares can be off by a last bit
+    return Mixed(mixed.clamp_(low, high), labels, parts)
 
 
 def training_loss(
@@ -75,12 +79,20 @@ def training_loss(
         batch: what they were computed of.
         recipe: its label smoothing and distillation count.
         taught: the teacher's logits (N,K); None where there is no teacher.
+
+    Raises:
+        OptionError: the teacher has another number of classes.
     """
     loss = nn.functional.cross_entropy(
         logits, batch.targets(logits), label_smoothing=recipe.label_smoothing
     )
     if recipe.distillation is None or taught is None:
         return loss
+    if taught.shape != logits.shape:
+        raise OptionError(
+            f"the teacher's logits have shape {tuple(taught.shape)} and the model's "
+            f"{tuple(logits.shape)}; build both with the same num_classes"
+        )
     share = recipe.distillation.share
     return (1 - share) * loss + share * _distance(logits, taught, recipe.distillation)
 

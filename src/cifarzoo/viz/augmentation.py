@@ -84,7 +84,8 @@ def _settings(augmentation: Augmentation) -> str:
     parts = [FLIPS[augmentation.flip]] if augmentation.flip in FLIPS else []
     if augmentation.rand_augment:
         many = augmentation.rand_augment
-        parts.insert(0, f"RandAugment of {many} operations, magnitude {augmentation.magnitude}")
+        operations = f"{many} operation{'' if many == 1 else 's'}"
+        parts.insert(0, f"RandAugment of {operations}, magnitude {augmentation.magnitude}")
     if pixels:
         parts.append(f"shifted by up to {pixels} pixels ({padding} padding)")
     if augmentation.cutout:

@@ -21,10 +21,10 @@ def load_weights(model: ImageClassifier, weights: str | Path | None, card: Model
 
     Args:
         model: what the card's builder gave.
-        weights: None leaves the model as it is; "default" is the card's first; else the tag of
-            weights that come with the package, the tag of a backbone's weights that are
-            published elsewhere, or the path of a file. A file holds what `save_weights` wrote,
-            or a transfer model's backbone.
+        weights: None leaves the model as it is; else the tag of weights that come with the
+            package, "default" for those by the card's own recipe; the tag of a backbone's
+            weights that are published elsewhere; or the path of a file. A file holds what
+            `save_weights` wrote, or a transfer model's backbone.
         card: the model's.
 
     Raises:
@@ -35,7 +35,7 @@ def load_weights(model: ImageClassifier, weights: str | Path | None, card: Model
         return
     packaged = {entry.tag: entry for entry in card.weights}
     published = _published(model)
-    tag = card.weights[0].tag if weights == "default" and card.weights else str(weights)
+    tag = str(weights)
     if tag in packaged:
         _load_file(model, _verified(card, packaged[tag]))
     elif tag in published and isinstance(model, TransferClassifier):
@@ -60,7 +60,7 @@ def _is_path(weights: str | Path) -> bool:
 
 def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:
     if tag == "default":
-        reason = f"no trained weights of {card.name} come with the package;"
+        reason = f"no trained weights of {card.name} by its own recipe come with the package;"
     else:
         reason = f"{card.name} has no weights {tag!r}{suggest(tag, tags) or ';'}"
     known = f"one of its tags ({', '.join(tags)}), " if tags else ""

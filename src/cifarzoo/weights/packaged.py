@@ -7,8 +7,9 @@ file, and is checked in full before anything is loaded.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from cifarzoo.errors import WeightsError
 from cifarzoo.files import replacing
@@ -101,10 +102,10 @@ def _read(path: Path, name: str) -> Weights:
         schema, model = content.pop("schema", None), content.pop("model", None)
         if schema != SCHEMA:
             raise ValueError(f"it has schema {schema!r}; this version of cifarzoo reads {SCHEMA}")
-        unknown = sorted(content.keys() - {field.name for field in fields(Weights)})
-        if unknown:
-            raise ValueError(f"it has the unknown {', '.join(map(repr, unknown))}")
         weights: Weights = msgspec.convert(content, Weights)
+        lost = _lost(content, asdict(weights))
+        if lost:
+            raise ValueError(f"it has the unknown {', '.join(map(repr, lost))}")
         if path.name != f"{model}-{weights.tag}.json" or model != name:
             raise ValueError(f"it describes the weights {weights.tag!r} of {model!r}")
     except (OSError, ValueError, RecursionError) as error:  # JSON's and msgspec's among them
@@ -113,6 +114,21 @@ def _read(path: Path, name: str) -> Weights:
             "delete it and the .safetensors file beside it"
         ) from error
     return weights
+
+
+def _lost(content: Any, kept: Any, name: str = "") -> list[str]:  # noqa: ANN401 - any JSON
+    """Name what a description holds and `Weights`, or its recipe, does not."""
+    if isinstance(content, dict) and isinstance(kept, dict):
+        return [
+            each
+            for key, value in content.items()
+            for path in [f"{name}.{key}" if name else key]
+            for each in (_lost(value, kept[key], path) if key in kept else [path])
+        ]
+    if isinstance(content, list) and isinstance(kept, list | tuple):
+        pairs = enumerate(zip(content, kept, strict=True))
+        return [each for i, (one, two) in pairs for each in _lost(one, two, f"{name}[{i}]")]
+    return []
 
 
 def _refuse(constant: str) -> float:

@@ -1,0 +1,107 @@
+"""The weights that come with the package: what their descriptions say is what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cifarzoo import (
+    ModelName,
+    Weights,
+    accuracy_interval,
+    build_model,
+    cifar10_loaders,
+    evaluate,
+    layer_table,
+    list_models,
+    mean_and_std,
+    model_card,
+)
+from cifarzoo.report.folder import read_record, record_path
+from cifarzoo.report.record import fingerprint_of
+from cifarzoo.weights import packaged_file, packaged_folder
+
+RESULTS = Path(__file__).parents[1] / "results" / "zoo"
+LIMIT_BYTES = 45_000_000  # of all files together
+AT_ONCE = 150_000_000  # multiply-accumulates an image; `nox -s weights` scores larger ones too
+TOLERANCE = 2e-4  # of the accuracy: two images of 10,000
+
+PACKED = [(name, weights) for name in list_models() for weights in model_card(name).weights]
+
+
+def of_files(packed: list[tuple[ModelName, Weights]]) -> pytest.MarkDecorator:
+    """Run a test once for each file."""
+    ids = [f"{name}-{weights.tag}" for name, weights in packed]
+    return pytest.mark.parametrize(("name", "weights"), packed, ids=ids)
+
+
+def macs(name: str) -> int:
+    """Give a model's multiply-accumulates for one image."""
+    return sum(row.macs for row in layer_table(build_model(name)))
+
+
+each_file = of_files(PACKED)
+each_quick_file = of_files([each for each in PACKED if macs(each[0]) <= AT_ONCE])
+
+
+def test_folder_holds_descriptions_and_files_and_stays_small() -> None:
+    files = {
+        path.name
+        for path in packaged_folder().iterdir()
+        if path.suffix not in (".py", ".pyc") and path.is_file()
+    }
+    both = {packaged_file(name, weights.tag).name for name, weights in PACKED}
+    assert files == both | {Path(name).with_suffix(".json").name for name in both}
+    assert sum(weights.size_bytes for _, weights in PACKED) <= LIMIT_BYTES
+
+
+@each_file
+def test_weights_load_and_are_finite(name: str, weights: Weights) -> None:
+    model = build_model(name, weights=weights.tag)
+    assert all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
+
+
+@each_file
+def test_description_is_that_of_the_recorded_runs(name: str, weights: Weights) -> None:
+    key = name if weights.tag == "default" else f"{name}_{weights.tag}"
+    records = [read_record(record_path(RESULTS, key, seed)) for seed in weights.seeds]
+    tests = {record.seed: record.test for record in records}
+    accuracies = [score.accuracy for score in tests.values() if score is not None]
+    estimate = mean_and_std(accuracies)
+    assert len(accuracies) == len(records)
+    assert (weights.mean, weights.std) == (estimate.mean, estimate.std)
+    assert weights.accuracy == sorted(accuracies)[(len(accuracies) - 1) // 2]
+    correct = round(weights.accuracy * 10_000)
+    assert weights.interval == pytest.approx(accuracy_interval(correct, 10_000))
+    (shipped,) = (record for record in records if record.seed == weights.seed)
+    assert shipped.sha256 == weights.sha256
+    for record in records:
+        assert record.recipe == weights.recipe
+        assert record.source.commit
+        assert record.source.dirty is False
+        assert record.network == fingerprint_of(build_model(name))
+        assert record.test is not None
+        assert record.test.n == 10_000
+
+
+@each_file
+def test_default_weights_are_by_the_cards_recipe(name: str, weights: Weights) -> None:
+    assert (weights.recipe == model_card(name).recipe) == (weights.tag == "default")
+
+
+@each_quick_file
+def test_accuracy_on_the_real_test_set_is_the_one_that_is_said(
+    name: str, weights: Weights, real_root: Path
+) -> None:
+    model = build_model(name, weights=weights.tag)
+    found = evaluate(model, cifar10_loaders(root=real_root).test, precision="float32")
+    assert found.accuracy == pytest.approx(weights.accuracy, abs=TOLERANCE)
+
+
+def test_descriptions_are_plain_json() -> None:
+    for name, weights in PACKED:
+        path = packaged_file(name, weights.tag).with_suffix(".json")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        assert content["model"] == name
