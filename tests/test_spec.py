@@ -157,6 +157,18 @@ def test_averaging_begins_before_the_end() -> None:
         Recipe(epochs=3, averaging=Averaging(start_epochs=3))
 
 
+def test_recipes_by_their_tags() -> None:
+    long = Recipe(epochs=99)
+    card = replace(CARD, more_recipes=(("long", long),))
+    found = [card.recipe_for(tag) for tag in ("default", "long", "short")]
+    assert found == [card.recipe, long, None]
+    for tags in (("long", "long"), ("default",)):
+        with pytest.raises(OptionError, match="more_recipes is .* allowed: each tag once"):
+            replace(CARD, more_recipes=tuple((tag, long) for tag in tags))
+    with pytest.raises(OptionError, match=r"tag is '\.\./x'"):
+        replace(CARD, more_recipes=(("../x", long),))
+
+
 def test_numpy_integers_are_integers() -> None:
     assert Recipe(epochs=np.int64(3)).epochs == 3  # type: ignore[arg-type]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cifarzoo.models.classifier import ImageClassifier
 
 __all__ = [
+    "DEFAULT_TAG",
     "Augmentation",
     "Averaging",
     "DecayName",
@@ -54,6 +55,9 @@ PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 TtaName: TypeAlias = Literal["none", "flip", "flip_translate"]
 KeepName: TypeAlias = Literal["best", "last"]
+
+
+DEFAULT_TAG = "default"  # of a card's own recipe, and of the weights it gives
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:
@@ -532,12 +536,13 @@ class ModelCard(Shown):
         summary: one line for tables.
         builder: takes the number of classes and returns the model with random weights.
         recipe: how it is trained.
+        more_recipes: other ways to train it: pairs of the tag of their weights and the recipe.
         weights: trained weights that come with the package, the default first; may be empty.
         initial_weights: the tag that `train` starts from; None starts from random weights.
         paper: where the architecture comes from.
 
     Raises:
-        OptionError: the name is not an identifier in lower case.
+        OptionError: the name is not an identifier in lower case, or two recipes have one tag.
     """
 
     name: str
@@ -545,6 +550,7 @@ class ModelCard(Shown):
     summary: str
     builder: Callable[[int], ImageClassifier]
     recipe: Recipe
+    more_recipes: tuple[tuple[str, Recipe], ...] = ()
     weights: tuple[Weights, ...] = ()
     initial_weights: str | None = None
     paper: str
@@ -556,6 +562,16 @@ class ModelCard(Shown):
             self.name,
             "lower-case letters, digits and underscores, a letter first",
         )
+        tags = [tag for tag, _ in self.more_recipes]
+        for tag in tags:
+            require_tag(tag)
+        allowed = f"each tag once, and not {DEFAULT_TAG!r}, which is for `recipe`"
+        once = len({DEFAULT_TAG, *tags}) == 1 + len(tags)
+        _require(once, "more_recipes", tags, allowed)
+
+    def recipe_for(self, tag: str) -> Recipe | None:
+        """Give the recipe whose weights have a tag, or None where the card has no such recipe."""
+        return self.recipe if tag == DEFAULT_TAG else dict(self.more_recipes).get(tag)
 
     def _display(self) -> Display:
         weights = [(f"weights {each.tag!r}", each.measured) for each in self.weights]
@@ -565,5 +581,6 @@ class ModelCard(Shown):
             ("source", self.paper),
             *(weights or [("weights", "none come with the package")]),
             *((f"recipe: {name}", value) for name, value in settings_rows(self.recipe)),
+            *((f"recipe {tag!r}", f"{each.epochs} epochs") for tag, each in self.more_recipes),
         ]
         return Display(title=self.name, header=("what", "value"), rows=tuple(rows))

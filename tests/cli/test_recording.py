@@ -45,7 +45,13 @@ def checkout(
         return report_model(TINY, num_classes)
 
     recipe = Recipe(epochs=2, batch_size=8)
-    card = replace(model_card(NAME), builder=build, recipe=recipe, weights=())
+    card = replace(
+        model_card(NAME),
+        builder=build,
+        recipe=recipe,
+        more_recipes=(("longer", replace(recipe, epochs=3)),),
+        weights=(),
+    )
     monkeypatch.setattr(registry, "_cards", lambda: {NAME: card})
     monkeypatch.setattr(zoo, "load_data", load)
     source = Source(commit="0" * 40, dirty=False, versions={})
@@ -95,6 +101,30 @@ def test_other_recipe_needs_a_tag(call: Call, checkout: Path) -> None:
     assert json.loads((checkout / "weights" / f"{NAME}-short.json").read_text())["tag"] == "short"
 
 
+def test_a_tag_stands_for_the_cards_recipe(call: Call, checkout: Path) -> None:
+    options = ("train", NAME, "--tag", "longer", "--quiet", *ON_CPU)
+    result = call(*options, "--record")
+    assert result.exit_code == 0, result.stderr
+    (weights,) = model_card(NAME).weights
+    assert (weights.tag, weights.recipe) == ("longer", model_card(NAME).recipe_for("longer"))
+    (record,) = load_results(checkout / "results").records
+    assert (record.key, record.recipe.epochs) == (f"{NAME}_longer", 3)
+    changed = call(*options, "--record", "--epochs", "1", "--out", checkout / "elsewhere")
+    assert changed.exit_code == 1
+    assert "the tag 'longer' is for the card's own recipe" in changed.stderr
+
+
+def test_a_tag_without_recording(call: Call, checkout: Path) -> None:
+    options = ("train", NAME, "--data", "shapes", "--limit", "60", *ON_CPU)
+    result = call(*options, "--tag", "longer", "--batch-size", "20")
+    assert result.exit_code == 0, result.stderr
+    folder = checkout / "runs" / f"{NAME}_longer-shapes-seed0"
+    recipe = json.loads((folder / "run.json").read_text())["settings"]["recipe"]
+    assert (recipe["epochs"], recipe["batch_size"]) == (3, 20)
+    shown = call("info", NAME)
+    assert "Another recipe, --tag longer: SGD" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -103,7 +133,7 @@ def test_other_recipe_needs_a_tag(call: Call, checkout: Path) -> None:
         (("--record", "--weights", "a.safetensors"), "does not go with --weights"),
         (("--record", "--tag", "../x"), "tag is '../x'"),
         (("--record", "--tta", "flip"), "tta is 'flip'"),
-        (("--tag", "a"), "add --record"),
+        (("--tag", "a"), "has no recipe of that name; allowed: default, longer, or any name"),
         (("--seeds", "0,x"), "--seeds is '0,x'; allowed: whole numbers"),
         (("--seeds", "0,,1"), "allowed: whole numbers"),
         (("--seeds", "1,1"), "each seed once"),

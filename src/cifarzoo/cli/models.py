@@ -69,6 +69,8 @@ def info_command(name: Name, json: Json = False) -> None:
     say(f"family {card.family}; {card.paper}\n")
     show_table(("recipe", ""), settings_rows(card.recipe))
     say()
+    for tag, recipe in card.more_recipes:
+        say(f"Another recipe, --tag {tag}: {recipe_words(recipe)}\n")
     _show_weights(card)
     table = rows._display()
     show_table(table.header, table.rows, numbers=table.numbers)

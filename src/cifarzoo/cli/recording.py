@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from cifarzoo.cli.console import is_terminal, remark, say
 from cifarzoo.cli.job import CheckLines, Job
 from cifarzoo.cli.words import interval_words, percent, recipe_words, size_words
 from cifarzoo.errors import OptionError
+from cifarzoo.registry import bare_card
 from cifarzoo.report.packing import pack_recording
 from cifarzoo.report.record import Record
 from cifarzoo.report.recording import Recording, require_checkout, results_folder
 from cifarzoo.report.words import duration
 from cifarzoo.report.zoo import record_seed, recorded
+from cifarzoo.spec import DEFAULT_TAG
 from cifarzoo.weights import packaged_file
-from cifarzoo.weights.packaged import DEFAULT_TAG
 
 __all__ = ["record_runs", "recording_of"]
 
@@ -26,7 +26,6 @@ def recording_of(
     tag: str | None,
     out: Path | None,
     *,
-    recipe: Literal["card", "own"],
     fresh: bool,
 ) -> Recording:
     """Turn what the command line says into a recording.
@@ -36,11 +35,10 @@ def recording_of(
         seeds: to train with.
         tag: of the weights; None is the default.
         out: the work folder; None is runs/record/NAME-TAG.
-        recipe: whether it is the card's own.
         fresh: is refused, as is every option that has no place in a recording.
 
     Raises:
-        OptionError: an option has no place here, or another recipe has no tag of its own.
+        OptionError: an option has no place here, or the tag is that of another recipe.
     """
     unfit = {
         f"--data {job.data}": job.data != "cifar10",
@@ -53,10 +51,10 @@ def recording_of(
     given = [option for option, is_given in unfit.items() if is_given]
     if given:
         raise OptionError(f"--record does not go with {', '.join(given)}; leave that out")
-    if recipe == "own" and tag in (None, DEFAULT_TAG):
+    if bare_card(job.card.name).recipe_for(tag or DEFAULT_TAG) not in (None, job.card.recipe):
         raise OptionError(
-            f"the tag {DEFAULT_TAG!r} is for the card's own recipe, and --epochs, --batch-size and "
-            "--lr change it; give the weights another name with --tag"
+            f"the tag {tag or DEFAULT_TAG!r} is for the card's own recipe, and --epochs, "
+            "--batch-size and --lr change it; give the weights another name with --tag"
         )
     shows = not job.quiet
     return Recording(

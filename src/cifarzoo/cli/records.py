@@ -56,6 +56,7 @@ def card_record(card: ModelCard) -> Record:
         "macs": sum(row.macs for row in rows),
         "initial_weights": card.initial_weights,
         "recipe": asdict(card.recipe),
+        "more_recipes": {tag: asdict(recipe) for tag, recipe in card.more_recipes},
         "weights": [asdict(weights) for weights in card.weights],
     }
 

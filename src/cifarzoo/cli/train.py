@@ -88,7 +88,7 @@ def train_command(
     ] = False,
     tag: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of recorded weights; without it default."),
+        typer.Option(metavar="NAME", help="Of recipe and recorded weights; without it default."),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the final figures and nothing else.")
@@ -104,17 +104,25 @@ def train_command(
     one is not trained again, only scored.
 
     With --record, in a clean git checkout, every seed's run is recorded in results/zoo, and the
-    weights of the median one are put into the package. Another recipe needs a --tag of its own.
+    weights of the median one are put into the package. Another recipe needs a --tag of its own;
+    a tag of one of the card's recipes stands for that recipe.
     """
     from cifarzoo.cli.deadline import stopping_after
     from cifarzoo.cli.job import Job, carry_out
     from cifarzoo.registry import bare_card, model_card
+    from cifarzoo.spec import DEFAULT_TAG
 
     wanted = _seeds(seed, seeds)
     card = bare_card(name) if weights is None else model_card(name)
-    card = dataclasses.replace(card, recipe=_changed(card.recipe, epochs, batch_size, lr))
-    if tag is not None and not record:
-        raise OptionError(f"--tag is {tag!r}, but only recorded weights have one; add --record")
+    own = card.recipe if tag is None else card.recipe_for(tag)
+    if own is None and not record:
+        tags = ", ".join((DEFAULT_TAG, *(each for each, _ in card.more_recipes)))
+        raise OptionError(
+            f"--tag is {tag!r}, and {name} has no recipe of that name; allowed: {tags}, or any "
+            "name for weights that are recorded (--record)"
+        )
+    recipe = _changed(own or card.recipe, epochs, batch_size, lr)
+    card = dataclasses.replace(card, recipe=recipe)
     job = Job(
         card=card,
         data=data,
@@ -135,10 +143,7 @@ def train_command(
     if record:
         from cifarzoo.cli.recording import record_runs, recording_of
 
-        changed = any(value is not None for value in (epochs, batch_size, lr))
-        recording = recording_of(
-            job, wanted, tag, out, recipe="own" if changed else "card", fresh=fresh
-        )
+        recording = recording_of(job, wanted, tag, out, fresh=fresh)
         with stopping_after(minutes):
             record_runs(recording, quiet=quiet)
         return
@@ -146,7 +151,8 @@ def train_command(
         raise OptionError("--checkpoint is one run's; leave it out, or train with one seed")
     with stopping_after(minutes):
         for each in wanted:
-            folder = out or Path("runs", f"{card.name}-{data}-seed{each}")
+            run_name = card.name if tag in (None, DEFAULT_TAG) else f"{card.name}_{tag}"
+            folder = out or Path("runs", f"{run_name}-{data}-seed{each}")
             if out is not None and len(wanted) > 1:
                 folder = out / f"seed{each}"
             events = tensorboard

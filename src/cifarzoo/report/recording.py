@@ -10,10 +10,16 @@ import cifarzoo
 from cifarzoo.data.features import MEMORY_LIMIT_BYTES
 from cifarzoo.errors import OptionError, ResultsError
 from cifarzoo.report.provenance import is_committed, this_source
-from cifarzoo.spec import ModelCard, PrecisionName, TtaName, require_tag, require_whole
+from cifarzoo.spec import (
+    DEFAULT_TAG,
+    ModelCard,
+    PrecisionName,
+    TtaName,
+    require_tag,
+    require_whole,
+)
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.weights import packaged_folder
-from cifarzoo.weights.packaged import DEFAULT_TAG
 
 __all__ = ["SIX_VIEWS", "Recording", "require_checkout", "results_folder"]
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from cifarzoo.errors import WeightsError
 from cifarzoo.files import replacing
-from cifarzoo.spec import Weights, require_tag
+from cifarzoo.spec import DEFAULT_TAG, Weights, require_tag
 
 __all__ = [
-    "DEFAULT_TAG",
     "SCHEMA",
     "description_file",
     "packaged_file",
@@ -25,7 +24,6 @@ __all__ = [
     "write_description",
 ]
 
-DEFAULT_TAG = "default"
 SCHEMA = 1
 
 _FOLDER = Path(__file__).parent
