@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from interleaved import spread
-from standings import percent as accuracy_words
-from standings import standings, training_time
+from standings import measured, percent, standings, training_time
 
 import cifarzoo as zoo
 from cifarzoo.report import load_results
@@ -38,19 +37,11 @@ HEADER = (
 
 def row(summary: Summary) -> str:
     """Write one network's line."""
-    accuracy = summary.estimate("test_accuracy")
-    assert accuracy is not None
-    test = summary.records[0].test
-    assert test is not None
-    low, high = test.interval
-    spread = f" ({low:.2%} to {high:.2%})"  # of one run, for the finite number of images
-    if accuracy.std is not None:
-        spread = f" ± {accuracy.std * 100:.2f}"
-    ours = f"{accuracy.mean:.2%}{spread}"
     theirs = summary.reported_figure("test_accuracy")
     return (
-        f"| {summary.title} | {summary.records[0].params:,} | {ours} | "
-        f"{'–' if theirs is None else f'{theirs:.2%}'} | {accuracy.n} |\n"
+        f"| {summary.title} | {summary.records[0].params:,} | "
+        f"{measured([record.test for record in summary.records])} | "
+        f"{'–' if theirs is None else f'{theirs:.2%}'} | {len(summary.records)} |\n"
     )
 
 
@@ -96,23 +87,15 @@ def rows(*lines: Sequence[object]) -> str:
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in (lines[0], rule, *lines[1:]))
 
 
-def percent(values: Sequence[float]) -> str:
-    """Write a mean and standard deviation."""
-    found = zoo.mean_and_std(values)
-    return f"{found.mean:.2%}" + (f" ± {found.std * 100:.2f}" if found.std else "")
-
-
 def sprint_row(name: str, records: Sequence[Record]) -> Sequence[object]:
     """Write one network's line."""
-    single = [record.test.accuracy for record in records if record.test is not None]
-    views = [record.test_tta.accuracy for record in records if record.test_tta is not None]
     seconds = [record.history.seconds for record in records]
     return (
         f"`{name}`",
         f"{records[0].params:,}",
         spread(seconds, 1),
-        percent(single),
-        percent(views),
+        measured([record.test for record in records]),
+        measured([record.test_tta for record in records]),
         len(records),
     )
 
@@ -227,8 +210,8 @@ def models(folder: Path) -> str:
         (
             f"`{each.label}`",
             f"{each.params:,}",
-            accuracy_words(each.accuracy),
-            accuracy_words(each.views),
+            each.single_view,
+            each.six_views,
             len(each.records),
             training_time(each.records),
         )
@@ -238,8 +221,8 @@ def models(folder: Path) -> str:
         return "No weights come with the package yet.\n"
     header = ("model", "parameters", "single view", "six views", "seeds", "minutes of training")
     return rows(header, *lines) + (
-        "\nMean ± standard deviation over the seeds; all 10,000 test images, scored once a run; "
-        "where the minutes were\nmeasured is on each model's page.\n"
+        "\nMean ± standard deviation over the seeds, of one run its 95 % interval; all 10,000 test "
+        "images, scored once a\nrun; where the minutes were measured is on each model's page.\n"
     )
 
 

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from standings import percent
+
 import cifarzoo as zoo
 from cifarzoo.hardware import processor_name, resolve_device
 from cifarzoo.report.conditions import Conditions
@@ -58,10 +60,8 @@ def summary(name: str, records: Sequence[Record]) -> str:
     for label, values, bar in zip(
         ("single view", TTA), (single, views), BARS.get(name, (None, None)), strict=True
     ):
-        found = zoo.mean_and_std(values)
-        spread = "" if found.std is None else f" ± {found.std * 100:.2f}"
         wanted = "" if bar is None else f" (bar {bar:.2%})"
-        parts.append(f"{label} {found.mean:.2%}{spread}{wanted}")
+        parts.append(f"{label} {percent(values)}{wanted}")
     return ", ".join(parts)
 
 

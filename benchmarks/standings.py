@@ -13,9 +13,17 @@ from pathlib import Path
 import cifarzoo as zoo
 from cifarzoo.report import load_results
 from cifarzoo.report.experiments import EXPERIMENTS
-from cifarzoo.report.record import Record
+from cifarzoo.report.record import Record, Scores
 
-__all__ = ["PUBLISHED", "Published", "Standing", "percent", "standings", "training_time"]
+__all__ = [
+    "PUBLISHED",
+    "Published",
+    "Standing",
+    "measured",
+    "percent",
+    "standings",
+    "training_time",
+]
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -79,10 +87,14 @@ class Standing:
         return zoo.mean_and_std(found) if found else None
 
     @property
-    def views(self) -> zoo.Estimate | None:
-        """With test-time augmentation; None unless all runs were scored with it."""
-        found = [record.test_tta.accuracy for record in self.records if record.test_tta]
-        return zoo.mean_and_std(found) if found and len(found) == len(self.records) else None
+    def single_view(self) -> str:
+        """That accuracy in words."""
+        return measured([record.test for record in self.records])
+
+    @property
+    def six_views(self) -> str:
+        """With test-time augmentation; a dash unless all runs were scored with it."""
+        return measured([record.test_tta for record in self.records])
 
 
 def standings() -> list[Standing]:
@@ -141,12 +153,22 @@ def _require_alike(records: Sequence[Record]) -> None:
         raise ValueError(f"runs of {records[0].key}: seeds {seeds}; needed is each once")
 
 
-def percent(estimate: zoo.Estimate | None) -> str:
-    """Write a mean, and the standard deviation of the runs."""
-    if estimate is None:
+def measured(scores: Sequence[Scores | None]) -> str:
+    """Write an accuracy: over several runs, or of one with its interval; a dash for none."""
+    known = [each for each in scores if each is not None]
+    if not known or len(known) < len(scores):
         return "–"
-    spread = f" ± {estimate.std * 100:.2f}" if estimate.std is not None else ""
-    return f"{estimate.mean:.2%}{spread}".replace(" ", "\N{NO-BREAK SPACE}")
+    words = percent([each.accuracy for each in known])
+    if len(known) == 1:
+        low, high = known[0].interval
+        words += f" ({100 * low:.2f} to {100 * high:.2f})"
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def percent(values: Sequence[float]) -> str:
+    """Write the mean of accuracies and, of several, their standard deviation."""
+    found = zoo.mean_and_std(values)
+    return f"{found.mean:.2%}" + (f" ± {100 * found.std:.2f}" if found.std is not None else "")
 
 
 def training_time(records: Sequence[Record]) -> str:

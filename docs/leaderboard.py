@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from standings import PUBLISHED, Standing, percent, standings, training_time
+from standings import PUBLISHED, Standing, standings, training_time
 
 import cifarzoo as zoo
 from cifarzoo.display import settings_rows
@@ -67,8 +67,8 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
     rows = [
         (
             f"[`{each.label}`]({each.card.family}.md#{each.card.name.replace('_', '-')})",
-            percent(each.accuracy),
-            percent(each.views),
+            each.single_view,
+            each.six_views,
             f"{each.params:,}",
             f"{each.macs / 1e6:,.1f}",
             len(each.records) or "not run",
@@ -86,7 +86,7 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
             "",
             table(header, rows, numbers=7),
             "Accuracy on all 10,000 test images, scored once a run: mean ± standard deviation over",
-            "the seeds. Minutes are the median time of training on the machine that the model's",
+            "the seeds, of one run its 95 % interval. Minutes are the median time of training on the machine that the model's",
             "page names. MACs are multiply-accumulates for one image. Weights come with the",
             "package or do not. How numbers are made, and what they are worth: [](../numbers.md).",
             "",
@@ -149,8 +149,8 @@ def _standing(each: Standing) -> list[str]:
         ("multiply-accumulates", f"{each.macs:,}"),
         ("source", card.paper),
         ("weights", "none come with the package" if weights is None else f"`{weights.tag}`"),
-        ("test accuracy, single view", percent(each.accuracy)),
-        *[("test accuracy, six views", percent(each.views))][: each.views is not None],
+        ("test accuracy, single view", each.single_view),
+        ("test accuracy, six views", each.six_views),
         ("seeds", ", ".join(str(record.seed) for record in each.records) or "not run here"),
     ]
     if weights is not None:

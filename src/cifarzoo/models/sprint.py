@@ -208,7 +208,7 @@ CARDS = (
         _M,
         MEDIUM,
         _recipe(MEDIUM, epochs=9, batch_size=2000),
-        long=_long_recipe(MEDIUM, epochs=40, batch_size=1000),
+        long=_long_recipe(MEDIUM, epochs=32, batch_size=1000),
     ),
     _card("sprint_l", _L, LARGE, _long_recipe(LARGE, epochs=48, batch_size=1000)),
 )
