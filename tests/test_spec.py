@@ -163,7 +163,7 @@ def test_recipes_by_their_tags() -> None:
     found = [card.recipe_for(tag) for tag in ("default", "long", "short")]
     assert found == [card.recipe, long, None]
     for tags in (("long", "long"), ("default",)):
-        with pytest.raises(OptionError, match="more_recipes is .* allowed: each tag once"):
+        with pytest.raises(OptionError, match=r"more_recipes is .* allowed: each tag once"):
             replace(CARD, more_recipes=tuple((tag, long) for tag in tags))
     with pytest.raises(OptionError, match=r"tag is '\.\./x'"):
         replace(CARD, more_recipes=(("../x", long),))
