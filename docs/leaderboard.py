@@ -88,7 +88,8 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
             "Accuracy on all 10,000 test images, scored once a run: mean ± standard deviation over",
             "the seeds, of one run its 95 % interval. Minutes are the median time of training on",
             "the machine that the model's page names. MACs are multiply-accumulates for one image.",
-            "Weights come with the package or do not. How numbers are made, and what they are worth: [](../numbers.md).",
+            "Weights come with the package or do not. How numbers are made, and what they are",
+            "worth: [](../numbers.md).",
             "",
             *_both(
                 "accuracy-parameters",

@@ -35,7 +35,7 @@ from cifarzoo.registry import build_from_card, forget_weights
 from cifarzoo.report import zoo
 from cifarzoo.report.folder import load_results, record_path
 from cifarzoo.report.packing import median_run, pack_recording
-from cifarzoo.report.provenance import this_machine
+from cifarzoo.report.provenance import this_machine, this_source
 from cifarzoo.report.record import Scores
 from cifarzoo.report.recording import Recording
 from cifarzoo.report.zoo import record_seed, recorded
@@ -255,19 +255,21 @@ def _of_class(loaders: Loaders, label: int) -> tuple[torch.Tensor, torch.Tensor]
     return train.images[chosen], train.labels[chosen]
 
 
-def test_all_machines_of_a_resumed_run_are_named(
+def test_all_machines_and_commits_of_a_resumed_run_are_named(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = this_machine("cpu", "float32")
-    there = replace(here, processor="another one")
+    here, now = this_machine("cpu", "float32"), this_source()
+    there, then = replace(here, processor="another one"), replace(now, commit="1" * 40)
     stopping = replace(recording, callbacks=(Stop(),))
     with monkeypatch.context() as patch:
         patch.setattr(zoo, "this_machine", lambda *_: there)
+        patch.setattr(zoo, "this_source", lambda: then)
         with pytest.raises(KeyboardInterrupt):
             record_seed(stopping, 0)
     record = record_seed(recording, 0)
     assert record.machine == here
     assert record.machines == (str(there), str(here))
+    assert record.commits == (then.commit, now.commit)
     assert not recording.notes(0).exists()
     assert pack_recording(recording).machine == f"{there}; {here}"
     assert record_seed(recording, 1).machines == (str(here),)

@@ -92,6 +92,7 @@ class Record:
             where the recipe has no distillation.
         machines: where the parts of the run were made, the last one `machine`; empty where that is
             not known.
+        commits: of the code that made those parts, the last one `source`'s; empty likewise.
     """
 
     key: str
@@ -117,6 +118,7 @@ class Record:
     sha256: str | None = None
     teacher: str | None = None
     machines: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,8 +91,8 @@ class Recording:
         return self.work / f"seed{seed}.pt"
 
     def notes(self, seed: int) -> Path:
-        """Give the path of the list of machines that an unfinished run was on."""
-        return self.work / f"seed{seed}.machines"
+        """Give the path of the list of what commits and machines made an unfinished run's parts."""
+        return self.work / f"seed{seed}.parts"
 
     def weights(self, seed: int) -> Path:
         """Give the path of a run's weights."""

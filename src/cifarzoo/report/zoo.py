@@ -112,25 +112,34 @@ def record_seed(recording: Recording, seed: int) -> Record:
         return _with_views(recording, found)
     teacher, checkpoint = _teacher_of(recording.card), recording.checkpoint(seed)
     resumed, began = checkpoint.exists(), time.perf_counter()
-    machines = _noted_machines(recording, seed, resumed=resumed)
+    machines, commits = _noted_parts(recording, seed, resumed=resumed)
     loaders = _load(recording, seed)
     history = _train_to_file(recording, seed, loaders)
     record = _scored(recording, seed, loaders, history)
     seconds = None if resumed else time.perf_counter() - began
-    record = replace(record, total_seconds=seconds, machines=machines, teacher=teacher)
+    record = replace(record, total_seconds=seconds, teacher=teacher)
+    record = replace(record, machines=machines, commits=commits)
     write_record(record, recording.results)
     for file in (checkpoint, recording.notes(seed)):
         file.unlink(missing_ok=True)
     return record
 
 
-def _noted_machines(recording: Recording, seed: int, *, resumed: bool) -> tuple[str, ...]:
-    """Note on what machine a part of a run is made, and give those of all parts so far."""
+def _noted_parts(
+    recording: Recording, seed: int, *, resumed: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Note where and from what commit a part of a run is made, and give those of all parts."""
     notes, here = recording.notes(seed), str(this_machine(recording.device, recording.precision))
     earlier = notes.read_text(encoding="utf-8").splitlines() if resumed and notes.exists() else []
-    machines = tuple(dict.fromkeys([*earlier, here]))
-    write_text(notes, "".join(f"{each}\n" for each in machines))
-    return machines
+    parts = [*earlier, f"{this_source().commit}\t{here}"]
+    write_text(notes, "".join(f"{each}\n" for each in dict.fromkeys(parts)))
+    pairs = [each.split("\t", 1) for each in parts]
+    return _last_at_end([machine for _, machine in pairs]), _last_at_end([c for c, _ in pairs])
+
+
+def _last_at_end(names: list[str]) -> tuple[str, ...]:
+    """Give each name once, in the order of its last use."""
+    return tuple(reversed(dict.fromkeys(reversed(names))))
 
 
 def _load(recording: Recording, seed: int) -> Loaders:

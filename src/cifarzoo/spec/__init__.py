@@ -1,0 +1,57 @@
+"""The nouns: frozen descriptions of models, recipes and weights.
+
+Nothing here computes, and nothing here imports more than the standard library, so a card can be
+read without loading torch. Every class is checked at birth; vary one with `dataclasses.replace`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from cifarzoo.spec.card import DEFAULT_TAG, ModelCard, Weights, require_tag
+from cifarzoo.spec.checks import require_whole
+from cifarzoo.spec.recipe import (
+    Augmentation,
+    Averaging,
+    DecayName,
+    Distillation,
+    EarlyStopping,
+    FlipName,
+    Mixing,
+    MixingName,
+    NormName,
+    OptimizerName,
+    PaddingName,
+    ParamGroup,
+    Recipe,
+    ScheduleName,
+)
+
+__all__ = [
+    "DEFAULT_TAG",
+    "Augmentation",
+    "Averaging",
+    "DecayName",
+    "DeviceName",
+    "Distillation",
+    "EarlyStopping",
+    "FlipName",
+    "Mixing",
+    "MixingName",
+    "ModelCard",
+    "NormName",
+    "OptimizerName",
+    "PaddingName",
+    "ParamGroup",
+    "PrecisionName",
+    "Recipe",
+    "ScheduleName",
+    "TtaName",
+    "Weights",
+    "require_tag",
+    "require_whole",
+]
+
+PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]
+DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+TtaName: TypeAlias = Literal["none", "flip", "flip_translate"]
