@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -71,8 +73,8 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
             each.six_views,
             f"{each.params:,}",
             f"{each.macs / 1e6:,.1f}",
-            len(each.records) or "not run",
-            "yes" if each.weights else "–",
+            len(each.records) or "–",
+            f"`{each.weights.tag}`" if each.weights else "–",
             training_time(each.records),
         )
         for each in best
@@ -88,8 +90,9 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
             "Accuracy on all 10,000 test images, scored once a run: mean ± standard deviation over",
             "the seeds, of one run its 95 % interval. Minutes are the median time of training on",
             "the machine that the model's page names. MACs are multiply-accumulates for one image.",
-            "Weights come with the package or do not. How numbers are made, and what they are",
-            "worth: [](../numbers.md).",
+            "Weights are the tag of those that come with the package. A dash is what there is not,",
+            "or what was not measured. How numbers are made, and what they are worth:",
+            "[](../numbers.md).",
             "",
             *_both(
                 "accuracy-parameters",
@@ -112,8 +115,8 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
             "Single runs, as their projects give them:",
             "[pytorchcv](https://github.com/osmr/pytorchcv),",
             "[chenyaofo](https://github.com/chenyaofo/pytorch-cifar-models). They do not say",
-            "whether the epoch was chosen on the test set, which adds some tenths of a point;",
-            "ours is not.",
+            "whether the epoch was chosen on the test set, which adds some tenths of a point. Our",
+            "epoch never is.",
             "",
             "```{toctree}",
             ":hidden:",
@@ -126,13 +129,19 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
 
 
 def _family_page(title: str, found: Sequence[Standing]) -> str:
-    lines = [f"# {title}", ""]
+    lines = [f"# {title}", "", *_origin(found[0].card.family), ""]
     for card, mine in _by_card(found).items():
         lines += [f"## {card}", "", mine[0].card.summary, ""]
         for each in mine:
             lines += [*_standing(each), ""]
         lines += _both(card, f"The layers of {card}.")
     return "\n".join(lines)
+
+
+def _origin(family: str) -> list[str]:
+    """Give what a family's file says of its source and of where it deviates."""
+    text = inspect.getdoc(importlib.import_module(f"cifarzoo.models.{family}")) or ""
+    return text.partition("\n\n")[2].splitlines()
 
 
 def _by_card(found: Sequence[Standing]) -> dict[str, list[Standing]]:

@@ -115,7 +115,7 @@ def test_default_is_a_tag_and_not_whatever_comes_first(
     packaged: tuple[ModelCard, ImageClassifier],
 ) -> None:
     card, _ = packaged
-    message = r"no trained weights of small by its own recipe .* one of its tags \(median\)"
+    message = r"no weights 'default' of small, only the recipe; .* one of its tags \(median\)"
     with pytest.raises(WeightsError, match=message):
         load_weights(plain(), "default", card)
 
@@ -140,13 +140,15 @@ def test_changed_packaged_weights_are_refused(
 @pytest.mark.parametrize(
     ("tag", "message"),
     [
-        ("default", r"no trained weights of small by its own .* package; allowed: the path of"),
+        ("default", r"package has no weights 'default' of small, only the recipe; allowed: the pa"),
         ("best", r"small has no weights 'best'; allowed: the path .* `cifarzoo train small`"),
+        ("long", r"no weights 'long' of small, .* `cifarzoo train small --tag long`"),
     ],
 )
 def test_a_card_without_weights_says_so(tag: str, message: str) -> None:
+    card = replace(CARD, more_recipes=(("long", CARD.recipe),))
     with pytest.raises(WeightsError, match=message):
-        load_weights(plain(), tag, CARD)
+        load_weights(plain(), tag, card)
 
 
 def test_an_unknown_tag_gets_the_closest(packaged: tuple[ModelCard, ImageClassifier]) -> None:

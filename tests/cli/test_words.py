@@ -40,4 +40,4 @@ def test_accuracies(published: Weights) -> None:
     assert words.accuracy_words(replace(card, weights=())) == "no weights"
     assert words.accuracy_words(replace(card, weights=(published,))) == "80.61 ± 0.21 % (3 seeds)"
     one = replace(published, std=None, seeds=(0,), seed=0)
-    assert words.accuracy_words(replace(card, weights=(one,))) == "80.58 %"
+    assert words.accuracy_words(replace(card, weights=(one,))) == "80.58 % (79.80 to 81.34, 1 seed)"

@@ -9,7 +9,14 @@ import typer
 
 from cifarzoo.cli.console import remark, say, show_json, show_table
 from cifarzoo.cli.options import Json, Name
-from cifarzoo.cli.words import accuracy_words, percent, recipe_words, size_words, spread_words
+from cifarzoo.cli.words import (
+    accuracy_words,
+    interval_words,
+    percent,
+    recipe_words,
+    size_words,
+    spread_words,
+)
 from cifarzoo.display import settings_rows
 
 if TYPE_CHECKING:
@@ -78,6 +85,8 @@ def info_command(name: Name, json: Json = False) -> None:
 
 
 def _show_weights(card: ModelCard) -> None:
+    from cifarzoo.report.words import duration
+
     if card.initial_weights is not None:
         say(f"Training starts from the weights {card.initial_weights!r}.")
     if not card.weights:
@@ -87,14 +96,19 @@ def _show_weights(card: ModelCard) -> None:
         (
             weights.tag,
             percent(weights.accuracy),
+            interval_words(*weights.interval),
             percent(weights.views),
             spread_words(weights),
             ", ".join(map(str, weights.seeds)),
             size_words(weights.size_bytes),
+            duration(weights.seconds),
             weights.machine,
         )
         for weights in card.weights
     ]
-    header = ("weights", "this file", "six views", "all runs", "seeds", "size", "trained on")
+    header = (
+        *("weights", "this file", "95 % interval", "six views", "all runs", "seeds", "size"),
+        *("trained in", "trained on"),
+    )
     show_table(header, rows)
     say()

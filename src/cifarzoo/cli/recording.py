@@ -15,7 +15,7 @@ from cifarzoo.report.recording import Recording, require_checkout, results_folde
 from cifarzoo.report.words import duration
 from cifarzoo.report.zoo import record_seed, recorded
 from cifarzoo.spec import DEFAULT_TAG
-from cifarzoo.weights import packaged_file
+from cifarzoo.weights import packaged_file, packaged_folder
 
 __all__ = ["record_runs", "recording_of"]
 
@@ -89,7 +89,8 @@ def record_runs(recording: Recording, *, quiet: bool) -> None:
     require_checkout(recording.card)
     if not quiet:
         remark(f"{recording.title}: {recipe_words(recording.card.recipe)}")
-        remark(f"Unfinished runs and all weights are kept in {recording.work}.")
+        remark(f"Unfinished runs and all weights are kept in {recording.work}; records go to")
+        remark(f"{recording.results}, and the median run's weights to {packaged_folder()}.")
         remark("Ctrl-C stops; the same command goes on from there.\n")
     for seed in recording.seeds:
         if not quiet:

@@ -64,14 +64,19 @@ def recipe_words(recipe: Recipe) -> str:
 
 
 def accuracy_words(card: ModelCard) -> str:
-    """Write what the default weights reach: "80.61 ± 0.21 % (3 seeds)", or "no weights"."""
+    """Write what the default weights' runs reach, or "no weights"."""
     if not card.weights:
         return "no weights"
     return spread_words(card.weights[0])
 
 
 def spread_words(weights: Weights) -> str:
-    """Write what the seeds reached: "80.61 ± 0.21 % (3 seeds)"; of one seed the figure alone."""
+    """Write what the seeds reached, in percent.
+
+    Returns:
+        Such as "80.61 ± 0.21 % (3 seeds)"; of one seed its figure and the interval.
+    """
     if weights.std is None:
-        return percent(weights.accuracy)
+        low, high = weights.interval
+        return f"{percent(weights.accuracy)} ({100 * low:.2f} to {100 * high:.2f}, 1 seed)"
     return f"{100 * weights.mean:.2f} ± {100 * weights.std:.2f} % ({len(weights.seeds)} seeds)"

@@ -4,7 +4,8 @@ Source: He 2015 (arXiv 1512.03385), section 4.2. These are the paper's narrow ne
 0.46 and 0.85 million parameters, and not ImageNet's ResNet-18 of 11 million that often stands in
 for them. Three stages of 16, 32 and 64 filters have n blocks each, which makes 6n + 2 layers with
 weights. Shortcuts have no parameters (option A): where the shape changes they take every second
-pixel and add channels of zeros.
+pixel and add channels of zeros. The paper reports 91.25, 92.49 and 93.03 %. Where others count
+272,474 parameters for the smallest, their shortcuts have 1×1 convolutions (option B).
 
 Deviations: the recipe is the zoo's, not the paper's; the channels of zeros come last, which the
 paper leaves open.

@@ -37,8 +37,9 @@ def load_state(
         optional: a prefix of names that may be missing; those stay as they are.
 
     Raises:
-        WeightsError: names are missing or unexpected, a shape differs, or floats are given where
-            whole numbers are needed. A float of another precision is converted.
+        WeightsError: names are missing or unexpected, a shape differs, a number is not finite, or
+            floats are given where whole numbers are needed. A float of another precision is
+            converted.
     """
     own: dict[str, Tensor] = module.state_dict()
     missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
@@ -47,6 +48,7 @@ def load_state(
         *_names("unexpected", [name for name in state if name not in own], ""),
         *_shapes(own, state),
         *_kinds(own, state),
+        *_not_finite(state),
     ]
     if problems:
         hint = ""
@@ -80,6 +82,15 @@ def _kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
         f"{name} holds {_kind(state[name])}, needed is {_kind(own[name])}"
         for name in own
         if name in state and own[name].is_floating_point() != state[name].is_floating_point()
+    ][:SHOWN]
+
+
+def _not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """Name what a model could compute nothing with."""
+    return [
+        f"{name} holds NaN or infinity"
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
     ][:SHOWN]
 
 

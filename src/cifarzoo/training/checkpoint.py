@@ -16,6 +16,7 @@ __all__ = ["Payload", "load_checkpoint", "save_checkpoint"]
 Payload: TypeAlias = dict[str, object]
 
 FORMAT = 1
+SHOWN = 4  # differences between two runs
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload) -> None:
@@ -93,7 +94,9 @@ def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
         if stored.get(key) != wanted.get(key)
     ]
     if differences:
+        rest = len(differences) - SHOWN
+        more = f"; and {rest} more" if rest > 0 else ""
         raise CheckpointError(
-            f"{path} belongs to another run ({'; '.join(differences)}); give another path, "
-            "or delete it"
+            f"{path} belongs to another run ({'; '.join(differences[:SHOWN])}{more}); give another "
+            "path, or delete it"
         )

@@ -8,7 +8,7 @@ from cifarzoo.errors import WeightsError, suggest
 from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.state import load_state, read_state_dict
-from cifarzoo.spec import ModelCard, Weights
+from cifarzoo.spec import DEFAULT_TAG, ModelCard, Weights
 from cifarzoo.weights.download import download_backbone
 from cifarzoo.weights.hashes import verify
 from cifarzoo.weights.packaged import packaged_file
@@ -59,14 +59,16 @@ def _is_path(weights: str | Path) -> bool:
 
 
 def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:
-    if tag == "default":
-        reason = f"no trained weights of {card.name} by its own recipe come with the package;"
-    else:
-        reason = f"{card.name} has no weights {tag!r}{suggest(tag, tags) or ';'}"
     known = f"one of its tags ({', '.join(tags)}), " if tags else ""
+    command = f"cifarzoo train {card.name}"
+    if card.recipe_for(tag) is not None:
+        command += "" if tag == DEFAULT_TAG else f" --tag {tag}"
+        reason = f"the package has no weights {tag!r} of {card.name}, only the recipe"
+    else:
+        reason = f"{card.name} has no weights {tag!r}"
     return (
-        f"{reason} allowed: {known}the path of a .safetensors or .pth file, or None for random "
-        f"weights to train: `cifarzoo train {card.name}`"
+        f"{reason}{suggest(tag, tags) or ';'} allowed: {known}the path of a .safetensors or .pth "
+        f"file. `{command}` trains some"
     )
 
 
