@@ -29,6 +29,7 @@ __all__ = [
     "keep_freed_memory",
     "move_model",
     "processor_name",
+    "reseed",
     "resolve_device",
     "resolve_precision",
     "seeded",
@@ -187,18 +188,18 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     accelerators = [device] if device is not None and device.type in ("cuda", "mps") else []
     kind = accelerators[0].type if accelerators else "cuda"
     with torch.random.fork_rng(devices=accelerators, device_type=kind):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
-        for accelerator in accelerators:
-            _seed_accelerator(accelerator, seed)
+        reseed(seed, device)
         yield
 
 
-def _seed_accelerator(device: torch.device, seed: int) -> None:
-    if device.type == "mps":
+def reseed(seed: int, device: torch.device | None) -> None:
+    """Seed torch's generators of the CPU and of one accelerator, and no other."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+    if device is not None and device.type == "mps":
         torch.mps.manual_seed(seed)
-        return
-    with torch.cuda.device(device):
-        torch.cuda.manual_seed(seed)
+    if device is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @functools.cache

@@ -12,12 +12,20 @@ import torch
 from torch import nn
 
 from cifarzoo.data.features import MEMORY_LIMIT_BYTES, TensorFeatureLoader, feature_loaders
-from cifarzoo.data.loaders import Loaders, TensorLoader, cifar10_loaders, shapes_loaders
+from cifarzoo.data.loaders import (
+    BatchLoader,
+    Loaders,
+    TensorLoader,
+    cifar10_loaders,
+    shapes_loaders,
+)
 from cifarzoo.errors import NonFiniteLossError, OptionError, one_of, wrong_kind
-from cifarzoo.evaluation.evaluate import Evaluation, evaluate
+from cifarzoo.evaluation.evaluate import Evaluation, evaluation_of
+from cifarzoo.evaluation.predict import scored
 from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.backbone import TransferClassifier, split_frozen
 from cifarzoo.models.classifier import ImageClassifier
+from cifarzoo.processes import Shardable, this_team
 from cifarzoo.registry import ModelName, bare_card, build_from_card, build_model, model_card
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback
@@ -216,10 +224,10 @@ def train(
         memory_limit_bytes=memory_limit_bytes,
     )
     batches = fitted.batches
-    score = functools.partial(evaluate, fitted.trained, device=device, precision=precision)
+    score = functools.partial(_score, fitted.trained, device=device, precision=precision)
     views = None  # of the images themselves: the features of a frozen part cannot be flipped
     if tta != "none" and loaders.test is not None:
-        views = evaluate(fitted.model, loaders.test, device=device, precision=precision, tta=tta)
+        views = _score(fitted.model, loaders.test, device=device, precision=precision, tta=tta)
     whole = None  # a torch DataLoader has an `in_order` too, which means something else
     if isinstance(batches.train, TensorLoader | TensorFeatureLoader):
         whole = batches.train.in_order()
@@ -233,6 +241,22 @@ def train(
         test=None if batches.test is None else score(batches.test),
         test_tta=views,
     )
+
+
+def _score(
+    model: nn.Module,
+    data: BatchLoader,
+    *,
+    device: str | torch.device,
+    precision: PrecisionName,
+    tta: TtaName = "none",
+) -> Evaluation:
+    """Evaluate; of several processes each runs its share of the images, and all get the score."""
+    team = this_team()
+    logits, labels = scored(model, team.share(data), device=device, precision=precision, tta=tta)
+    if isinstance(data, Shardable):
+        logits, labels = torch.cat(team.gathered(logits)), torch.cat(team.gathered(labels))
+    return evaluation_of(logits, labels, tta=tta)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -26,6 +26,30 @@ def test_first_press_is_noted_and_the_second_interrupts() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_wish_to_end_is_noted_and_never_interrupts() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with deferred_interrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt.pending
+        signal.raise_signal(signal.SIGINT)  # the first press
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before == signal.SIG_DFL
+
+
+def test_another_handler_of_a_wish_to_end_stays() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with deferred_interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+            assert not interrupt.pending
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
 def test_handler_is_put_back_whatever_happens() -> None:
     def mine(number: int, frame: object) -> None:
         raise AssertionError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from cifarzoo.cli.words import percent, recipe_words
 from cifarzoo.data.loaders import Loaders, TensorLoader
 from cifarzoo.errors import NonFiniteLossError
 from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.processes import Team
 from cifarzoo.registry import build_model, outline
-from cifarzoo.run import train
+from cifarzoo.run import Run, train
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback, TensorBoardCallback
 from cifarzoo.training.history import Check
@@ -91,11 +93,12 @@ class Job:
         )
 
 
-def carry_out(job: Job, *, fresh: bool) -> None:
+def carry_out(job: Job, team: Team, *, fresh: bool) -> None:
     """Train, or show what was trained before.
 
     Args:
         job: what to do.
+        team: the processes that do it together; the first one alone writes and shows.
         fresh: whether to delete first what the folder holds of an earlier run.
 
     Raises:
@@ -105,11 +108,14 @@ def carry_out(job: Job, *, fresh: bool) -> None:
     """
     folder = job.folder()
     checkpoint = job.checkpoint or folder.checkpoint
+    if not team.leads:
+        _assist(job, team, checkpoint)
+        return
     if fresh:
         folder.clear()
         checkpoint.unlink(missing_ok=True)
     record = folder.finished()
-    if record is not None:
+    if team.leaders(record is not None) and record is not None:
         remark(f"This run was finished on {record['finished']}; --fresh trains it anew.\n")
         record = _with_tta(job, folder, record)
     else:
@@ -123,6 +129,34 @@ def carry_out(job: Job, *, fresh: bool) -> None:
         show_files(folder)
 
 
+def _assist(job: Job, team: Team, checkpoint: Path) -> None:
+    """Do one process's part of a training, and show nothing."""
+    if team.leaders(False):
+        return
+    try:
+        _run(job, job.load(), checkpoint, callbacks=())
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except NonFiniteLossError:
+        raise typer.Exit(1) from None  # which the first process tells of
+
+
+def _run(job: Job, loaders: Loaders, checkpoint: Path, callbacks: Sequence[Callback]) -> Run:
+    return train(
+        job.card,
+        data=loaders,
+        weights=job.weights,
+        seed=job.seed,
+        device=job.device,
+        precision=job.precision,
+        tta=job.tta,
+        checkpoint=checkpoint,
+        progress=not job.quiet and is_terminal(),
+        callbacks=callbacks,
+        memory_limit_bytes=job.memory_limit_bytes,
+    )
+
+
 def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
     environment = environment_record(job.device, job.precision)
     folder.begin(environment)
@@ -130,19 +164,7 @@ def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
     if not job.quiet:
         _announce(job, loaders, environment, checkpoint)
     try:
-        run = train(
-            job.card,
-            data=loaders,
-            weights=job.weights,
-            seed=job.seed,
-            device=job.device,
-            precision=job.precision,
-            tta=job.tta,
-            checkpoint=checkpoint,
-            progress=not job.quiet and is_terminal(),
-            callbacks=_callbacks(job),
-            memory_limit_bytes=job.memory_limit_bytes,
-        )
+        run = _run(job, loaders, checkpoint, _callbacks(job))
     except NonFiniteLossError as error:
         write_best(folder, error, environment)
         remark("Another rate needs --fresh, which replaces this run, or another folder (--out).")

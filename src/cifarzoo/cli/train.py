@@ -100,6 +100,9 @@ def train_command(
     it had not been stopped. After a crash it goes on from the last check. With --minutes it stops
     by itself, as it does at Ctrl-C.
 
+    Several processes train one model together: torchrun --standalone --nproc-per-node=2 -m cifarzoo
+    train NAME. The batch size is that of all of them.
+
     Test-time augmentation changes nothing that is trained: a finished run that is asked for another
     one is not trained again, only scored.
 
@@ -109,6 +112,7 @@ def train_command(
     """
     from cifarzoo.cli.deadline import stopping_after
     from cifarzoo.cli.job import Job, carry_out
+    from cifarzoo.processes import is_launched, joined
     from cifarzoo.registry import bare_card, model_card
     from cifarzoo.spec import DEFAULT_TAG
 
@@ -144,13 +148,15 @@ def train_command(
     if record:
         from cifarzoo.cli.recording import record_runs, recording_of
 
+        if is_launched():
+            raise OptionError("--record is one process's work; leave out torchrun, or --record")
         recording = recording_of(job, wanted, tag, out, fresh=fresh)
         with stopping_after(minutes):
             record_runs(recording, quiet=quiet)
         return
     if checkpoint is not None and len(wanted) > 1:
         raise OptionError("--checkpoint is one run's; leave it out, or train with one seed")
-    with stopping_after(minutes):
+    with joined(device) as team, stopping_after(minutes):
         for each in wanted:
             run_name = card.name if tag in (None, DEFAULT_TAG) else f"{card.name}_{tag}"
             folder = out or Path("runs", f"{run_name}-{data}-seed{each}")
@@ -160,7 +166,7 @@ def train_command(
             if events is not None and len(wanted) > 1:
                 events = events / f"seed{each}"
             run = dataclasses.replace(job, seed=each, out=folder, tensorboard=events)
-            carry_out(run, fresh=fresh)
+            carry_out(run, team, fresh=fresh)
 
 
 def _seeds(seed: int | None, seeds: str | None) -> tuple[int, ...]:

@@ -172,6 +172,10 @@ class TensorFeatureLoader:
         """That of the loader of images and of the network: they decide on the batches."""
         return f"{self._loader.fingerprint}-{self._store.network.fingerprint}"
 
+    def shard(self, index: int, count: int) -> TensorFeatureLoader:
+        """Give one process's share of every batch, as `TensorLoader.shard` does."""
+        return TensorFeatureLoader(self._loader.shard(index, count), self._store)
+
     def in_order(self, *, batch_size: int | None = None) -> TensorFeatureLoader:
         """Give a loader of the features of the same images, in order and not augmented."""
         return TensorFeatureLoader(self._loader.in_order(batch_size=batch_size), self._store)

@@ -14,7 +14,7 @@ from cifarzoo.evaluation.predict import scored
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.spec import PrecisionName, TtaName
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "evaluation_of"]
 
 _CALIBRATION_BINS = 15
 
@@ -97,12 +97,21 @@ def evaluate(
             in [0, 1]. A module of your own is given what the loader gives.
         ShapeError: images or labels have a wrong shape; test-time augmentation takes (N,C,H,W).
     """
+    logits, labels = scored(model, data, device=device, precision=precision, tta=tta)
+    return evaluation_of(logits, labels, tta=tta)
+
+
+def evaluation_of(logits: Tensor, labels: Tensor, *, tta: TtaName) -> Evaluation:
+    """Score what a model says of images: logits (N,K) against labels (N,).
+
+    Raises:
+        ShapeError: there are fewer than two classes.
+    """
     from torchmetrics.functional.classification import (
         multiclass_calibration_error,
         multiclass_confusion_matrix,
     )
 
-    logits, labels = scored(model, data, device=device, precision=precision, tta=tta)
     classes = logits.shape[1]
     if classes < 2:
         raise ShapeError(f"logits have shape {tuple(logits.shape)}; needed are 2 classes or more")

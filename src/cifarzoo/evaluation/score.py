@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -192,14 +192,30 @@ def _logits(model: nn.Module, images: Tensor, tta: TtaName) -> Tensor:
     return torch.stack(logs).logsumexp(0)  # a small probability stays above zero
 
 
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 def loss_and_accuracy(
     model: nn.Module,
     data: Iterable[tuple[Tensor, Tensor]],
     *,
     device: torch.device,
     dtype: torch.dtype,
+    total: Callable[[Tensor], Tensor] = _itself,
 ) -> tuple[float, float]:
-    """Give mean cross-entropy and accuracy in [0, 1] over all images."""
+    """Give mean cross-entropy and accuracy in [0, 1] over all images.
+
+    Args:
+        model: maps images to logits.
+        data: the images, or this process's share of them.
+        device: that they are moved to.
+        dtype: that it is computed in.
+        total: adds the sums of all processes, float64 (3,); by default there is one.
+    """
     logits, labels = predictions(model, data, device=device, dtype=dtype)
-    correct = (logits.argmax(1) == labels).sum()
-    return nn.functional.cross_entropy(logits, labels).item(), correct.item() / len(labels)
+    loss = nn.functional.cross_entropy(logits, labels).item()
+    right, n = int((logits.argmax(1) == labels).sum()), len(labels)
+    sums = total(torch.tensor([loss * n, right, n], dtype=torch.float64))
+    loss_sum, right_sum, images = sums.tolist()
+    return loss_sum / images, right_sum / images

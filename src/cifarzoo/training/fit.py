@@ -16,13 +16,15 @@ from cifarzoo.evaluation.score import batches_to, require_model
 from cifarzoo.hardware import (
     keep_freed_memory,
     move_model,
+    reseed,
     resolve_device,
     resolve_precision,
     seeded,
 )
+from cifarzoo.processes import Shardable, Team, this_team
 from cifarzoo.spec import PrecisionName, Recipe
 from cifarzoo.training.callbacks import Callback
-from cifarzoo.training.checkpoint import load_checkpoint, save_checkpoint
+from cifarzoo.training.checkpoint import Payload, load_checkpoint, save_checkpoint
 from cifarzoo.training.first_images import show_images
 from cifarzoo.training.history import Check, History
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
@@ -51,6 +53,12 @@ def fit(
     keeps, in evaluation mode. For one seed, on one machine, the result is always the same; the
     global random state is left as it was.
 
+    Where torch's default process group has several processes, they train one model together, and
+    each of them calls this with the same arguments: a `TensorLoader`'s batches are shared out, the
+    gradients averaged (`DistributedDataParallel`) and batch norms see whole batches, so the result
+    is that of one process but for rounding, dropout and mixing. The first process alone writes,
+    shows progress and calls callbacks.
+
     Args:
         model: any module that maps a batch of images to logits (N,K).
         loaders: `train` and `val`, each any iterable of (images, labels) with a length; the model
@@ -67,10 +75,10 @@ def fit(
         teacher: the network that the recipe's distillation learns from: images to logits (N,K), as
             `model`; it is moved to the device, put into evaluation mode, and not changed. None
             where the recipe has no distillation.
-        checkpoint: a file in which the run's state is kept from the start, at every check and at
-            Ctrl-C. If it is there, the run goes on from it, to the same result as if it had not
-            been stopped. Another model, recipe, seed, precision or `TensorLoader` is noticed; what
-            loaders of other kinds give is not compared.
+        checkpoint: a file in which the run's state is kept from the start, at every check, at
+            Ctrl-C and at SIGTERM. If it is there, the run goes on from it, to the same result as
+            if it had not been stopped. Another model, recipe, seed, precision, number of processes
+            or `TensorLoader` is noticed; what loaders of other kinds give is not compared.
         progress: whether to show a progress bar.
         callbacks: what looks on.
 
@@ -80,12 +88,12 @@ def fit(
     Raises:
         CheckpointError: the checkpoint is damaged, of another run, or cannot be written.
         EmptyLoaderError: a loader gave nothing.
-        KeyboardInterrupt: Ctrl-C, after the checkpoint was written and the best state put back. A
-            second one does not wait for the checkpoint.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the checkpoint was written and the best state
+            put back. A second Ctrl-C does not wait for the checkpoint.
         LabelError: a label is outside the model's classes.
         NonFiniteLossError: a loss became NaN or infinite; the model holds its best state.
         OptionError: a name is not known, early stopping without validation, distillation without a
-            teacher, or the like.
+            teacher, a training loader that several processes cannot share, or the like.
     """
     require_model(model)
     for name, value, kind in (("loaders", loaders, Loaders), ("recipe", recipe, Recipe)):
@@ -101,18 +109,23 @@ def fit(
     move_model(model, target)
     if teacher is not None:
         move_model(teacher.eval(), target)
+    team = this_team()
+    _check_shares(loaders, team)
     path = None if checkpoint is None else Path(checkpoint)
     data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
-    identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype, teacher)
+    identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype, teacher, team.size)
+    heard = callbacks if team.leads else ()
     cudnn = torch.backends.cudnn
     deterministic = cudnn.flags(
         enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
     )
     with seeded(seed, target), deferred_interrupt() as interrupt, deterministic:
-        stored = None if path is None else load_checkpoint(path, identity)
+        stored = None if path is None else _stored(path, identity, team)
         began = time.perf_counter()
         if stored is None:
             show_images(model, loaders.train, target)
+        if not team.leads:
+            reseed(seed + team.rank, target)
         state = RunState(
             model=model,
             recipe=recipe,
@@ -122,20 +135,24 @@ def fit(
             clock=began,
             keeps_best=recipe.keep == "best" and loaders.val is not None,
             teacher=teacher,
+            team=team,
         )
         if stored is not None:
             state.restore(stored)
-        for callback in callbacks:
+        for callback in heard:
             callback.on_start(model, recipe)
 
         def save() -> None:
             if path is not None:
-                save_checkpoint(path, state.payload(), identity)
+                payload = state.payload()
+                if team.leads:
+                    save_checkpoint(path, payload, identity)
 
         try:
             if stored is None:
                 save()  # a path that cannot be written shows now, not after minutes
-            _run(state, loaders, interrupt, save, callbacks, shown=progress)
+            shares = Loaders(team.share(loaders.train), team.share(loaders.val))
+            _run(state, shares, interrupt, save, heard, shown=progress and team.leads)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             state.stopped = state.stopped or ("interrupted" if interrupted else "failed")
@@ -144,7 +161,7 @@ def fit(
             state.restore_kept()
             model.eval()
             history = state.history()
-            for callback in callbacks:
+            for callback in heard:
                 callback.on_end(history)
     return history
 
@@ -161,6 +178,29 @@ def _check_loaders(loaders: Loaders, recipe: Recipe) -> None:
                 f"the {name} loader has no batch; a loader that drops its last batch has none if "
                 "it holds fewer images than its batch size"
             )
+
+
+def _check_shares(loaders: Loaders, team: Team) -> None:
+    """Refuse a training loader of which several processes could not take the same steps."""
+    if team.is_alone:
+        return
+    if not isinstance(loaders.train, Shardable):
+        raise OptionError(
+            f"{team.size} processes share the run, but {type(loaders.train).__name__} has no "
+            "shard(index, count) that gives one process its part of every batch; use a "
+            "TensorLoader, or one process"
+        )
+    lengths = [len(loaders.train.shard(i, team.size)) for i in range(team.size)]
+    if len(set(lengths)) > 1:
+        raise OptionError(
+            f"the last training batch has fewer images than the {team.size} processes; use "
+            "last_batch='drop', or another batch_size"
+        )
+
+
+def _stored(path: Path, identity: Payload, team: Team) -> Payload | None:
+    """Read the checkpoint, if there is one, in the first process, and give it to the others."""
+    return team.leaders(load_checkpoint(path, identity) if team.leads else None)
 
 
 def _check_teacher(teacher: object, recipe: Recipe) -> None:
@@ -191,7 +231,8 @@ def _run(
         while state.is_running():
             state.model.train()
             for images, labels in batches_to(_rest_of_epoch(state, loaders.train), state.device):
-                state.take_step(images, labels)
+                n, pending = state.team.sums((len(labels), int(interrupt.pending)))
+                state.take_step(images, labels, n)
                 bar.step(len(labels), state.train_loss, state.train_accuracy)
                 if state.is_check_due():
                     check = _check(state, loaders.val)
@@ -199,7 +240,7 @@ def _run(
                     for callback in callbacks:
                         callback.on_check(check)
                     save()
-                if interrupt.pending and state.is_running():
+                if (pending or (interrupt.pending and state.team.is_alone)) and state.is_running():
                     state.stopped = "interrupted"
                     save()
                 if not state.is_running() or state.step % state.steps_per_epoch == 0:
@@ -212,7 +253,7 @@ def _run(
     if state.stopped is None:
         state.stopped = "epochs"
         save()
-    if interrupt.pending:
+    if sum(state.team.sums([int(interrupt.pending)])):
         raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps instead of in the middle of one."""
+"""Ctrl-C, and the system's wish that the process ends, between two steps instead of within one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Interrupt", "deferred_interrupt"]
 
 
 class Interrupt:
-    """Whether Ctrl-C was pressed since the block began."""
+    """Whether Ctrl-C was pressed, or the process asked to end, since the block began."""
 
     def __init__(self) -> None:
         self.pending = False
@@ -22,22 +22,28 @@ class Interrupt:
 def deferred_interrupt() -> Iterator[Interrupt]:
     """Note the first Ctrl-C for the block to act on; a second one interrupts at once.
 
+    SIGTERM, which `kill`, Slurm and torchrun send, is noted as well, and never interrupts.
+
     Python handles signals in the main thread only; elsewhere nothing is changed. Nor is it where
-    Ctrl-C is ignored, as under nohup, or handled by another program that Python runs in.
+    a signal is ignored, as Ctrl-C is under nohup, or handled by another program that Python runs
+    in; nor where SIGTERM has a handler already.
     """
     interrupt = Interrupt()
+    pressed = False
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = interrupt.pending = True
 
     def note(number: int, frame: FrameType | None) -> None:
-        if interrupt.pending:
-            raise KeyboardInterrupt
         interrupt.pending = True
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+                stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, press))
+            if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+                stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, note))
         yield interrupt
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, before)

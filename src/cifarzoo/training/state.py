@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cifarzoo.evaluation.score import check_labels, logits_of, loss_and_accuracy
 from cifarzoo.hardware import autocast, device_rng_state, set_device_rng_state
+from cifarzoo.processes import Team
 from cifarzoo.spec import Recipe
 from cifarzoo.training.averaging import Average
 from cifarzoo.training.checkpoint import Payload
@@ -22,6 +23,7 @@ from cifarzoo.training.fusion import fused_layers
 from cifarzoo.training.history import Check, History, StopReason
 from cifarzoo.training.loss import answers, mix, training_loss
 from cifarzoo.training.optim import Optimizers
+from cifarzoo.training.synchronised import synchronised_norms
 
 __all__ = ["RunState", "identity_of"]
 
@@ -34,6 +36,7 @@ def identity_of(
     data: str | None = None,
     dtype: torch.dtype = torch.float32,
     teacher: nn.Module | None = None,
+    processes: int = 1,
 ) -> Payload:
     """Describe a run so that a checkpoint of another one is refused.
 
@@ -45,6 +48,7 @@ def identity_of(
         data: the training loader's fingerprint; None for a loader that has none.
         dtype: that it is computed in.
         teacher: that it learns from; None for none.
+        processes: that share the run.
     """
     shapes = [
         (name, tuple(value.shape) if isinstance(value, Tensor) else None)  # or an extra state
@@ -59,6 +63,7 @@ def identity_of(
         "data": data,
         "precision": str(dtype).removeprefix("torch."),
         "teacher": None if teacher is None else _content_hash(teacher),
+        "processes": None if processes == 1 else processes,
         **settings,
     }
 
@@ -86,6 +91,7 @@ class RunState:
     What is validated and kept is the average of the weights where the recipe asks for one. A
     teacher is in evaluation mode, on the device, and does not change. The losses since the last
     check stay on the device: reading one would make it wait. The run's seconds count from `clock`.
+    Of a team, each process has its own losses and counts, and all else is the same in all.
     """
 
     model: nn.Module
@@ -95,6 +101,7 @@ class RunState:
     steps_per_epoch: int
     keeps_best: bool
     teacher: nn.Module | None = None
+    team: Team = field(default_factory=Team)
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -108,6 +115,8 @@ class RunState:
     correct: Tensor = field(init=False)
     optimizers: Optimizers = field(init=False)
     average: Average = field(init=False)
+    wrapped: nn.Module | None = None
+    wrapped_trains: list[bool] = field(default_factory=list)
     clock: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -139,50 +148,80 @@ class RunState:
         is_kept = self.step == self.total_steps and not self.keeps_best
         return is_kept or self.step % self.steps_between_checks == 0
 
-    def take_step(self, images: Tensor, labels: Tensor) -> None:
-        """Forward, backward and one optimizer step."""
+    def network(self) -> nn.Module:
+        """Give what computes a step: the model, for a team wrapped anew when its groups end."""
+        if self.team.is_alone:
+            return self.model
+        trains = [tensor.requires_grad for tensor in self.model.parameters()]
+        if self.wrapped is None or trains != self.wrapped_trains:
+            self.wrapped = self.team.wrapped(self.model, self.device)
+            self.wrapped_trains = trains
+        return self.wrapped
+
+    def take_step(self, images: Tensor, labels: Tensor, n: int | None = None) -> None:
+        """Forward, backward and one optimizer step.
+
+        Args:
+            images: of this process's share of the batch.
+            labels: of those images.
+            n: number of images in the whole batch; None where this is all of it.
+        """
+        n = len(labels) if n is None else n
         self.optimizers.set_rates(self.step)
         self.optimizers.zero_grad()
+        network = self.network()
         batch = mix(images, labels, self.recipe.mixing)
         with autocast(self.device, self.dtype):
             taught = answers(self.teacher, batch.images)
-        with fused_layers(self.model, self.device, self.dtype):
+        fused = fused_layers(self.model, self.device, self.dtype)
+        with synchronised_norms(self.model, self.team), fused:
             with autocast(self.device, self.dtype):
-                logits = logits_of(self.model, batch.images)
+                logits = logits_of(network, batch.images)
             if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
                 check_labels(labels, logits)  # on a GPU it would wait for every batch
             loss = training_loss(logits, batch, self.recipe, taught=taught)
-            loss.backward()  # type: ignore[no-untyped-call]
+            share = self.team.size * len(labels) / n  # of a team the gradients' mean is taken
+            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
         self.optimizers.step()
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == batch.main_labels()).sum()
         self.counts.append(len(labels))
-        self.images += len(labels)
+        self.images += n
         self.step += 1
         self.average.update(self.step)
 
     def train_loss(self) -> float:
-        """Mean loss over the images since the last check; waits for the device."""
+        """Mean loss over this process's images since the last check; waits for the device."""
+        return self._mean_loss().item()
+
+    def _mean_loss(self) -> Tensor:
         weights = torch.tensor(self.counts, dtype=torch.float64)
         losses = self.losses[: len(self.counts)].cpu().double()
-        return ((losses * weights).sum() / weights.sum()).item()
+        return (losses * weights).sum() / weights.sum()
 
     def train_accuracy(self) -> float:
-        """Accuracy over the images since the last check; waits for the device."""
+        """Accuracy over this process's images since the last check; waits for the device."""
         return self.correct.item() / sum(self.counts)
 
     def first_bad_step(self) -> int | None:
         """The first step since the last check whose loss is NaN or infinite, counted from 1."""
-        bad = (~self.losses[: len(self.counts)].isfinite()).nonzero()
+        bad = self.team.total((~self.losses[: len(self.counts)].isfinite()).int()).nonzero()
         return self.step - len(self.counts) + int(bad[0]) + 1 if len(bad) else None
 
     def check(self, validation: Iterable[tuple[Tensor, Tensor]] | None) -> Check:
         """Measure, keep the state if it is the best one, and decide whether to stop."""
         val_loss = val_accuracy = None
-        train_loss, train_accuracy = self.train_loss(), self.train_accuracy()
+        n = torch.tensor(float(sum(self.counts)), dtype=torch.float64)
+        sums = torch.stack([self._mean_loss() * n, self.correct.cpu().double(), n])
+        loss_sum, correct, n = self.team.total(sums)
+        train_loss, train_accuracy = (loss_sum / n).item(), (correct / n).item()
         if validation is not None:
             val_loss, val_accuracy = loss_and_accuracy(
-                self.average.model, validation, device=self.device, dtype=self.dtype
+                self.average.model,
+                validation,
+                device=self.device,
+                dtype=self.dtype,
+                total=self.team.total,
             )
         self.count_seconds()
         result = Check(
@@ -251,20 +290,18 @@ class RunState:
         )
 
     def payload(self) -> Payload:
-        """Give the state as a checkpoint stores it."""
+        """Give the state as a checkpoint stores it, the same in every process of a team."""
         self.count_seconds()
+        own = self._own_state()
+        own |= {"others": self.team.everyones(own)[1:]} if not self.team.is_alone else {}
         return {
             "model": self.model.state_dict(),
             "best_model": self.best_model,
             "optimizers": self.optimizers.state_dict(),
             "average": self.average.state_dict(),
-            "rng": torch.get_rng_state(),
             "epoch_rng": self.epoch_rng,
-            "device_rng": device_rng_state(self.device),
             "checks": [asdict(check) for check in self.checks],
-            "losses": self.losses,
-            "correct": self.correct,
-            "counts": list(self.counts),
+            **own,
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
@@ -272,9 +309,21 @@ class RunState:
             "stopped": self.stopped,
         }
 
+    def _own_state(self) -> Payload:
+        """Give what each process of a team has of its own."""
+        return {
+            "rng": torch.get_rng_state(),
+            "device_rng": device_rng_state(self.device),
+            "losses": self.losses,
+            "correct": self.correct,
+            "counts": list(self.counts),
+        }
+
     def restore(self, payload: Payload) -> None:
         """Take the state from a checkpoint's payload."""
         stored = cast("dict[str, Any]", payload)
+        if not self.team.leads:
+            stored = stored | stored["others"][self.team.rank - 1]
         self.model.load_state_dict(stored["model"])
         self.optimizers.load_state_dict(stored["optimizers"])
         self.average.load_state_dict(stored["average"])

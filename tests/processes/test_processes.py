@@ -1,0 +1,185 @@
+"""Several processes train one model: `torchrun`, gloo, and what one process alone would find."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import pytest
+import torch
+
+import cifarzoo as zoo
+from cifarzoo import CheckpointError, OptionError
+from cifarzoo.processes import Team, is_launched, joined, this_team
+from cifarzoo.training import fit as fit_module
+
+WORKER = Path(__file__).with_name("worker.py")
+SECONDS = 120  # no launch takes a quarter of that; one that hangs fails
+
+Launch: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def launch(count: int, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Start processes as a user does."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *(f"--nproc-per-node={count}", *map(str, command)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process finds."""
+    folder = tmp_path_factory.mktemp("alone")
+    for task in ("agree", "see", "score"):
+        worker().TASKS[task](Team(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def together(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, Path]:
+    """What several find."""
+    count = int(request.param)
+    folder = tmp_path_factory.mktemp(f"processes{count}")
+    tasks = ("agree", "see", "score") + (("stop",) if count == 2 else ())
+    done = launch(count, WORKER, folder, *tasks)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return count, folder
+
+
+def worker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("worker", WORKER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["worker"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path: Path) -> Any:  # noqa: ANN401 - whatever the worker saved
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("recipe", ["sgd", "adam", "muon"])
+def test_several_processes_agree_with_one(
+    alone: Path, together: tuple[int, Path], recipe: str
+) -> None:
+    count, folder = together
+    expected = read(alone / f"{recipe}-0.pt")
+    for rank in range(count):
+        found = read(folder / f"{recipe}-{rank}.pt")
+        torch.testing.assert_close(found["state"], expected["state"], rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(
+            torch.tensor(found["checks"]), torch.tensor(expected["checks"]), rtol=1e-5, atol=1e-6
+        )
+        assert found["images"] == expected["images"] == 60
+
+
+def test_every_image_is_seen_once(alone: Path, together: tuple[int, Path]) -> None:
+    count, folder = together
+    expected = read(alone / "seen-0.pt")
+    parts = [read(folder / f"seen-{rank}.pt") for rank in range(count)]
+    for epoch in range(2):
+        seen = torch.cat([part[epoch] for part in parts])
+        assert len(set(seen.tolist())) == len(seen) == 30
+        assert sorted(seen.tolist()) == sorted(expected[epoch].tolist())
+
+
+def test_all_images_are_scored_with_equal_counts(alone: Path, together: tuple[int, Path]) -> None:
+    count, folder = together
+    expected = read(alone / "score-0.pt")
+    assert expected["test"][0] == expected["test_tta"][0] == 250
+    for rank in range(count):
+        found = read(folder / f"score-{rank}.pt")
+        for name, (n, accuracy, loss, confusion) in expected.items():
+            assert found[name][:2] == (n, accuracy)
+            assert found[name][3] == confusion
+            assert found[name][2] == pytest.approx(loss, rel=1e-5)
+
+
+def test_one_stops_all_and_all_go_on(together: tuple[int, Path]) -> None:
+    count, folder = together
+    if count != 2:
+        return
+    assert (folder / "called-0").exists()
+    assert not (folder / "called-1").exists()
+    whole = read(folder / "whole-0.pt")
+    for rank in range(count):
+        assert (folder / f"stopped-{rank}").exists()
+        found = read(folder / f"resumed-{rank}.pt")
+        torch.testing.assert_close(found, whole, rtol=0, atol=0)
+    options = {"dropout": 0.5, "checkpoint": folder / "stopped.pt"}
+    with pytest.raises(CheckpointError, match="processes: 2 in the file, None now"):
+        worker().train("sgd", **options)
+
+
+def test_a_killed_process_ends_the_job_which_goes_on_later(alone: Path, tmp_path: Path) -> None:
+    done = launch(2, WORKER, tmp_path, "die")
+    assert done.returncode != 0
+    assert "SIGKILL" in done.stderr or "exitcode  : -9" in done.stderr
+    assert (tmp_path / "killed").exists()
+    assert not (tmp_path / "survived-0.pt").exists()
+    assert launch(2, WORKER, tmp_path, "die").returncode == 0
+    found, expected = read(tmp_path / "survived-1.pt"), read(alone / "sgd-0.pt")
+    torch.testing.assert_close(found["state"], expected["state"], rtol=1e-6, atol=1e-7)
+
+
+def test_the_command_is_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = (
+        *("-m", "cifarzoo", "train", "report_baseline", "--data", "shapes", "--limit", "120"),
+        *("--epochs", "1", "--batch-size", "20", "--device", "cpu", "--out", folder),
+    )
+    done = launch(2, *command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("Ctrl-C stops") == done.stdout.count("test") == 1
+    record = json.loads((folder / "run.json").read_text())
+    assert record["scores"]["test"]["n"] == 120
+    assert not (folder / "checkpoint.pt").exists()
+    again = launch(2, *command)
+    assert again.returncode == 0
+    assert again.stderr.count("was finished on") == 1
+    assert again.stdout == done.stdout
+
+
+def test_one_process_is_a_team_of_one() -> None:
+    assert not is_launched()
+    with joined("cpu") as team:
+        assert team == this_team() == Team()
+    assert team.is_alone
+    assert team.leads
+    tensor = torch.ones(2)
+    assert team.total(tensor) is tensor
+    assert team.gathered(tensor) == [tensor]
+    assert team.everyones("a") == ["a"]
+    assert team.leaders("a") == "a"
+    assert team.sums((1, 2)) == [1, 2]
+
+
+def test_loaders_that_cannot_be_shared_are_refused(loaders: zoo.Loaders) -> None:
+    team = Team(rank=0, size=3)
+    with pytest.raises(OptionError, match="3 processes share the run, but list has no shard"):
+        fit_module._check_shares(zoo.Loaders(list(loaders.train)), team)
+    assert isinstance(loaders.train, zoo.TensorLoader)
+    uneven = loaders.train.in_order(batch_size=47)
+    with pytest.raises(OptionError, match="last training batch has fewer images than the 3 proc"):
+        fit_module._check_shares(zoo.Loaders(uneven), team)
+    fit_module._check_shares(loaders, team)
