@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 __all__ = ["replacing", "require_whole_zip"]
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """Give a temporary path to write to; at the end of the block it takes the place of `path`.
 
     Whoever reads `path`, whenever the process is killed, finds what was there before or all that
-    is new: the content is flushed to the disk before the file is renamed. A killed process leaves
-    its temporary file, which the next one writes over.
+    is new: the content is flushed to the disk before the file is renamed, and its folder after
+    that. A killed process leaves its temporary file, which the next one writes over.
 
     Args:
         path: of the file; its folder is made if it is not there.
+        verify: reads the temporary file, before it takes any place, and raises an error if it is
+            not whole. None looks at nothing.
 
     Raises:
         OSError: the file cannot be written; what was there before is intact.
@@ -31,11 +33,26 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if verify is not None:
+            verify(temporary)
         temporary.replace(path)
+        _flush_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):  # the folder may be what is wrong
             temporary.unlink()
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    """Write a folder's names to the disk, where the system can: else a crash may undo a rename."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def require_whole_zip(path: Path) -> None:

@@ -187,6 +187,24 @@ def test_failed_write_leaves_the_one_before_intact(
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_write_that_cannot_be_read_back_leaves_the_one_before(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+
+    def garbled(value: object, file: Path) -> None:
+        save(value, file)
+        content = bytearray(file.read_bytes())
+        content[content.index(b"data/0") + 200] ^= 1
+        file.write_bytes(content)
+
+    monkeypatch.setattr(torch, "save", garbled)
+    with pytest.raises(CheckpointError, match=r"was changed.*is intact"):
+        save_checkpoint(path, {**PAYLOAD, "step": 8}, IDENTITY)
+    assert _load(path)["step"] == 7
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_interrupted_write_leaves_the_one_before_and_no_litter(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,4 +235,4 @@ def test_bytes_are_on_the_disk_before_the_name_is(
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(Path, "replace", renamed)
     save_checkpoint(path, PAYLOAD, IDENTITY)
-    assert order == ["fsync", "rename"]
+    assert order == ["fsync", "rename", "fsync"]

@@ -349,7 +349,8 @@ def run(path, deadly=0):
         flush(handle)
         count += 1
         if count == deadly:
-            os.kill(os.getpid(), signal.SIGKILL)  # the file is written, but has no name yet
+            os.kill(os.getpid(), signal.SIGKILL)  # the file is written, but has no name yet: every
+            # write flushes the file, then its folder, and this is the fourth file
 
     if deadly:
         os.fsync = killed
@@ -366,7 +367,7 @@ def test_killed_process_goes_on_to_the_same_result(tmp_path: Path) -> None:
     exec(RUN, names)
     whole = names["run"](None)
     killed = subprocess.run(
-        [sys.executable, "-c", f"{RUN}\nrun(sys.argv[1], 4)", str(path)],
+        [sys.executable, "-c", f"{RUN}\nrun(sys.argv[1], 7)", str(path)],
         capture_output=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path(cifarzoo.__file__).parents[1])},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ SHOWN = 4  # differences between two runs
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload) -> None:
-    """Write a checkpoint: to a temporary file, flushed to the disk, then renamed.
+    """Write a checkpoint: to a temporary file, flushed to the disk, read back, then renamed.
 
     Whenever the process is killed, the file is either the checkpoint before or this one.
 
@@ -33,11 +34,11 @@ def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload
         CheckpointError: the file cannot be written; the one before is intact.
     """
     try:
-        with replacing(path) as temporary:
+        with replacing(path, verify=require_whole_zip) as temporary:
             torch.save(
                 {"format": FORMAT, "identity": identity, "payload": dict(payload)}, temporary
             )
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}); free space or choose another path; "
             "the checkpoint before it, if any, is intact"
