@@ -36,6 +36,7 @@ __all__ = [
     "wrong_kind",
 ]
 
+TOLD_BY_THE_FIRST = "found by the first process"  # a note on an error that others raise as well
 LONGEST = 50  # characters of a value that an error shows
 
 

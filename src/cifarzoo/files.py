@@ -47,12 +47,12 @@ def _flush_folder(folder: Path) -> None:
     """Write a folder's names to the disk, where the system can: else a crash may undo a rename."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems cannot
+    with contextlib.suppress(OSError):  # some network file systems cannot, some folders are shut
+        handle = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def require_whole_zip(path: Path) -> None:

@@ -7,15 +7,16 @@ that of a team of one, and costs nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, distributed, nn
 
-from cifarzoo.errors import OptionError
+from cifarzoo.errors import TOLD_BY_THE_FIRST, CifarZooError, OptionError
 
 __all__ = ["Shardable", "Team", "is_launched", "joined", "this_team"]
 
@@ -100,11 +101,46 @@ class Team:
         distributed.broadcast_object_list(said, src=0, group=self.talk)
         return said[0]  # type: ignore[no-any-return]
 
+    def led(self, work: Callable[[], T]) -> T:
+        """Let the leading process do something alone, and all have its result, or its error.
+
+        Raises:
+            Exception: what the work raised, in every process.
+        """
+        if self.is_alone:
+            return work()
+        value, error = None, None
+        if self.leads:
+            try:
+                value = work()
+            except Exception as caught:
+                error = caught
+        value, error = self.leaders((value, error))
+        if error is not None:
+            if not self.leads:
+                error.add_note(TOLD_BY_THE_FIRST)
+            raise error
+        return value  # type: ignore[return-value]
+
     def share(self, loader: T) -> T:
-        """Give this process's share of a loader's batches; all of one that cannot be cut."""
+        """Give this process's share of a loader's batches; all, where not everyone would have some.
+
+        Not collective.
+        """
         if self.is_alone or not isinstance(loader, Shardable):
             return loader
-        return loader.shard(self.rank, self.size)  # type: ignore[no-any-return]
+        try:
+            shares = [loader.shard(rank, self.size) for rank in range(self.size)]
+        except CifarZooError:  # fewer images than processes
+            return loader
+        return shares[self.rank]  # type: ignore[no-any-return]
+
+    def spread(self, model: nn.Module) -> None:
+        """Give every process the first one's weights and buffers, on their device."""
+        if not self.is_alone:
+            for tensor in model.state_dict().values():
+                if isinstance(tensor, Tensor):
+                    distributed.broadcast(tensor, src=0)
 
     def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Give the model as torch's `DistributedDataParallel`, which averages its gradients."""
@@ -117,19 +153,21 @@ class Team:
 
 
 def this_team() -> Team:
-    """Give the team that this process is in: that of the default process group, if there is one."""
+    """Give the team that this process is in: that of the default process group, if there is one.
+
+    Collective where there are several processes.
+    """
     if not distributed.is_available() or not distributed.is_initialized():
         return Team()
     size = distributed.get_world_size()
     if size == 1:
         return Team()
-    return Team(rank=distributed.get_rank(), size=size, talk=_group_for_words())
+    return Team(rank=distributed.get_rank(), size=size, talk=_talk(distributed.group.WORLD))
 
 
-def _group_for_words() -> distributed.ProcessGroup:
+@functools.lru_cache(maxsize=1)
+def _talk(group: distributed.ProcessGroup) -> distributed.ProcessGroup:
     """Give a group that carries numbers of the CPU, which NVIDIA's NCCL does not."""
-    group = distributed.group.WORLD
-    assert group is not None
     if "gloo" in distributed.get_backend_config(group):
         return group
     made = distributed.new_group(backend="gloo")
@@ -150,12 +188,18 @@ def joined(device: str | torch.device) -> Iterator[Team]:
         device: that is asked for; of several GPUs each process takes one.
 
     Raises:
-        OptionError: there are more processes on this machine than GPUs.
+        OptionError: there are more processes on this machine than GPUs, or they would share one.
     """
     if not is_launched() or distributed.is_initialized():
         yield this_team()
         return
-    on_gpus = device in ("auto", "cuda") and torch.cuda.is_available()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and str(device) not in ("auto", "cpu", "cuda"):
+        raise OptionError(
+            f"device is {str(device)!r}; allowed for several processes: cpu, or cuda, of which "
+            "each takes one (CUDA_VISIBLE_DEVICES chooses among them)"
+        )
+    on_gpus = str(device) in ("auto", "cuda") and torch.cuda.is_available()
     if on_gpus:
         number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if number >= there:

@@ -25,7 +25,7 @@ from cifarzoo.evaluation.predict import scored
 from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.backbone import TransferClassifier, split_frozen
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.processes import Shardable, this_team
+from cifarzoo.processes import this_team
 from cifarzoo.registry import ModelName, bare_card, build_from_card, build_model, model_card
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback
@@ -253,8 +253,9 @@ def _score(
 ) -> Evaluation:
     """Evaluate; of several processes each runs its share of the images, and all get the score."""
     team = this_team()
-    logits, labels = scored(model, team.share(data), device=device, precision=precision, tta=tta)
-    if isinstance(data, Shardable):
+    share = team.share(data)
+    logits, labels = scored(model, share, device=device, precision=precision, tta=tta)
+    if share is not data:
         logits, labels = torch.cat(team.gathered(logits)), torch.cat(team.gathered(labels))
     return evaluation_of(logits, labels, tta=tta)
 
@@ -302,7 +303,7 @@ def fit_card(
         device=device,
         precision=precision,
         memory_limit_bytes=memory_limit_bytes,
-        progress=progress,
+        progress=progress and this_team().leads,
     )
     try:
         history = fit(

@@ -254,3 +254,19 @@ def test_floats_are_not_truncated_to_counts() -> None:
     state = {**model.state_dict(), "0.bias": torch.zeros(4, dtype=torch.int8)}
     with pytest.raises(WeightsError, match=r"0.bias holds int8, needed is float32"):
         load_state(model, state, source="a")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_none_are_refused_unless_the_model_has_them(number: float) -> None:
+    model = network()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state["3.bias"][1] = number
+    with pytest.raises(WeightsError, match=r"a\.pth does not fit .* 3\.bias holds NaN or infinity"):
+        load_state(model, state, source="a.pth")
+    assert model.get_parameter("3.bias").isfinite().all()
+    with torch.no_grad():
+        model.get_parameter("3.bias")[0] = number
+    load_state(model, state, source="a.pth")
+    narrow = {name: tensor.clone() for name, tensor in network().state_dict().items()}
+    narrow["3.bias"] = narrow["3.bias"].to(torch.float8_e4m3fn)
+    load_state(network(), narrow, source="a.pth")

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
+import torchvision.transforms.v2  # noqa: F401
 
 import cifarzoo as zoo
 from cifarzoo.hardware import seeded

@@ -5,6 +5,7 @@ worker.py FOLDER TASK...
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from cifarzoo.processes import Team, joined
 
 RECIPES = {
     "sgd": zoo.Recipe(epochs=2, lr=0.05, momentum=0.9, label_smoothing=0.1, checks_per_epoch=2),
+    "early": zoo.Recipe(epochs=20, lr=1.0, early_stopping=zoo.EarlyStopping(patience=2)),
     "adam": zoo.Recipe(epochs=2, optimizer="adamw", lr=1e-3, schedule="cosine", keep="last"),
     "muon": zoo.Recipe(
         epochs=2,
@@ -45,6 +47,8 @@ class Net(nn.Module):
     """
 
     last_step: int | None = None  # at which the process is killed
+    asked_at: int | None = None  # the step at which it is asked to end
+    lost_at: int | None = None  # the step at which its answers are NaN
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
@@ -62,6 +66,10 @@ class Net(nn.Module):
         self.steps += self.training
         if self.steps == self.last_step:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.steps == self.asked_at:
+            signal.raise_signal(signal.SIGTERM)
+        if self.steps == self.lost_at:
+            images = images * float("nan")
         maps = self.act(self.norm(self.conv(images.double())))
         logits: Tensor = self.head(self.drop(self.norm2(maps.mean((2, 3)))))
         return logits
@@ -75,8 +83,10 @@ def loaders() -> zoo.Loaders:
 
 def train(recipe: str, **options: object) -> tuple[Net, zoo.History]:
     """Train a network by one of the recipes."""
+    build = options.pop("build", Net)
+    assert callable(build)
     with seeded(0):
-        model = Net(float(str(options.pop("dropout", 0.0))))
+        model = build(*([options.pop("dropout")] if "dropout" in options else []))
     history = zoo.fit(
         model,
         loaders(),
@@ -119,7 +129,7 @@ def score(team: Team, folder: Path) -> None:
         card = zoo.model_card("report_baseline")
         run = zoo.train(
             card,
-            data=zoo.shapes_loaders(32, n_train=40, n_test=250, seed=3),
+            data=zoo.shapes_loaders(32, n_train=40, val_fraction=0.08, n_test=250, seed=3),
             recipe=zoo.Recipe(epochs=1, lr=1e-9),
             tta="flip",
             progress=False,
@@ -133,33 +143,33 @@ def score(team: Team, folder: Path) -> None:
 
 
 class Calls(zoo.Callback):
-    """Notes that it was called, and does something at a step.
+    """Notes that it was called.
 
     Args:
         folder: where the notes go.
         rank: of the process.
-        act: what to do at a step: "interrupt" or "nothing".
     """
 
-    def __init__(self, folder: Path, rank: int, act: str = "nothing") -> None:
-        self.folder, self.rank, self.act = folder, rank, act
+    def __init__(self, folder: Path, rank: int) -> None:
+        self.folder, self.rank = folder, rank
 
     def on_check(self, check: zoo.Check) -> None:
-        """Note it, and act."""
+        """Note it."""
+        del check
         (self.folder / f"called-{self.rank}").touch()
-        if self.act == "interrupt" and check.step == 3:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def stop(team: Team, folder: Path) -> None:
-    """Train with dropout: one process is asked to end, all stop, all go on to the same end."""
+    """Train with dropout: the last process is asked to end, all stop, and all go on to one end."""
     model, history = train("sgd", dropout=0.5)
     save(team, folder, "whole", model, history)
     options = {"dropout": 0.5, "checkpoint": folder / "stopped.pt"}
+    Net.asked_at = 2 if team.rank == team.size - 1 else None
     try:
-        train("sgd", callbacks=[Calls(folder, team.rank, "interrupt")], **options)
+        train("sgd", callbacks=[Calls(folder, team.rank)], **options)
     except KeyboardInterrupt:
         (folder / f"stopped-{team.rank}").touch()
+    Net.asked_at = None
     save(team, folder, "resumed", *train("sgd", **options))
 
 
@@ -172,7 +182,53 @@ def die(team: Team, folder: Path) -> None:
     save(team, folder, "survived", *train("sgd", checkpoint=folder / "dying.pt"))
 
 
-TASKS = {task.__name__: task for task in (agree, see, score, stop, die)}
+class OwnNorm(nn.BatchNorm2d):
+    """A batch norm that does more than torch's."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give the normalised maps, none of them below zero."""
+        return super().forward(maps).relu()
+
+
+def with_own_norm() -> Net:
+    """Build a network that several processes cannot train."""
+    model = Net()
+    model.norm = OwnNorm(6).double()
+    return model
+
+
+def with_idle_part() -> Net:
+    """Build a network of which a step does not use all."""
+    model = Net()
+    model.idle = nn.Linear(2, 2).double()
+    return model
+
+
+def fail(team: Team, folder: Path) -> None:
+    """Ask for what cannot be; every process has to find that out, and none to wait."""
+    last = team.rank == team.size - 1
+    found: dict[str, str] = {}
+
+    def note(name: str, **options: object) -> None:
+        try:
+            train("sgd", **options)
+        except zoo.CifarZooError as error:
+            found[name] = f"{type(error).__name__}: {error}"
+
+    Net.lost_at = 2 if last else None
+    note("lost")
+    Net.lost_at = None
+    note("differ", seed=team.rank)
+    (folder / "file").touch()
+    note("write", checkpoint=folder / "file" / "run.pt")
+    (folder / "damaged.pt").write_bytes(b"no checkpoint")
+    note("damaged", checkpoint=folder / "damaged.pt")
+    note("norm", build=with_own_norm)
+    note("idle", build=with_idle_part)
+    (folder / f"failed-{team.rank}.json").write_text(json.dumps(found))
+
+
+TASKS = {task.__name__: task for task in (agree, see, score, stop, die, fail)}
 
 
 def main() -> None:

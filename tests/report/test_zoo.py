@@ -273,6 +273,11 @@ def test_all_machines_and_commits_of_a_resumed_run_are_named(
     assert not recording.notes(0).exists()
     assert pack_recording(recording).machine == f"{there}; {here}"
     assert record_seed(recording, 1).machines == (str(here),)
+    with pytest.raises(KeyboardInterrupt):
+        record_seed(replace(recording, callbacks=(Stop(),)), 2)
+    recording.notes(2).unlink()  # nobody knows where it began
+    unknown = record_seed(recording, 2)
+    assert unknown.machines == unknown.commits == ()
 
 
 def test_teacher_is_named_by_its_hash(

@@ -14,7 +14,7 @@ from cifarzoo.cli.models import info_command, list_command
 from cifarzoo.cli.predict import predict_command
 from cifarzoo.cli.report import report_command
 from cifarzoo.cli.train import train_command
-from cifarzoo.errors import CifarZooError
+from cifarzoo.errors import TOLD_BY_THE_FIRST, CifarZooError
 
 __all__ = ["app"]
 
@@ -30,6 +30,8 @@ class _Commands(TyperGroup):
             remark("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except (CifarZooError, OSError) as error:
+            if TOLD_BY_THE_FIRST in getattr(error, "__notes__", ()):
+                raise typer.Exit(1) from None
             if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
                 raise  # a closed pipe is not an error: `cifarzoo list | head -1`
             remark(f"error: {error}", style="red")

@@ -20,7 +20,7 @@ NOT_FINISHED = 75  # exit code: EX_TEMPFAIL, try again
 
 
 @contextlib.contextmanager
-def stopping_after(minutes: float | None) -> Iterator[None]:
+def stopping_after(minutes: float | None, *, quiet: bool = False) -> Iterator[None]:
     """Interrupt the block as Ctrl-C does when its time is up, and end the command.
 
     A training stops between two steps and writes its checkpoint. Where Ctrl-C is ignored, as
@@ -28,6 +28,7 @@ def stopping_after(minutes: float | None) -> Iterator[None]:
 
     Args:
         minutes: above 0; None never interrupts.
+        quiet: whether to say nothing when the time is up.
 
     Raises:
         OptionError: minutes is not a positive number.
@@ -53,7 +54,8 @@ def stopping_after(minutes: float | None) -> Iterator[None]:
     except (KeyboardInterrupt, typer.Exit):
         if not is_up.is_set():
             raise
-        remark("not finished; the same command goes on")
+        if not quiet:
+            remark("not finished; the same command goes on")
         raise typer.Exit(NOT_FINISHED) from None
     finally:
         timer.cancel()

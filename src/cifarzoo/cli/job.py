@@ -20,7 +20,7 @@ from cifarzoo.cli.words import percent, recipe_words
 from cifarzoo.data.loaders import Loaders, TensorLoader
 from cifarzoo.errors import NonFiniteLossError
 from cifarzoo.evaluation.evaluate import evaluate
-from cifarzoo.processes import Team
+from cifarzoo.processes import Team, this_team
 from cifarzoo.registry import build_model, outline
 from cifarzoo.run import Run, train
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
@@ -108,14 +108,12 @@ def carry_out(job: Job, team: Team, *, fresh: bool) -> None:
     """
     folder = job.folder()
     checkpoint = job.checkpoint or folder.checkpoint
+    record = team.led(lambda: _prepared(job, folder, checkpoint, fresh=fresh))
     if not team.leads:
-        _assist(job, team, checkpoint)
+        if record is None:
+            _assist(job, checkpoint)
         return
-    if fresh:
-        folder.clear()
-        checkpoint.unlink(missing_ok=True)
-    record = folder.finished()
-    if team.leaders(record is not None) and record is not None:
+    if record is not None:
         remark(f"This run was finished on {record['finished']}; --fresh trains it anew.\n")
         record = _with_tta(job, folder, record)
     else:
@@ -129,10 +127,19 @@ def carry_out(job: Job, team: Team, *, fresh: bool) -> None:
         show_files(folder)
 
 
-def _assist(job: Job, team: Team, checkpoint: Path) -> None:
+def _prepared(job: Job, folder: RunFolder, checkpoint: Path, *, fresh: bool) -> Record | None:
+    """Make the folder ready; give the record of a run that was finished before."""
+    if fresh:
+        folder.clear()
+        checkpoint.unlink(missing_ok=True)
+    record = folder.finished()
+    if record is None:
+        folder.begin(environment_record(job.device, job.precision))
+    return record
+
+
+def _assist(job: Job, checkpoint: Path) -> None:
     """Do one process's part of a training, and show nothing."""
-    if team.leaders(False):
-        return
     try:
         _run(job, job.load(), checkpoint, callbacks=())
     except KeyboardInterrupt:
@@ -159,7 +166,6 @@ def _run(job: Job, loaders: Loaders, checkpoint: Path, callbacks: Sequence[Callb
 
 def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
     environment = environment_record(job.device, job.precision)
-    folder.begin(environment)
     loaders = job.load()
     if not job.quiet:
         _announce(job, loaders, environment, checkpoint)
@@ -223,11 +229,13 @@ def _announce(job: Job, loaders: Loaders, environment: Record, checkpoint: Path)
     machine = environment["machine"]
     params = count_params(outline(job.card))
     train = loaders.train
+    size = this_team().size
+    together = "" if size == 1 else f", {size} processes"
     images = f"{train.n:,} training images" if isinstance(train, TensorLoader) else "your images"
     remark(f"{job.card.name} ({params:,} parameters) on {job.data} ({images}), seed {job.seed}")
     remark(
         f"{recipe_words(job.card.recipe)}; {machine['precision']} on {machine['device']} "
-        f"({machine['processor']})"
+        f"({machine['processor']}){together}"
     )
     if checkpoint.exists():
         remark(f"Going on from {checkpoint}.")

@@ -156,7 +156,7 @@ def train_command(
         return
     if checkpoint is not None and len(wanted) > 1:
         raise OptionError("--checkpoint is one run's; leave it out, or train with one seed")
-    with joined(device) as team, stopping_after(minutes):
+    with joined(device) as team, stopping_after(minutes, quiet=not team.leads):
         for each in wanted:
             run_name = card.name if tag in (None, DEFAULT_TAG) else f"{card.name}_{tag}"
             folder = out or Path("runs", f"{run_name}-{data}-seed{each}")

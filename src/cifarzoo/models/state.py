@@ -48,7 +48,7 @@ def load_state(
         *_names("unexpected", [name for name in state if name not in own], ""),
         *_shapes(own, state),
         *_kinds(own, state),
-        *_not_finite(state),
+        *_not_finite(own, state),
     ]
     if problems:
         hint = ""
@@ -85,13 +85,17 @@ def _kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
     ][:SHOWN]
 
 
-def _not_finite(state: Mapping[str, Tensor]) -> list[str]:
-    """Name what a model could compute nothing with."""
+def _not_finite(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """Name what a model could compute nothing with, unless it is made of such numbers itself."""
     return [
         f"{name} holds NaN or infinity"
         for name, tensor in state.items()
-        if tensor.is_floating_point() and not tensor.isfinite().all()
+        if not _is_finite(tensor) and name in own and _is_finite(own[name])
     ][:SHOWN]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.float().isfinite().all())
 
 
 def _kind(tensor: Tensor) -> str:

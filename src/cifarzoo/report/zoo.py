@@ -130,7 +130,9 @@ def _noted_parts(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Note where and from what commit a part of a run is made, and give those of all parts."""
     notes, here = recording.notes(seed), str(this_machine(recording.device, recording.precision))
-    earlier = notes.read_text(encoding="utf-8").splitlines() if resumed and notes.exists() else []
+    if resumed and not notes.exists():
+        return (), ()  # nobody knows where it began
+    earlier = notes.read_text(encoding="utf-8").splitlines() if resumed else []
     parts = [*earlier, f"{this_source().commit}\t{here}"]
     write_text(notes, "".join(f"{each}\n" for each in dict.fromkeys(parts)))
     pairs = [each.split("\t", 1) for each in parts]

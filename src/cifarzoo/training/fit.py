@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
@@ -110,10 +111,12 @@ def fit(
     if teacher is not None:
         move_model(teacher.eval(), target)
     team = this_team()
-    _check_shares(loaders, team)
+    _check_shares(loaders, team, target)
     path = None if checkpoint is None else Path(checkpoint)
     data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
     identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype, teacher, team.size)
+    _require_one_run(identity, team, checkpoint=path is not None, val=loaders.val is not None)
+    team.spread(model)
     heard = callbacks if team.leads else ()
     cudnn = torch.backends.cudnn
     deterministic = cudnn.flags(
@@ -125,7 +128,7 @@ def fit(
         if stored is None:
             show_images(model, loaders.train, target)
         if not team.leads:
-            reseed(seed + team.rank, target)
+            reseed(_seed_of(seed, team.rank), target)
         state = RunState(
             model=model,
             recipe=recipe,
@@ -145,8 +148,7 @@ def fit(
         def save() -> None:
             if path is not None:
                 payload = state.payload()
-                if team.leads:
-                    save_checkpoint(path, payload, identity)
+                team.led(lambda: save_checkpoint(path, payload, identity))
 
         try:
             if stored is None:
@@ -180,10 +182,14 @@ def _check_loaders(loaders: Loaders, recipe: Recipe) -> None:
             )
 
 
-def _check_shares(loaders: Loaders, team: Team) -> None:
+def _check_shares(loaders: Loaders, team: Team, device: torch.device) -> None:
     """Refuse a training loader of which several processes could not take the same steps."""
     if team.is_alone:
         return
+    if device.type not in ("cpu", "cuda"):
+        raise OptionError(
+            f"device is {device.type!r}; allowed for several processes: 'cpu', 'cuda'"
+        )
     if not isinstance(loaders.train, Shardable):
         raise OptionError(
             f"{team.size} processes share the run, but {type(loaders.train).__name__} has no "
@@ -200,7 +206,24 @@ def _check_shares(loaders: Loaders, team: Team) -> None:
 
 def _stored(path: Path, identity: Payload, team: Team) -> Payload | None:
     """Read the checkpoint, if there is one, in the first process, and give it to the others."""
-    return team.leaders(load_checkpoint(path, identity) if team.leads else None)
+    return team.led(lambda: load_checkpoint(path, identity))
+
+
+def _require_one_run(identity: Payload, team: Team, **settings: bool) -> None:
+    """Refuse processes that were asked for different runs; they would wait for each other."""
+    mine, *others = team.everyones({**identity, **settings})
+    for rank, other in enumerate(others, 1):
+        differing = [key for key, value in mine.items() if other.get(key) != value]
+        if differing:
+            raise OptionError(
+                f"the first process and process {rank} were asked for runs that differ in "
+                f"{', '.join(differing)}; every process of a group calls fit with the same"
+            )
+
+
+def _seed_of(seed: int, rank: int) -> int:
+    """Give a process its own seed, which is no other run's."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {rank}".encode()).digest()[:7])
 
 
 def _check_teacher(teacher: object, recipe: Recipe) -> None:
@@ -233,7 +256,7 @@ def _run(
             for images, labels in batches_to(_rest_of_epoch(state, loaders.train), state.device):
                 n, pending = state.team.sums((len(labels), int(interrupt.pending)))
                 state.take_step(images, labels, n)
-                bar.step(len(labels), state.train_loss, state.train_accuracy)
+                bar.step(n, state.train_loss, state.train_accuracy)
                 if state.is_check_due():
                     check = _check(state, loaders.val)
                     bar.check(check)

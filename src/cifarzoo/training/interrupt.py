@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -29,15 +30,18 @@ def deferred_interrupt() -> Iterator[Interrupt]:
     in; nor where SIGTERM has a handler already.
     """
     interrupt = Interrupt()
-    pressed = False
+    pressed, process = False, os.getpid()
 
     def press(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
-        if pressed:
+        if pressed or os.getpid() != process:
             raise KeyboardInterrupt
         pressed = interrupt.pending = True
 
     def note(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a child that was forked within the block ends at once
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         interrupt.pending = True
 
     with contextlib.ExitStack() as stack:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from cifarzoo.errors import OptionError
 from cifarzoo.evaluation.score import check_labels, logits_of, loss_and_accuracy
 from cifarzoo.hardware import autocast, device_rng_state, set_device_rng_state
 from cifarzoo.processes import Team
@@ -75,6 +76,21 @@ def _content_hash(model: nn.Module) -> str:
         if isinstance(value, Tensor):
             found.update(value.detach().cpu().double().numpy().tobytes())
     return found.hexdigest()[:16]
+
+
+def _require_gradients(model: nn.Module) -> None:
+    """Refuse a model of which a step leaves parameters alone: the others would wait for them.
+
+    Raises:
+        OptionError: that names some.
+    """
+    unused = [n for n, each in model.named_parameters() if each.requires_grad and each.grad is None]
+    if unused:
+        raise OptionError(
+            f"a step used none of {', '.join(unused[:3])}{' and more' if unused[3:] else ''}, and "
+            "several processes have to wait for every gradient; set requires_grad to False, or "
+            "use one process"
+        )
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
@@ -182,6 +198,8 @@ class RunState:
             loss = training_loss(logits, batch, self.recipe, taught=taught)
             share = self.team.size * len(labels) / n  # of a team the gradients' mean is taken
             (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        if not self.team.is_alone:
+            _require_gradients(self.model)
         self.optimizers.step()
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == batch.main_labels()).sum()
@@ -290,7 +308,7 @@ class RunState:
         )
 
     def payload(self) -> Payload:
-        """Give the state as a checkpoint stores it, the same in every process of a team."""
+        """Give the state as a checkpoint stores it; of a team the first process's holds all."""
         self.count_seconds()
         own = self._own_state()
         own |= {"others": self.team.everyones(own)[1:]} if not self.team.is_alone else {}
@@ -314,8 +332,8 @@ class RunState:
         return {
             "rng": torch.get_rng_state(),
             "device_rng": device_rng_state(self.device),
-            "losses": self.losses,
-            "correct": self.correct,
+            "losses": self.losses.cpu(),
+            "correct": self.correct.cpu(),
             "counts": list(self.counts),
         }
 

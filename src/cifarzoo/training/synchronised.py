@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cifarzoo.errors import OptionError, ShapeError
 from cifarzoo.processes import Team
 
 __all__ = ["synchronised_norms"]
+
+_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 @contextlib.contextmanager
@@ -26,10 +29,19 @@ def synchronised_norms(model: nn.Module, team: Team) -> Iterator[None]:
     Args:
         model: changed in the block only, by a `forward` of its own in its batch norms.
         team: of one process changes nothing.
+
+    Raises:
+        OptionError: a batch norm does something else than torch's, which would be lost.
     """
     norms: list[_BatchNorm] = []
     if not team.is_alone:
         norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
+    for norm in norms:
+        if type(norm).forward not in _FORWARDS:
+            raise OptionError(
+                f"{type(norm).__name__} is a batch norm with a forward of its own, which cannot "
+                "see the images of other processes; use torch's, or one process"
+            )
     with contextlib.ExitStack() as stack:
         for norm in norms:
             if "forward" not in vars(norm):
@@ -72,6 +84,8 @@ class _Synchronised:
         norm = self.norm
         if not norm.training:
             return type(norm).forward(norm, maps)
+        if maps.ndim < 2:
+            raise ShapeError(f"maps have shape {tuple(maps.shape)}; needed are (N,C,...)")
         axes = [0, *range(2, maps.ndim)]
         shape = [1, -1, *[1] * (maps.ndim - 2)]
         values = maps.to(torch.promote_types(maps.dtype, torch.float32))
@@ -94,11 +108,11 @@ class _Synchronised:
     def _track(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running moments, as torch's batch norm does: of the variance the unbiased."""
         norm = self.norm
-        if norm.running_mean is None or norm.running_var is None:
+        if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
             return
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
         momentum = norm.momentum
         share = 1 / float(norm.num_batches_tracked) if momentum is None else momentum
-        norm.running_mean.lerp_(mean, share)
-        norm.running_var.lerp_(variance, share)
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share)
+        norm.running_var.lerp_(variance.to(norm.running_var.dtype), share)
