@@ -17,17 +17,17 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError, one_of
+from cifarzoo.models._recipes import long_sprint_recipe, sprint_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import Whitening, passing_conv, unscaled_norm
-from cifarzoo.spec import Augmentation, ModelCard, ParamGroup, Recipe
+from cifarzoo.spec import ModelCard, Recipe
 
 __all__ = ["CARDS", "LARGE", "MEDIUM", "SMALL", "SprintLayout", "SprintNetwork", "sprint_model"]
 
@@ -145,33 +145,6 @@ def sprint_model(layout: SprintLayout, num_classes: int = 10) -> ImageClassifier
     return ImageClassifier(Preprocess(), network, min_image_size=smallest)
 
 
-def _recipe(layout: SprintLayout, *, epochs: int, batch_size: int) -> Recipe:
-    """Give airbench's recipe for batches of any size: what it says of sums is said of means."""
-    decay = 2e-6 * batch_size  # of biases and head, per step at the highest rate
-    bias_lr, head_lr = 0.053 * batch_size, 0.67 * batch_size / layout.filters[-1] ** 2
-    sgd = ParamGroup(params="*", optimizer="sgd", momentum=0.85)
-    biases = replace(sgd, lr=bias_lr, weight_decay=decay / bias_lr)
-    return Recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer="muon",
-        lr=0.24 * math.sqrt(batch_size / 2000),
-        momentum=0.6,
-        nesterov=True,
-        groups=(
-            replace(biases, params="*.whiten.bias", epochs=epochs / 3),
-            replace(biases, params="*.norm*.bias"),
-            replace(sgd, params="*.head.weight", lr=head_lr, weight_decay=decay / head_lr),
-            ParamGroup(params="*.conv*.weight", norm="kept"),
-        ),
-        schedule="linear",
-        label_smoothing=0.2,
-        keep="last",
-        val_fraction=0.0,
-        augmentation=Augmentation(flip="alternating", translate=2, padding="reflect"),
-    )
-
-
 def _card(
     name: str, summary: str, layout: SprintLayout, recipe: Recipe, **more_recipes: Recipe
 ) -> ModelCard:
@@ -190,25 +163,19 @@ SMALL = SprintLayout(filters=(32, 128, 128), activation="hardswish")
 MEDIUM = SprintLayout(filters=(64, 256, 256))
 LARGE = SprintLayout(filters=(128, 384, 512), convs_per_block=3)
 
-_STRONG = Augmentation(flip="alternating", translate=4, padding="reflect", cutout=12)
 _S = "89 % in a minute on two bfloat16 cores; 90 % with six views."
 _M = "93.4 % in five minutes on two bfloat16 cores; 94.2 % with six views."
 _L = "95.4 % in 1.5 hours on two bfloat16 cores; 96.1 % with six views."
 
 
-def _long_recipe(layout: SprintLayout, *, epochs: int, batch_size: int) -> Recipe:
-    """Give a recipe for the best accuracy, not the shortest time."""
-    return replace(_recipe(layout, epochs=epochs, batch_size=batch_size), augmentation=_STRONG)
-
-
 CARDS = (
-    _card("sprint_s", _S, SMALL, _recipe(SMALL, epochs=4, batch_size=500)),
+    _card("sprint_s", _S, SMALL, sprint_recipe(width=128, epochs=4, batch_size=500)),
     _card(
         "sprint_m",
         _M,
         MEDIUM,
-        _recipe(MEDIUM, epochs=9, batch_size=2000),
-        long=_long_recipe(MEDIUM, epochs=32, batch_size=1000),
+        sprint_recipe(width=256, epochs=9, batch_size=2000),
+        long=long_sprint_recipe(width=256, epochs=32, batch_size=1000),
     ),
-    _card("sprint_l", _L, LARGE, _long_recipe(LARGE, epochs=48, batch_size=1000)),
+    _card("sprint_l", _L, LARGE, long_sprint_recipe(width=512, epochs=48, batch_size=1000)),
 )

@@ -133,7 +133,8 @@ def _noted_parts(
     if resumed and not notes.exists():
         return (), ()  # nobody knows where it began
     earlier = notes.read_text(encoding="utf-8").splitlines() if resumed else []
-    parts = [*earlier, f"{this_source().commit}\t{here}"]
+    source = this_source()
+    parts = [*earlier, f"{source.commit or source.label}\t{here}"]
     write_text(notes, "".join(f"{each}\n" for each in dict.fromkeys(parts)))
     pairs = [each.split("\t", 1) for each in parts]
     return _last_at_end([machine for _, machine in pairs]), _last_at_end([c for c, _ in pairs])
