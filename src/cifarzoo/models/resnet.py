@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models._recipes import muon_recipe
+from cifarzoo.models._recipes import distilled_recipe, muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import conv_norm, he_normal, pooled_head, stage
-from cifarzoo.spec import ModelCard, require_whole
+from cifarzoo.spec import ModelCard, Recipe, require_whole
 
 __all__ = ["CARDS", "RESNET20", "RESNET32", "RESNET56", "ResNetLayout", "resnet_model"]
 
@@ -116,13 +116,14 @@ def resnet_model(layout: ResNetLayout, num_classes: int = 10) -> ImageClassifier
     return ImageClassifier(Preprocess(), network)
 
 
-def _card(layout: ResNetLayout, size: str) -> ModelCard:
+def _card(layout: ResNetLayout, size: str, **more_recipes: Recipe) -> ModelCard:
     return ModelCard(
         name=f"resnet{layout.depth}",
         family="resnet",
         summary=f"The paper's own for CIFAR: {layout.depth} layers, {size} M parameters, not 11 M.",
         builder=functools.partial(resnet_model, layout),
         recipe=muon_recipe(epochs=40),
+        more_recipes=tuple(more_recipes.items()),
         paper="arXiv 1512.03385",
     )
 
@@ -131,4 +132,8 @@ RESNET20 = ResNetLayout(blocks_per_stage=3)
 RESNET32 = ResNetLayout(blocks_per_stage=5)
 RESNET56 = ResNetLayout(blocks_per_stage=9)
 
-CARDS = (_card(RESNET20, "0.27"), _card(RESNET32, "0.46"), _card(RESNET56, "0.85"))
+CARDS = (
+    _card(RESNET20, "0.27", distilled=distilled_recipe(epochs=45)),
+    _card(RESNET32, "0.46"),
+    _card(RESNET56, "0.85"),
+)
