@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from cifarzoo.data.batches import CIFAR10
-from cifarzoo.data.cifar10 import CLASSES, Fetch, Place, _load, _places, load_cifar10
+from cifarzoo.data.cifar10 import CLASSES, Place, _load, _places, load_cifar10
 from cifarzoo.data.images import ImageData
 from cifarzoo.errors import DataCorruptError, DataNotFoundError, DownloadError
+from cifarzoo.fetching import Patience
 
 if TYPE_CHECKING:
     from tests.data.conftest import Fake, Packer, Server
 
-ONCE = Fetch(retries=0, timeout_seconds=5)
+ONCE = Patience(retries=0, timeout_seconds=5)
 
 
 def at(path: Path) -> Place:
@@ -58,11 +59,11 @@ def test_second_place_serves_where_the_first_has_nothing(
 ) -> None:
     empty, cache = tmp_path / "empty", tmp_path / "cache"
     fake.extract_to(cache)
-    found = _load(at(empty), server.release(fake), fetch=ONCE, others=[at(cache)])
+    found = _load(at(empty), server.release(fake), patience=ONCE, others=[at(cache)])
     assert len(found.train_images) == 22
     assert server.asked == []
     with pytest.raises(DataNotFoundError) as caught:
-        _load(at(empty), fake.release, fetch=None, others=[at(tmp_path / "none")])
+        _load(at(empty), fake.release, patience=None, others=[at(tmp_path / "none")])
     assert str(empty) in str(caught.value)
     assert str(tmp_path / "none") in str(caught.value)
 
@@ -70,13 +71,13 @@ def test_second_place_serves_where_the_first_has_nothing(
 @pytest.mark.parametrize("inside", ["", "fake-batches"])
 def test_extracted_folder_is_found(fake: Fake, tmp_path: Path, inside: str) -> None:
     fake.extract_to(tmp_path / inside)
-    assert len(_load(at(tmp_path), fake.release, fetch=None).train_images) == 22
+    assert len(_load(at(tmp_path), fake.release, patience=None).train_images) == 22
 
 
 def test_archive_alone_is_found(fake: Fake, packed: Packer) -> None:
     archive = packed(fake.contents)
-    by_folder = _load(at(archive.parent), fake.release, fetch=None)
-    by_path = _load(at(archive), fake.release, fetch=None)
+    by_folder = _load(at(archive.parent), fake.release, patience=None)
+    by_path = _load(at(archive), fake.release, patience=None)
     assert torch.equal(by_folder.train_images, by_path.train_images)
 
 
@@ -86,7 +87,7 @@ def test_incomplete_folder_leaves_it_to_the_archive(
     folder = packed(fake.contents).parent
     extracted = fake.extract_to(folder / "fake-batches")
     (extracted / "test_batch").unlink()
-    assert len(_load(at(folder), fake.release, fetch=None).test_images) == 5
+    assert len(_load(at(folder), fake.release, patience=None).test_images) == 5
 
 
 def test_missing_data_says_where_it_looked_and_the_ways_out(tmp_path: Path) -> None:
@@ -103,14 +104,14 @@ def test_incomplete_folder_is_named(fake: Fake, tmp_path: Path) -> None:
     fake.extract_to(tmp_path / "fake-batches")
     (tmp_path / "fake-batches" / "data_batch_2").unlink()
     with pytest.raises(DataNotFoundError, match="fake-batches: lacks data_batch_2"):
-        _load(at(tmp_path), fake.release, fetch=None)
+        _load(at(tmp_path), fake.release, patience=None)
 
 
 def test_path_of_an_archive_that_is_not_there_is_not_downloaded_to(
     fake: Fake, server: Server, tmp_path: Path
 ) -> None:
     with pytest.raises(DataNotFoundError, match="there is no such file"):
-        _load(at(tmp_path / "typo.tar.gz"), server.release(fake), fetch=ONCE)
+        _load(at(tmp_path / "typo.tar.gz"), server.release(fake), patience=ONCE)
     assert server.asked == []
     assert leftovers(tmp_path) == []
 
@@ -126,7 +127,7 @@ def test_data_is_not_found_error_is_a_file_not_found_error(tmp_path: Path) -> No
 def test_download_goes_into_the_folder_once(fake: Fake, server: Server, tmp_path: Path) -> None:
     server.answers["/home/fake.tar.gz"] = (200, fake.archive, None)
     for _ in range(2):
-        data = _load(at(tmp_path / "new"), server.release(fake), fetch=ONCE)
+        data = _load(at(tmp_path / "new"), server.release(fake), patience=ONCE)
         assert len(data.train_images) == 22
     assert server.asked == ["/home/fake.tar.gz"]
     assert leftovers(tmp_path / "new") == ["fake.tar.gz"]
@@ -136,7 +137,7 @@ def test_processes_fetch_once(fake: Fake, server: Server, tmp_path: Path) -> Non
     server.answers["/home/fake.tar.gz"] = (200, fake.archive, None)
 
     def load(_: int) -> ImageData:
-        return _load(at(tmp_path), server.release(fake), fetch=ONCE)
+        return _load(at(tmp_path), server.release(fake), patience=ONCE)
 
     with ThreadPoolExecutor(4) as pool:
         loaded = list(pool.map(load, range(4)))
@@ -150,7 +151,7 @@ def test_mirror_is_asked_first(
 ) -> None:
     monkeypatch.setenv("CIFARZOO_MIRROR", form.format(url=server.url))
     server.answers["/mirror/fake.tar.gz"] = (200, fake.archive, None)
-    _load(at(tmp_path), server.release(fake), fetch=ONCE)
+    _load(at(tmp_path), server.release(fake), patience=ONCE)
     assert server.asked == ["/mirror/fake.tar.gz"]
 
 
@@ -165,7 +166,7 @@ def test_canonical_host_steps_in_for_a_bad_mirror(
     monkeypatch.setenv("CIFARZOO_MIRROR", f"{server.url}/mirror")
     server.answers["/mirror/fake.tar.gz"] = page
     server.answers["/home/fake.tar.gz"] = (200, fake.archive, None)
-    _load(at(tmp_path), server.release(fake), fetch=ONCE)
+    _load(at(tmp_path), server.release(fake), patience=ONCE)
     assert server.asked == ["/mirror/fake.tar.gz", "/home/fake.tar.gz"]
 
 
@@ -180,13 +181,16 @@ def test_bad_downloads_are_told_and_leave_nothing(
     full = len(fake.archive)
     answers: dict[str, tuple[tuple[int, bytes, int | None], str]] = {
         "missing": ((404, b"", None), "404"),
-        "page": ((200, b"<html>", None), f"received 6 bytes, expected {full:,}"),
+        "page": (
+            (200, b"<html>", None),
+            f"received 6 bytes, expected {full:,}; they begin '<html>'",
+        ),
         "cut": ((200, fake.archive[:1000], full), "1000 bytes read"),
         "changed": ((200, flipped(fake.archive), None), fake.release.archive_md5),
     }
     server.answers["/home/fake.tar.gz"], told = answers[case]
     with pytest.raises(DownloadError) as caught:
-        _load(at(tmp_path), server.release(fake), fetch=ONCE)
+        _load(at(tmp_path), server.release(fake), patience=ONCE)
     message = str(caught.value)
     for part in (told, f"{server.url}/home/fake.tar.gz", str(tmp_path), "CIFARZOO_MIRROR"):
         assert part in message
@@ -199,27 +203,27 @@ def test_dropped_connection_is_tried_again(
     monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)
     server.answers["/home/fake.tar.gz"] = (500, b"", None)
     with pytest.raises(DownloadError, match="500"):
-        _load(at(tmp_path), server.release(fake), fetch=Fetch(retries=2))
+        _load(at(tmp_path), server.release(fake), patience=Patience(retries=2))
     assert len(server.asked) == 3
 
 
 def test_host_that_does_not_answer_is_named(fake: Fake, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"127\.0\.0\.1"):
-        _load(at(tmp_path), fake.release, fetch=ONCE)  # port 9: nobody listens there
+        _load(at(tmp_path), fake.release, patience=ONCE)  # port 9: nobody listens there
 
 
 def test_what_a_killed_download_left_is_cleared(fake: Fake, server: Server, tmp_path: Path) -> None:
-    (tmp_path / ".cifarzoo-download").mkdir()
-    (tmp_path / ".cifarzoo-download" / "tmp123").write_bytes(b"half")
+    (tmp_path / ".fake.tar.gz-download").mkdir()
+    (tmp_path / ".fake.tar.gz-download" / "tmp123").write_bytes(b"half")
     server.answers["/home/fake.tar.gz"] = (200, fake.archive, None)
-    _load(at(tmp_path), server.release(fake), fetch=ONCE)
+    _load(at(tmp_path), server.release(fake), patience=ONCE)
     assert leftovers(tmp_path) == ["fake.tar.gz"]
 
 
 def test_folder_that_cannot_be_made_is_named(fake: Fake, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DownloadError, match="cannot be written to"):
-        _load(at(tmp_path / "file" / "folder"), fake.release, fetch=ONCE)
+        _load(at(tmp_path / "file" / "folder"), fake.release, patience=ONCE)
 
 
 def test_damaged_archive_in_the_folder_is_not_replaced_in_silence(
@@ -228,7 +232,7 @@ def test_damaged_archive_in_the_folder_is_not_replaced_in_silence(
     (tmp_path / "fake.tar.gz").write_bytes(fake.archive[:100])
     server.answers["/home/fake.tar.gz"] = (200, fake.archive, None)
     with pytest.raises(DataCorruptError, match="Delete it"):
-        _load(at(tmp_path), server.release(fake), fetch=ONCE)
+        _load(at(tmp_path), server.release(fake), patience=ONCE)
     assert server.asked == []
 
 
@@ -243,7 +247,7 @@ def test_progress_is_shown_where_it_is_seen(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: seen)
     server.answers["/home/fake.tar.gz"] = (200, fake.archive, None)
-    _load(at(tmp_path), server.release(fake), fetch=ONCE)
+    _load(at(tmp_path), server.release(fake), patience=ONCE)
     shown = capsys.readouterr()
     assert ("100%" in shown.err) == seen
     assert shown.out == ""

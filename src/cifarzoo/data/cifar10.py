@@ -6,7 +6,6 @@ Source: Alex Krizhevsky, "Learning Multiple Layers of Features from Tiny Images"
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from cifarzoo.data.batches import (
     read_folder,
 )
 from cifarzoo.data.images import ImageData
-from cifarzoo.errors import DataCorruptError, DataNotFoundError, DownloadError
-from cifarzoo.hardware import is_watched
+from cifarzoo.errors import DataNotFoundError, DownloadError
+from cifarzoo.fetching import Patience, RemoteFile, fetch
 
 __all__ = ["CLASSES", "load_cifar10"]
 
@@ -62,15 +61,7 @@ def load_cifar10(root: str | Path | None = None, *, download: bool = True) -> Im
         DownloadError: no host gave the data.
     """
     first, *others = _places(root)
-    return _load(first, CIFAR10, fetch=Fetch() if download else None, others=others)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetch:
-    """How the archive is downloaded: how often a host is asked again, and how long waited for."""
-
-    retries: int = 2
-    timeout_seconds: float = 20
+    return _load(first, CIFAR10, patience=Patience() if download else None, others=others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +88,15 @@ def _places(root: str | Path | None) -> tuple[Place, ...]:
 
 
 def _load(
-    place: Place, release: Release, *, fetch: Fetch | None, others: Sequence[Place] = ()
+    place: Place, release: Release, *, patience: Patience | None, others: Sequence[Place] = ()
 ) -> ImageData:
     """Read the data from the first place that has it; a download goes to `place`."""
     places = (place, *others)
     found = (_find(each.path, release) for each in places)
     files = next((contents for contents in found if contents is not None), None)
     # A path to a file that is not there is a typing mistake, not a place to download to.
-    if files is None and fetch is not None and not _names_archive(place.path):
-        _download(place, release, fetch)
+    if files is None and patience is not None and not _names_archive(place.path):
+        _download(place, release, patience)
         files = _find(place.path, release)
     if files is None:
         looked_at = [line for each in places for line in _looked_at(each, release)]
@@ -150,33 +141,21 @@ def _ways_out(release: Release) -> list[str]:
     ]
 
 
-def _download(place: Place, release: Release, fetch: Fetch) -> None:
-    """Put the archive into the place; of several processes one fetches it, the others wait."""
-    import filelock
-
-    folder = place.path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".cifarzoo.lock"):
-            failures = [] if _find(folder, release) else _try_hosts(folder, release, fetch)
-    except OSError as error:
-        failures = [f"  {folder} cannot be written to: {error}"]
+def _download(place: Place, release: Release, patience: Patience) -> None:
+    failures = fetch(
+        RemoteFile(
+            name=release.archive,
+            size_bytes=release.archive_bytes,
+            known_hash=f"md5:{release.archive_md5}",
+        ),
+        place.path,
+        _urls(release),
+        patience=patience,
+        is_there=lambda: _find(place.path, release) is not None,
+    )
     if failures:
         lines = [*_looked_at(place, release), "Downloading it failed:", *failures]
         raise DownloadError("\n".join([*lines, *_ways_out(release)]))
-
-
-def _try_hosts(folder: Path, release: Release, fetch: Fetch) -> list[str]:
-    """Download from the first host that has it; give what went wrong if none has."""
-    failures = []
-    for url in _urls(release):
-        try:
-            _download_from(url, folder, release, fetch)
-        except (ValueError, OSError) as error:  # requests' errors are OSErrors
-            failures.append(f"  {url}: {error}")
-        else:
-            return []
-    return failures
 
 
 def _urls(release: Release) -> list[str]:
@@ -185,40 +164,3 @@ def _urls(release: Release) -> list[str]:
         return [release.url]
     whole = mirror.endswith((".tar.gz", ".tgz"))
     return [mirror if whole else f"{mirror.rstrip('/')}/{release.archive}", release.url]
-
-
-def _download_from(url: str, folder: Path, release: Release, fetch: Fetch) -> None:
-    """Fetch and verify one host's archive beside its final place, then move it there."""
-    import pooch
-
-    def checked(url: str, output_file: str, caller: object) -> None:
-        http(url, output_file, caller)
-        _check_received(Path(output_file), release)
-
-    # Without "identity" a server may send gzip data that requests would silently unpack.
-    http = pooch.HTTPDownloader(
-        progressbar=is_watched(),
-        chunk_size=1 << 16,
-        timeout=fetch.timeout_seconds,
-        headers={"Accept-Encoding": "identity"},
-    )
-    partial = folder / ".cifarzoo-download"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
-    try:
-        keeper = pooch.create(
-            partial,
-            base_url="",
-            registry={release.archive: f"md5:{release.archive_md5}"},
-            urls={release.archive: url},
-            retry_if_failed=fetch.retries,
-        )
-        keeper.fetch(release.archive, downloader=checked)
-        (partial / release.archive).replace(folder / release.archive)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _check_received(path: Path, release: Release) -> None:
-    size = path.stat().st_size
-    if size != release.archive_bytes:
-        raise DataCorruptError(f"received {size:,} bytes, expected {release.archive_bytes:,}")

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import torch
 
 from cifarzoo.errors import DownloadError
-from cifarzoo.hardware import is_watched
+from cifarzoo.fetching import Patience, RemoteFile, fetch
 from cifarzoo.models.backbone import BackboneWeights
 from cifarzoo.weights.hashes import verify
 
 __all__ = ["download_backbone"]
 
-TIMEOUT_SECONDS = 60.0
+PATIENCE = Patience(timeout_seconds=60)
 
 
 def download_backbone(weights: BackboneWeights) -> Path:
@@ -39,23 +39,16 @@ def download_backbone(weights: BackboneWeights) -> Path:
 
 
 def _download(weights: BackboneWeights, path: Path) -> None:
-    import pooch
-
-    # Without "identity" a server may send gzip data that requests would silently unpack.
-    http = pooch.HTTPDownloader(
-        progressbar=is_watched(),
-        timeout=TIMEOUT_SECONDS,
-        headers={"Accept-Encoding": "identity"},
+    file = RemoteFile(
+        name=path.name, size_bytes=weights.size_bytes, known_hash=f"sha256:{weights.sha256}"
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(
-            weights.url, f"sha256:{weights.sha256}", path.name, path.parent, downloader=http
+    failures = fetch(file, path.parent, [weights.url], patience=PATIENCE, is_there=path.is_file)
+    if failures:
+        lines = (
+            f"{path.name} could not be downloaded:",
+            *failures,
+            "Ways out:",
+            f"  download it elsewhere, and put it into {path.parent} (TORCH_HOME moves that),",
+            "    or pass its path as weights=, or --weights.",
         )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is the hash
-        raise DownloadError(
-            f"{weights.url} could not be downloaded: {error}\n"
-            "Ways out:\n"
-            f"  download it elsewhere, and put it into {path.parent} (TORCH_HOME moves that),\n"
-            "    or pass its path as weights=, or --weights."
-        ) from error
+        raise DownloadError("\n".join(lines))
