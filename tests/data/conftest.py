@@ -94,11 +94,15 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Fake:
 
 @dataclass
 class Server:
-    """What it answers by path: status, body, and the length that it claims (None: the body's)."""
+    """What it answers by path: status, body, and the length that it claims (None: the body's).
+
+    Where `stalls` is something, that is called in the place of sending the body.
+    """
 
     url: str
     answers: dict[str, tuple[int, bytes, int | None]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    stalls: Callable[[BaseHTTPRequestHandler], None] | None = None
 
     def release(self, fake: Fake) -> Release:
         """Give the fake release as if this server were its home."""
@@ -114,7 +118,10 @@ def server() -> Iterator[Server]:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body) if length is None else length))
             self.end_headers()
-            self.wfile.write(body)
+            if told.stalls is None:
+                self.wfile.write(body)
+            else:
+                told.stalls(self)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""
