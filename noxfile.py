@@ -64,6 +64,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def fuzz(session: nox.Session) -> None:
+    """Give damaged files to every reader for about ten minutes."""
+    python = with_torch(session, *group("tests"))
+    chosen = ("tests/data/test_fuzz.py", "--hypothesis-profile=fuzz")
+    session.run(python, "-m", "pytest", *chosen, *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
     """Measure loading and training against other ways, interleaved; writes results/.
 

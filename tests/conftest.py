@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from torch import Tensor
 from cifarzoo import Augmentation, ImageClassifier, Layout, Loaders, Recipe, TensorLoader
 from cifarzoo.hardware import seeded
 from cifarzoo.models.report import report_model
+
+hypothesis.settings.register_profile("fuzz", max_examples=8000, deadline=None)
 
 TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
 

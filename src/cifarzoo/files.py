@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["replacing", "require_whole_zip"]
+__all__ = ["read_object", "replacing", "require_whole_zip"]
 
 
 @contextlib.contextmanager
@@ -65,3 +67,23 @@ def require_whole_zip(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"{damaged} was changed")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON (which knows no NaN), is nested too deeply, or holds no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError("it does not hold an object")
+    return content
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it holds {constant}, which is not JSON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").touch()
     for name in ("text.png", "empty.png"):
-        with pytest.raises(OptionError, match=f"{name} is not an image"):
+        with pytest.raises(OptionError, match=f"{name} is not an image; allowed: .*PNG"):
             read_picture(tmp_path / name)
     with pytest.raises(OptionError, match="does not exist"):
         read_picture(tmp_path / "nope.png")
@@ -124,3 +125,25 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.ones((40, 40), np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(OptionError, match=r"a\.tiff holds floating-point pixels.*8 bits"):
         read_picture(tmp_path / "a.tiff")
+
+
+def test_formats_that_start_other_programs_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(Image.new("RGB", (40, 40)), tmp_path / "a.eps")
+    Image.open(path).close()  # Pillow itself reads it
+
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.Popen", started)
+    for name in ("a.eps", "a.png"):  # the content decides, not the name
+        path = path.rename(tmp_path / name)
+        with pytest.raises(OptionError, match="is not an image"):
+            read_picture(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(OptionError, match=r"a\.png is not a file"):
+        read_picture(tmp_path / "a.png")

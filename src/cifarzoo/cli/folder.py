@@ -154,7 +154,7 @@ def _read(path: Path) -> Record:
         stored: Record = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(stored["settings"], dict):
             raise TypeError("its settings are not an object")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} cannot be read as the record of a run ({type(error).__name__}: {error}); "
             "choose another folder with --out, or replace what is there with --fresh"

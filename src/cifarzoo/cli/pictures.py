@@ -17,6 +17,8 @@ __all__ = ["Picture", "read_picture"]
 
 SIDE = 32  # pixels: what every model of the zoo was trained on
 MOST_PIXELS = 100_000_000
+# Not all that Pillow reads: for EPS it starts another program, and rare formats are rarely tested.
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +40,7 @@ def read_picture(path: Path) -> Picture:
     Its orientation tag is followed, and what is transparent becomes white.
 
     Args:
-        path: of any file that Pillow reads.
+        path: of a file in one of `FORMATS`.
 
     Raises:
         OptionError: it is not there, is not an image, is damaged, or is too large.
@@ -68,19 +70,26 @@ def _opened(path: Path) -> Image.Image:
         raise OptionError(f"{path} is {'a folder' if path.is_dir() else 'not a file'}")
     try:
         # What it warns of, a great size, is refused here.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), _open(path) as image:
             _require_small(path, image.size)
             return ImageOps.exif_transpose(image)
     except OptionError:
         raise
     except UnidentifiedImageError:
-        raise OptionError(f"{path} is not an image that Pillow reads") from None
+        raise OptionError(f"{path} is not an image; allowed: {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError as error:
         raise OptionError(f"{path} is too large: {error}") from error
     except PermissionError as error:
         raise OptionError(f"{path} cannot be read ({error.strerror})") from error
     except Exception as error:  # readers raise whatever they stumble over in a damaged file
         raise OptionError(f"{path} is truncated or damaged ({error})") from error
+
+
+def _open(path: Path) -> Image.Image:
+    from PIL import Image
+
+    Image.init()
+    return Image.open(path, formats=[each for each in FORMATS if each in Image.OPEN])
 
 
 def _require_small(path: Path, size: tuple[int, int]) -> None:

@@ -51,6 +51,6 @@ def _notes(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "pt") as file:
             notes = json.loads((file.metadata() or {}).get(NOTES_KEY, "{}"))
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return {}
     return notes if isinstance(notes, dict) else {}

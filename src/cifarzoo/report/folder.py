@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cifarzoo.errors import ResultsError
-from cifarzoo.files import replacing
+from cifarzoo.files import read_object, replacing
 from cifarzoo.report.record import Failure, Record
 
 __all__ = [
@@ -128,9 +128,7 @@ def _read(path: Path, kind: type[T]) -> T:
     import msgspec
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-        if not isinstance(content, dict):
-            raise ValueError("it does not hold an object")
+        content = read_object(path)
         found = content.pop("schema", None)
         if found != SCHEMA:
             raise ValueError(f"it has schema {found!r}; this version of cifarzoo reads {SCHEMA}")
@@ -142,10 +140,6 @@ def _read(path: Path, kind: type[T]) -> T:
             f"{path} cannot be read as a result: {error}. Delete it to have it run again"
         ) from error
     return result
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"it holds {constant}, which is not JSON")
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarzoo.errors import WeightsError
-from cifarzoo.files import replacing
+from cifarzoo.files import read_object, replacing
 from cifarzoo.spec import DEFAULT_TAG, Weights, require_tag
 
 __all__ = [
@@ -94,9 +94,7 @@ def _read(path: Path, name: str) -> Weights:
     import msgspec
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-        if not isinstance(content, dict):
-            raise ValueError("it does not hold an object")
+        content = read_object(path)
         schema, model = content.pop("schema", None), content.pop("model", None)
         if schema != SCHEMA:
             raise ValueError(f"it has schema {schema!r}; this version of cifarzoo reads {SCHEMA}")
@@ -106,7 +104,7 @@ def _read(path: Path, name: str) -> Weights:
             raise ValueError(f"it has the unknown {', '.join(map(repr, lost))}")
         if path.name != f"{model}-{weights.tag}.json" or model != name:
             raise ValueError(f"it describes the weights {weights.tag!r} of {model!r}")
-    except (OSError, ValueError, RecursionError) as error:  # JSON's and msgspec's among them
+    except (OSError, ValueError) as error:  # JSON's and msgspec's among them
         raise WeightsError(
             f"{path} cannot be read as the description of weights: {error}; get it anew, or "
             "delete it and the .safetensors file beside it"
@@ -127,7 +125,3 @@ def _lost(content: Any, kept: Any, name: str = "") -> list[str]:  # noqa: ANN401
         pairs = enumerate(zip(content, kept, strict=True))
         return [each for i, (one, two) in pairs for each in _lost(one, two, f"{name}[{i}]")]
     return []
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"it holds {constant}, which is not JSON")
