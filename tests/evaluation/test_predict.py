@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loaders import Loaders
-from cifarzoo.errors import EmptyLoaderError, OptionError
+from cifarzoo.errors import EmptyLoaderError, OptionError, RangeError
 from cifarzoo.evaluation.evaluate import evaluate
 from cifarzoo.evaluation.predict import predict
 from cifarzoo.registry import build_model
+from cifarzoo.spec import TtaName
 
 
 class _Means(nn.Module):
@@ -61,3 +64,32 @@ def test_refuses_what_cannot_be_read() -> None:
         predict(_Means(), 3)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="unknown tta 'flips'; did you mean 'flip'"):
         predict(_Means(), IMAGES, tta="flips")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_logits_without_probabilities_are_refused(number: float, tta: TtaName) -> None:
+    class Broken(_Means):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images).clone()
+            logits[images[:, 0, 0, 0] == 7, 1] = number
+            return logits
+
+    images = IMAGES.clone().float()
+    images[3:5] = 7.0
+    with pytest.raises(RangeError, match=rf"for 2 of {len(images)} images, .* number 3: \["):
+        predict(Broken(), images, tta=tta)
+    with pytest.raises(RangeError, match="NaN or infinite"):
+        evaluate(Broken(), [(images, LABELS)], tta=tta)
+
+
+def test_a_class_may_be_ruled_out() -> None:
+    class Without(_Means):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images).clone()
+            logits[:, 0] = -math.inf
+            return logits
+
+    found = predict(Without(), IMAGES).probabilities
+    assert found[:, 0].eq(0).all()
+    torch.testing.assert_close(found.sum(1), torch.ones(len(IMAGES)))

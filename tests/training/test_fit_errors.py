@@ -357,3 +357,10 @@ def test_model_that_gives_more_than_logits_is_refused() -> None:
 
     with pytest.raises(ShapeError, match="the model gave a tuple; needed are its logits alone"):
         fit_quietly(Pair(192, 4), Loaders([PAIR]), Recipe(epochs=1))
+
+
+def test_batch_of_one_that_a_batch_norm_cannot_learn_from_is_told() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.BatchNorm1d(10))
+    batches = [(torch.rand(n, 3, 32, 32), torch.zeros(n, dtype=torch.int64)) for n in (4, 1)]
+    with pytest.raises(ShapeError, match=r"batch of shape \(1, 3, 32, 32\); choose a batch size"):
+        fit_quietly(model, Loaders(batches, batches, batches), Recipe(epochs=1))

@@ -94,7 +94,8 @@ def evaluate(
         LabelError: a label is outside the model's classes.
         OptionError: a name is not known, or the device is not there.
         RangeError: pixels that the model does not take; models of the zoo take uint8, and float
-            in [0, 1]. A module of your own is given what the loader gives.
+            in [0, 1]; a module of your own is given what the loader gives. Or the model gives NaN
+            or infinity.
         ShapeError: images or labels have a wrong shape; test-time augmentation takes (N,C,H,W).
     """
     logits, labels = scored(model, data, device=device, precision=precision, tta=tta)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loaders import Loaders
-from cifarzoo.errors import EmptyLoaderError, OptionError, one_of, wrong_kind
+from cifarzoo.errors import EmptyLoaderError, OptionError, RangeError, one_of, wrong_kind
 from cifarzoo.evaluation.score import predictions, require_model
 from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
 from cifarzoo.spec import PrecisionName, TtaName
@@ -65,7 +65,7 @@ def predict(
         LabelError: a label is outside the model's classes.
         OptionError: a name is not known, the device is not there, or data is something else.
         RangeError: pixels that the model does not take; models of the zoo take uint8, and float
-            in [0, 1].
+            in [0, 1]. Or the model gives NaN or infinity.
         ShapeError: images or labels have a wrong shape; test-time augmentation takes (N,C,H,W).
     """
     images_alone = isinstance(data, Tensor)
@@ -107,4 +107,18 @@ def scored(
     dtype = resolve_precision(precision, target)
     keep_freed_memory()
     move_model(model, target)
-    return predictions(model, data, device=target, dtype=dtype, tta=tta)
+    logits, labels = predictions(model, data, device=target, dtype=dtype, tta=tta)
+    _require_finite(logits)
+    return logits, labels
+
+
+def _require_finite(logits: Tensor) -> None:
+    """Refuse logits without probabilities: NaN, or infinity. A class may be ruled out by -inf."""
+    bad = ~logits.logsumexp(1).isfinite()
+    if bool(bad.any()):
+        first, n = int(bad.nonzero()[0]), int(bad.sum())
+        raise RangeError(
+            f"the model's logits are NaN or infinite for {n:,} of {len(bad):,} images, the first "
+            f"of them number {first}: {logits[first].tolist()}; look at its weights, or compute "
+            'with precision="float32"'
+        )

@@ -95,10 +95,19 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
 
     Raises:
         RangeError: the images are not float32, and the model cannot take them.
-        ShapeError: the model gives something else than a tensor.
+        ShapeError: the model gives something else than a tensor; or the batch is too small for a
+            batch norm that is trained.
     """
     try:
         logits = model(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ShapeError(
+            f"a batch norm has one value per channel to learn from in a batch of shape "
+            f"{tuple(images.shape)}; choose a batch size that leaves no single image over, or "
+            "a loader that drops its last batch"
+        ) from error
     except RuntimeError as error:
         if images.dtype == torch.float32:
             raise

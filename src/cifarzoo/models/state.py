@@ -198,8 +198,8 @@ def save_weights(
 
     Raises:
         OptionError: matrices is another type.
-        WeightsError: the path ends in something else, or cannot be written; or a value cannot be
-            stored in half precision.
+        WeightsError: the path ends in something else, or cannot be written; a parameter holds NaN
+            or infinity; or a value cannot be stored in half precision.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -209,6 +209,12 @@ def save_weights(
         raise WeightsError(f"{path} ends in {path.suffix!r}; allowed: .safetensors")
     if matrices not in (torch.float32, torch.float16):
         raise OptionError(f"matrices is {matrices}; allowed: torch.float32, torch.float16")
+    lost = [name for name, tensor in model.named_parameters() if not _is_finite(tensor)]
+    if lost:
+        raise WeightsError(
+            f"{', '.join(lost[:SHOWN])} hold{'s' if len(lost) == 1 else ''} NaN or infinity, which "
+            f"no model computes with: {path} was not written; save the state before it went wrong"
+        )
     # Copied, for safetensors refuses tensors that share memory and those that are channels_last.
     state = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
