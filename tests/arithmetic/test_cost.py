@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -285,3 +287,46 @@ def test_bad_input_sizes(size: tuple[int, ...]) -> None:
 def test_an_image_that_the_model_cannot_take() -> None:
     with pytest.raises(ShapeError, match=r"zero image of shape \(1, 1, 32, 32\).*input_size"):
         layer_table(baseline(), (1, 32, 32))
+
+
+LAYERS = st.lists(
+    st.tuples(
+        st.sampled_from(("conv", "pool", "norm", "act")),
+        st.integers(1, 8),  # channels out
+        st.integers(1, 4),  # kernel
+        st.integers(1, 3),  # stride
+        st.integers(0, 2),  # padding
+        st.booleans(),  # bias
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(numbers=LAYERS, side=st.integers(4, 20))
+def test_any_stack_of_layers_costs_what_torch_says(
+    numbers: list[tuple[str, int, int, int, int, bool]], side: int
+) -> None:
+    layers: list[nn.Module] = []
+    shapes: list[tuple[int, ...]] = []
+    maps = torch.zeros(1, 3, side, side)
+    for kind, after, kernel, stride, padding, bias in numbers:
+        before = maps.shape[1]
+        if kind == "conv" and kernel <= maps.shape[2] + 2 * padding:
+            layers.append(nn.Conv2d(before, after, kernel, stride, padding, bias=bias))
+        elif kind == "pool" and kernel <= maps.shape[2]:
+            layers.append(nn.MaxPool2d(kernel, stride, min(padding, kernel // 2)))
+        elif kind == "norm":
+            layers.append(nn.BatchNorm2d(before))
+        else:
+            layers.append(nn.ReLU())
+        maps = layers[-1].eval()(maps)
+        shapes.append(tuple(maps.shape[1:]))
+    model = nn.Sequential(*layers)
+    rows = layer_table(model, (3, side, side))
+    assert [row.output_shape for row in rows] == shapes
+    assert [row.params for row in rows] == [
+        sum(tensor.numel() for tensor in layer.parameters()) for layer in layers
+    ]
+    assert sum(row.params for row in rows) == count_params(model)
+    assert 2 * sum(row.macs for row in rows) == flops_of(model, (3, side, side))

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from cifarzoo.data.tensors import Batch, ShuffleName, TensorLoader
 from cifarzoo.errors import CifarZooError, EmptyLoaderError, LabelError, OptionError, ShapeError
@@ -46,6 +47,19 @@ def test_batches_are_float_in_range_and_channels_last() -> None:
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert of.dtype == torch.int64
     assert torch.equal(images[:, 0, 0, 0], of.float() / 255)
+
+
+@given(n=st.integers(1, 40), size=st.integers(1, 45), keep=st.booleans())
+def test_batches_are_those_of_torchs_loader(n: int, size: int, keep: bool) -> None:
+    images, of = numbered(n)
+    theirs = DataLoader(TensorDataset(images, of), size, drop_last=not keep)
+    if not len(theirs):
+        with pytest.raises(EmptyLoaderError):
+            loader(n, batch_size=size, last_batch="drop")
+        return
+    ours = loader(n, batch_size=size, last_batch="keep" if keep else "drop")
+    assert len(ours) == len(theirs)
+    assert same(ours, [(batch / 255, truth) for batch, truth in theirs])
 
 
 def test_whole_range_of_pixels_is_kept() -> None:

@@ -9,7 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -28,6 +32,7 @@ from cifarzoo import (
 evaluate_plainly = partial(evaluate, device="cpu", precision="float32")
 
 Floats = npt.NDArray[np.float64]
+LOGITS = st.floats(-8, 8, width=32, allow_subnormal=False)
 
 
 class Given(nn.Module):
@@ -72,8 +77,8 @@ def test_figures_are_those_of_a_computation_by_hand(logits: Tensor, labels: Tens
     probabilities, truth = _probabilities(logits), labels.numpy()
     predicted = probabilities.argmax(1)
     confusion = np.zeros((5, 5), dtype=int)
-    for true, given in zip(truth, predicted, strict=True):
-        confusion[true, given] += 1
+    for true, guess in zip(truth, predicted, strict=True):
+        confusion[true, guess] += 1
     assert score.n == 103
     assert score.loss == pytest.approx(-np.log(probabilities[np.arange(103), truth]).mean())
     assert score.accuracy == (predicted == truth).mean()
@@ -88,6 +93,28 @@ def test_figures_are_those_of_a_computation_by_hand(logits: Tensor, labels: Tens
         _calibration_error(probabilities, labels), abs=1e-6
     )
     assert score.tta == "none"
+
+
+@given(
+    numbers=arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(2, 12)), elements=LOGITS),
+    seed=st.integers(0, 99),
+    size=st.integers(1, 50),
+)
+def test_figures_are_scikit_learns(numbers: Floats, seed: int, size: int) -> None:
+    logits, classes = torch.from_numpy(numbers), list(range(numbers.shape[1]))
+    truth = np.random.default_rng(seed).integers(0, len(classes), len(numbers))
+    score = evaluate_plainly(Given(), _batches(logits, torch.from_numpy(truth), size))
+    predicted = logits.argmax(1).numpy()
+    assert score.accuracy == accuracy_score(truth, predicted)
+    assert np.array_equal(score.confusion, confusion_matrix(truth, predicted, labels=classes))
+    expected = log_loss(truth, logits.double().softmax(1).numpy(), labels=classes)
+    assert score.loss == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for k, share in enumerate(score.per_class):
+        if (truth == k).any():
+            recall = recall_score(truth, predicted, labels=[k], average="macro", zero_division=0)
+            assert share == pytest.approx(recall)
+        else:
+            assert math.isnan(share)
 
 
 def test_calibration_error_of_a_case_that_can_be_done_in_the_head() -> None:
