@@ -79,7 +79,7 @@ def bench(session: nox.Session) -> None:
     """
     python = with_torch(session, *group("bench"))
     checkout = {"PYTHONPATH": "src"}  # an installed package does not know its commit
-    for name in ("loading", "throughput", "scaling"):
+    for name in ("loading", "throughput", "scaling", "processes"):
         command = (python, f"benchmarks/{name}.py", *session.posargs)
         session.run(*command, external=True, env=checkout)
     command = (python, "benchmarks/time_to_accuracy.py", "--gpu-only", *session.posargs)

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/speed.md from results/.
+"""Write the tables of the README and of some pages of the documentation from results/.
 
 python benchmarks/readme.py            # writes them
 python benchmarks/readme.py --check    # fails if they say something else
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,9 @@ from cifarzoo.report.summary import Summary, summaries
 from cifarzoo.viz import plot_histories
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/speed.md")
+PAGES = ("README.md", "docs/speed.md", "docs/howto/several_gpus.md")
+NETWORK_BYTES_PER_SECOND = 10e9 / 8  # of the machines that are computed
+COMPUTED = (2, 4, 8, 16)  # machines
 SHOWN = ("2", "3b", "3e", "4a")  # tasks; 3c and 3d are comparisons, for the report's page
 HEADER = (
     "| network | parameters | test accuracy | the report's run | seeds |\n"
@@ -176,6 +179,33 @@ def scaling(folder: Path) -> str:
     )
 
 
+def processes(folder: Path) -> str:
+    """Write what benchmarks/processes.py found, and what follows for more machines."""
+    found = benchmark(folder, "processes")
+    lines = []
+    for name, network in found["networks"].items():
+        one, threads, two = network["images_per_second"].values()
+        gains = [
+            spread([many / single for many, single in zip(way, one, strict=True)])
+            for way in (threads, two)
+        ]
+        step = found["batch_size"] / statistics.median(one)
+        computed = [_gain(step, 4 * network["params"], machines) for machines in COMPUTED]
+        speed = spread(one, 0)
+        lines.append((f"`{name}`", speed, *gains, *(f"{gain:.1f}" for gain in computed)))
+    header = ("network", "images per second", "two threads", "two processes")
+    return rows((*header, *(f"{n} machines" for n in COMPUTED)), *lines) + (
+        f"\nBatches of {found['batch_size']} over all processes, median (least to most). "
+        f"{where(found)}.\n"
+    )
+
+
+def _gain(step_seconds: float, gradient_bytes: int, machines: int) -> float:
+    """Compute how many times as fast several machines are whose gradients go round in a ring."""
+    sent = 2 * (machines - 1) / machines * gradient_bytes
+    return step_seconds / (step_seconds / machines + sent / NETWORK_BYTES_PER_SECOND)
+
+
 def time_to_accuracy(folder: Path) -> str:
     """Write what benchmarks/time_to_accuracy.py found, on the CPU and on every GPU."""
     of_gpus = sorted(folder.glob("benchmark-time-to-accuracy-*.json"))
@@ -237,6 +267,7 @@ TABLES: Mapping[str, Callable[[Path], str]] = {
     "throughput": throughput,
     "loading": loading,
     "scaling": scaling,
+    "processes": processes,
     "time_to_accuracy": time_to_accuracy,
 }
 
