@@ -60,8 +60,8 @@ def muon_recipe(*, epochs: int, batch_size: int = 256) -> Recipe:
 def distilled_recipe(*, epochs: int, batch_size: int = 256) -> Recipe:
     """Give the same with a teacher, `sprint_m` after its long recipe, and images shifted further.
 
-    A small network that cannot learn every label by heart gains from the softer answers, and the
-    more, the more variations of an image it sees (arXiv 2106.05237).
+    Source: Beyer 2021 (arXiv 2106.05237), where small networks gain from long training on a
+    teacher's answers to varied images. Over 45 epochs `resnet20` gained no more than noise.
 
     Args:
         epochs: passes over all training images.
@@ -86,24 +86,15 @@ def sprint_recipe(*, width: int, epochs: int, batch_size: int) -> Recipe:
     bias_lr, head_lr = 0.053 * batch_size, 0.67 * batch_size / width**2
     sgd = ParamGroup(params="*", optimizer="sgd", momentum=0.85)
     biases = replace(sgd, lr=bias_lr, weight_decay=decay / bias_lr)
-    return Recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer="muon",
-        lr=0.24 * math.sqrt(batch_size / 2000),
-        momentum=0.6,
-        nesterov=True,
+    return replace(
+        muon_recipe(epochs=epochs, batch_size=batch_size),
         groups=(
             replace(biases, params="*.whiten.bias", epochs=epochs / 3),
             replace(biases, params="*.norm*.bias"),
             replace(sgd, params="*.head.weight", lr=head_lr, weight_decay=decay / head_lr),
             ParamGroup(params="*.conv*.weight", norm="kept"),
         ),
-        schedule="linear",
         label_smoothing=0.2,
-        keep="last",
-        val_fraction=0.0,
-        augmentation=Augmentation(flip="alternating", translate=2, padding="reflect"),
     )
 
 
