@@ -63,6 +63,31 @@ def tests(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", *arguments, external=True)
 
 
+@nox.session(default=False, python=["3.11", "3.12", "3.13"])
+@nox.parametrize("versions", ["oldest", "newest"])
+def compatibility(session: nox.Session, versions: str) -> None:
+    """Run the tests with the oldest, or newest, versions of everything, on every Python.
+
+    Gigabytes for each; `nox -s "compatibility-3.11(versions='oldest')"` runs one.
+    """
+    needed = PYPROJECT["project"]["dependencies"]
+    chosen = [each.replace(">=", "==") for each in needed] if versions == "oldest" else needed
+    session.install(".", *chosen, *group("tests"))
+    session.run("python", "-m", "pytest", *(session.posargs or ("tests",)))
+
+
+@nox.session(venv_backend="none", default=False)
+def mutate(session: nox.Session) -> None:
+    """Change the arithmetic, the data path and the checkpoints, and see whether a test notices.
+
+    Half an hour; `mutmut show NAME` shows what was not noticed.
+    """
+    python = with_torch(session, *group("tests", "mutation"))
+    alone = {"OMP_NUM_THREADS": "1"}
+    session.run(python, "-m", "mutmut", "run", *session.posargs, external=True, env=alone)
+    session.run(python, "-m", "mutmut", "results", external=True)
+
+
 @nox.session(venv_backend="none", default=False)
 def fuzz(session: nox.Session) -> None:
     """Give damaged files to every reader for about ten minutes."""

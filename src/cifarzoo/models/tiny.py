@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias, get_args
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError, one_of
-from cifarzoo.models._recipes import LONG
+from cifarzoo.models._recipes import muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import conv_norm, he_normal, pooled_head
 from cifarzoo.spec import ModelCard, require_whole
@@ -181,7 +181,7 @@ def _card(name: str, summary: str, layout: TinyLayout) -> ModelCard:
         family="tiny",
         summary=summary,
         builder=functools.partial(tiny_model, layout),
-        recipe=LONG,
+        recipe=muon_recipe(epochs=60),
         paper="the zoo's own",
     )
 
