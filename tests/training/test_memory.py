@@ -1,0 +1,76 @@
+"""A run holds as many tensors at its end as near its start; `benchmarks/soak.py` looks for hours."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from cifarzoo import (
+    Augmentation,
+    Averaging,
+    Callback,
+    Distillation,
+    ImageClassifier,
+    Loaders,
+    Mixing,
+    ParamGroup,
+    Recipe,
+    fit,
+)
+from cifarzoo.training.history import Check
+
+
+class Counting(Callback):
+    """Counts the tensors that are alive, and how many numbers they hold."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[int, int]] = []
+
+    def on_check(self, check: Check) -> None:
+        gc.collect()
+        alive = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+        self.held.append((len(alive), sum(each.numel() for each in alive)))
+
+
+PLAIN = Recipe(epochs=4, batch_size=8, lr=0.01)
+FLAT = ParamGroup(params="*", optimizer="sgd", momentum=0.5)
+RECIPES = {
+    "sgd": replace(PLAIN, momentum=0.9, checks_per_epoch=2),
+    "adam": replace(PLAIN, optimizer="adam", lr=1e-3),
+    "muon": replace(PLAIN, optimizer="muon", groups=(replace(FLAT, params="*bias"),)),
+    "augmented": replace(
+        PLAIN,
+        augmentation=Augmentation(flip="random", translate=2, cutout=4, rand_augment=1),
+        mixing=Mixing(kind="either"),
+    ),
+    "averaged": replace(PLAIN, averaging=Averaging(), schedule="cosine", warmup_epochs=1),
+    "distilled": replace(PLAIN, distillation=Distillation(teacher="any")),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_does_not_gather_tensors(
+    make_model: Callable[..., ImageClassifier],
+    make_loaders: Callable[..., Loaders],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    recipe, counting = RECIPES[name], Counting()
+    teacher = make_model(seed=1) if recipe.distillation else None
+    fit(
+        make_model(dropout=0.1),
+        make_loaders(augmentation=recipe.augmentation),
+        recipe,
+        teacher=teacher,
+        checkpoint=tmp_path / "run.pt",
+        callbacks=[counting],
+        progress=False,
+    )
+    held = counting.held[len(counting.held) // 2 :]
+    assert held[0][0] > len(list(make_model().parameters()))
+    assert set(held) == {held[0]}
