@@ -1,4 +1,4 @@
-"""A run holds as many tensors at its end as near its start; `benchmarks/soak.py` looks for hours."""
+"""A run holds no more tensors at its end than near its start; `benchmarks/soak.py` looks longer."""
 
 from __future__ import annotations
 
