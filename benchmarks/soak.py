@@ -1,6 +1,7 @@
-"""Whether a run's memory grows: a command of the zoo, looked at from outside until it ends.
+"""Whether a run's memory grows: a command of the zoo, looked at from outside.
 
     python benchmarks/soak.py -- train tiny_m --seeds 0 --out runs/tiny_m
+    python benchmarks/soak.py --pid 1234 --hours 2
 
 Samples resident memory, open files and threads of the command, and of the processes that it
 starts. The growth is the slope of memory over time, by Theil and Sen (scipy), after a tenth of the
@@ -9,9 +10,12 @@ run, in which libraries, pools and caches fill up.
 
 from __future__ import annotations
 
-import subprocess
+import argparse
+import contextlib
+import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,43 +48,62 @@ def sampled(process: psutil.Process, hours: float) -> Sample | None:
         return None
 
 
-def soak(arguments: list[str], every: float) -> tuple[int, list[Sample]]:
-    """Run a command of the zoo to its end; give its exit status and what it held meanwhile."""
-    began = time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", "cifarzoo", *arguments])
-    process = psutil.Process(child.pid)
+def watched(process: psutil.Process, every: float, until: float) -> list[Sample]:
+    """Look at a process until it ends, or for so many hours."""
     samples: list[Sample] = []
+    began = time.monotonic()
+    while (hours := (time.monotonic() - began) / 3600) < until:
+        sample = sampled(process, hours)
+        if sample is not None and sample.memory:
+            samples.append(sample)
+        with contextlib.suppress(psutil.TimeoutExpired):
+            process.wait(every)
+            break
+    return samples
+
+
+def shown(words: Sequence[str]) -> str:
+    """Write a command without this machine's folders."""
+    return " ".join(Path(word).name if Path(word).is_absolute() else word for word in words)
+
+
+def soak(options: argparse.Namespace) -> tuple[str, list[Sample]]:
+    """Run a command of the zoo, or find one that runs; give it and what it held meanwhile."""
+    if options.pid is not None:
+        process = psutil.Process(options.pid)
+        return shown(process.cmdline()), watched(process, options.every, options.hours)
+    command = (sys.executable, "-m", "cifarzoo", *options.command)
+    child = psutil.Popen(command)
     try:
-        while child.poll() is None:
-            sample = sampled(process, (time.monotonic() - began) / 3600)
-            if sample is not None and sample.memory:
-                samples.append(sample)
-            try:
-                child.wait(every)
-            except subprocess.TimeoutExpired:
-                continue
+        samples = watched(child, options.every, options.hours)
     finally:
-        if child.poll() is None:
+        if child.is_running():
             child.terminate()  # it writes its checkpoint
-            child.wait()
-    return child.returncode, samples
+        status = child.wait()
+    if status and samples[-1].hours < options.hours:
+        print(f"the command ended with {status}")
+    return shown(command), samples
 
 
 def main() -> None:
     """Measure and record."""
     parser = parser_of(__doc__, "benchmark-soak.json")
     parser.add_argument("--every", type=float, default=20.0, help="seconds between two samples")
-    parser.add_argument("command", nargs="+", help="of the zoo, after --")
+    parser.add_argument("--hours", type=float, default=math.inf, help="at most")
+    parser.add_argument("--pid", type=int, help="of a command that runs, in the place of one")
+    parser.add_argument("command", nargs="*", help="of the zoo, after --")
     options = parser.parse_args()
-    status, samples = soak(options.command, options.every)
-    warm = [sample for sample in samples if sample.hours > WARM_UP * samples[-1].hours]
-    if status or len(warm) < 2:
-        sys.exit(f"the command ended with {status} after {len(samples)} samples: no soak")
+    if (options.pid is None) == (not options.command):
+        parser.error("give a command, or the --pid of one that runs")
+    command, samples = soak(options)
+    warm = [sample for sample in samples if sample.hours >= WARM_UP * samples[-1].hours]
+    if len(warm) < 2:
+        sys.exit(f"{len(samples)} samples: no soak")
     slope, _, low, high = theilslopes(
         [sample.memory for sample in warm], [sample.hours for sample in warm]
     )
     found = {
-        "command": " ".join(("cifarzoo", *options.command)),
+        "command": command,
         "hours": round(samples[-1].hours, 3),
         "samples": len(samples),
         "first_mib": round(warm[0].memory, 1),
