@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,12 +38,46 @@ def test_old_content_stays_if_writing_fails(tmp_path: Path, error: BaseException
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    (tmp_path / ".file.txt.partial").write_text("left behind, and longer than what comes")
+def test_what_a_killed_process_left_is_deleted_an_hour_later(tmp_path: Path) -> None:
+    path = tmp_path / "file[1].txt"
+    old, new, other = (
+        tmp_path / name
+        for name in (".file[1].txt.ab.partial", ".file[1].txt.cd.partial", ".file1.txt.ab.partial")
+    )
+    for left in (old, new, other):
+        left.write_text("left behind")
+    for left in (old, other):
+        os.utime(left, (0, 0))
     with replacing(path) as temporary:
         temporary.write_text("whole")
     assert path.read_text() == "whole"
+    assert sorted(tmp_path.iterdir()) == sorted([path, new, other])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for processes by their number")
+def test_what_a_killed_process_left_is_deleted_by_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    child = os.spawnl(os.P_NOWAIT, sys.executable, sys.executable, "-c", "")
+    os.waitpid(child, 0)
+    with replacing(path) as mine:
+        others = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{child}-"))
+        elsewhere = others.with_name(others.name.replace("file.txt.", "file.txt.x"))
+        for left in (mine, others, elsewhere):
+            left.write_text("half")
+        with replacing(path) as temporary:
+            temporary.write_text("whole")
+        assert sorted(tmp_path.iterdir()) == sorted([path, mine, elsewhere])
+
+
+def test_two_that_write_at_once_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path) as one:
+        one.write_text("one")
+        with replacing(path) as two:
+            two.write_text("two, ")
+            assert one != two
+        assert path.read_text() == "two, "
+    assert path.read_text() == "one"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -78,7 +78,9 @@ def test_model_is_built_ready_for_use() -> None:
 
 @pytest.mark.parametrize("num_classes", [0, -1])
 def test_model_of_no_class_is_refused(num_classes: int) -> None:
-    with pytest.raises(OptionError, match=f"num_classes is {num_classes}; allowed: 1 or more"):
+    with pytest.raises(
+        OptionError, match=f"num_classes is {num_classes}; allowed: whole numbers, 1 or more"
+    ):
         build_model("report_baseline", num_classes=num_classes)
 
 

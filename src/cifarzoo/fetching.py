@@ -59,7 +59,7 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".cifarzoo.lock"):
             return [] if is_there() else _from_first_host(file, folder, urls, patience)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # some file systems know no locks
         return [f"  {folder} cannot be written to: {error}"]
 
 

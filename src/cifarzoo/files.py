@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
 import json
 import os
+import platform
+import secrets
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 __all__ = ["read_object", "replacing", "require_whole_zip"]
+
+PARTIAL = ".partial"
+LEFT_SECONDS = 3600.0
 
 
 @contextlib.contextmanager
@@ -19,7 +27,8 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
 
     Whoever reads `path`, whenever the process is killed, finds what was there before or all that
     is new: the content is flushed to the disk before the file is renamed, and its folder after
-    that. A killed process leaves its temporary file, which the next one writes over.
+    that. Of several that write at once, the last one's is there. A killed process leaves its
+    temporary file, which the next one deletes (where it can tell, else an hour later).
 
     Args:
         path: of the file; its folder is made if it is not there.
@@ -30,7 +39,9 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
         OSError: the file cannot be written; what was there before is intact.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    _delete_left(path)
+    writer = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{writer}{PARTIAL}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -43,6 +54,33 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
         with contextlib.suppress(OSError):  # the folder may be what is wrong
             temporary.unlink()
         raise
+
+
+def _delete_left(path: Path) -> None:
+    """Delete what killed processes left of a file; one that writes has touched its own just now."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        with contextlib.suppress(OSError):  # another process may be faster
+            if _is_dead(left) or time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                left.unlink()
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _is_dead(temporary: Path) -> bool:
+    """Whether the process that wrote a temporary file is known not to be there any more."""
+    host, _, rest = temporary.name.removesuffix(PARTIAL).rpartition(".")[2].partition("-")
+    process = rest.partition("-")[0]
+    if os.name != "posix" or host != _host() or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)  # 0 is no signal: it asks
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _flush_folder(folder: Path) -> None:
@@ -61,9 +99,14 @@ def require_whole_zip(path: Path) -> None:
     """Check a zip file, which torch's are, against the checksums in it.
 
     Raises:
-        zipfile.BadZipFile: it is not whole, or was changed.
+        zipfile.BadZipFile: it is not whole, was changed, or unpacks to more than it has, which
+            nothing does that torch wrote.
     """
     with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        is_packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+        if is_packed or sum(member.file_size for member in members) > path.stat().st_size:
+            raise zipfile.BadZipFile("it is compressed, which torch's files are not")
         damaged = archive.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"{damaged} was changed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import pkgutil
 import warnings
 from dataclasses import replace
@@ -15,7 +16,7 @@ import torch
 from cifarzoo import models
 from cifarzoo.errors import OptionError, UnknownModelError, one_of, suggest
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.spec import ModelCard
+from cifarzoo.spec import ModelCard, require_whole
 from cifarzoo.weights import load_weights, packaged_folder, packaged_weights
 
 __all__ = [
@@ -189,8 +190,7 @@ def build_from_card(
     card: ModelCard, weights: str | Path | None, num_classes: int
 ) -> ImageClassifier:
     """Build a model as `build_model` does, from a card that need not be one of the zoo's."""
-    if num_classes < 1:
-        raise OptionError(f"num_classes is {num_classes}; allowed: 1 or more")
+    require_whole("num_classes", num_classes, 1, math.inf, "1 or more")
     model = card.builder(num_classes).eval()
     load_weights(model, weights, card)
     return model

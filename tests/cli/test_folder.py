@@ -8,6 +8,8 @@ import pytest
 from cifarzoo.cli.folder import RunFolder
 from cifarzoo.errors import CheckpointError, OptionError
 
+HISTORY = {"stopped": "epochs", "steps": 6, "seconds": 1.0, "best_step": 6, "checks": []}
+SCORE = {"accuracy": 0.5, "interval": [0.4, 0.6], "loss": 1.0, "n": 10, "tta": "flip"}
 SETTINGS = {"model": "m", "seed": 0, "recipe": {"lr": 0.05, "early_stopping": {"patience": 4}}}
 
 
@@ -19,7 +21,7 @@ def finished(path: Path) -> RunFolder:
     folder = folder_at(path)
     folder.begin({})
     folder.weights.write_bytes(b"w")
-    folder.finish({"scores": {}})
+    folder.finish({"scores": {}, "history": HISTORY, "environment": {}})
     return folder
 
 
@@ -42,8 +44,8 @@ def test_later_score_leaves_the_rest_of_the_record(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     before = folder.finished()
     assert before is not None
-    folder.amend({**before, "scores": {"test_tta": {}}})
-    assert folder.finished() == {**before, "scores": {"test_tta": {}}}
+    folder.amend({**before, "scores": {"test_tta": SCORE}})
+    assert folder.finished() == {**before, "scores": {"test_tta": SCORE}}
 
 
 def test_run_whose_weights_are_gone_is_not_finished(tmp_path: Path) -> None:
@@ -93,6 +95,29 @@ def test_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"--fresh"):
         folder_at(tmp_path).finished()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"history": None}, "history"),
+        ({"history": {**HISTORY, "steps": "6"}}, "steps"),
+        ({"history": {**HISTORY, "stopped": "never"}}, "stopped"),
+        ({"scores": 5}, "scores"),
+        ({"scores": {"test": 5}}, "scores"),
+        ({"scores": {"test": {**SCORE, "interval": [0.4]}}}, "interval"),
+        ({"environment": []}, "environment"),
+        ({"finished": 5}, "finished"),
+    ],
+)
+def test_record_of_a_finished_run_that_lacks_something_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    folder = finished(tmp_path)
+    record = json.loads(folder.record.read_text())
+    folder.record.write_text(json.dumps(record | changes))
+    with pytest.raises(CheckpointError, match=f"cannot be read.*{message}"):
+        folder.finished()
 
 
 def test_files_of_somebody_else_are_left_alone(tmp_path: Path) -> None:

@@ -65,13 +65,18 @@ def test_bad_files_are_named_and_the_others_are_answered(
 ) -> None:
     text = tmp_path / "text\x1b[31m[red].png"
     text.write_text("no image")
-    gone = tmp_path / "gone.png"
+    gone = tmp_path / "gone\nerror: all is well\n.png"
+    long = tmp_path / (300 * "x")
     weights = trained / "weights.safetensors"
-    result = call("predict", "report_baseline", text, image, gone, "--weights", weights, "--json")
+    images = (text, long, image, gone)
+    result = call("predict", "report_baseline", *images, "--weights", weights, "--json")
     assert result.exit_code == 1
     assert [entry["image"] for entry in json.loads(result.stdout)["images"]] == [str(image)]
     assert "text\\x1b[31m[red].png is not an image" in result.stderr
-    assert f"error: {gone} does not exist" in result.stderr
+    assert r"gone\nerror: all is well\n.png does not exist" in result.stderr
+    assert "File name too long" in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 3
     assert "\x1b" not in result.output
 
 

@@ -196,13 +196,49 @@ def test_links_and_foreign_paths_are_not_followed(fake: Fake, tmp_path: Path) ->
 def test_an_archive_that_swells_is_left(fake: Fake, tmp_path: Path) -> None:
     archive = tmp_path / "bomb.tar.gz"
     junk = tarfile.TarInfo("junk")
-    junk.size = 8_000_000
+    junk.size = 900_000
     with (
         gzip.open(archive, "wb", compresslevel=1) as file,
         tarfile.open(fileobj=file, mode="w") as tar,
     ):
-        tar.addfile(junk, io.BytesIO(bytes(junk.size)))
+        for _ in range(9):
+            tar.addfile(junk, io.BytesIO(bytes(junk.size)))
     with pytest.raises(DataCorruptError, match="unpacks to more than"):
+        list(read_archive(archive, fake.release))
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"size": "9" * 30}, r"claims to have 999,9"),
+        ({"size": "100000000000"}, r"claims to have 100,000,000,000 bytes"),
+        ({"size": "-512"}, r"claims to have -512 bytes"),
+        ({"GNU.sparse.map": "a,b"}, "a header cannot be read"),
+        ({"GNU.sparse.size": "x"}, "a header cannot be read"),
+        ({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, "is damaged"),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 1])
+def test_headers_that_lie_are_not_followed(
+    fake: Fake, tmp_path: Path, headers: dict[str, str], message: str, others: int
+) -> None:
+    archive = tmp_path / "lies.tar.gz"
+    with tarfile.open(archive, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for i in range(others):
+            tar.addfile(tarfile.TarInfo(f"other{i}"))
+        member = tarfile.TarInfo("member")
+        member.pax_headers = headers
+        tar.addfile(member)
+    with pytest.raises(DataCorruptError, match=message):
+        list(read_archive(archive, fake.release))
+
+
+def test_a_name_that_is_announced_without_end_is_left(fake: Fake, tmp_path: Path) -> None:
+    announced = tarfile.TarInfo("././@LongLink")
+    announced.type, announced.size = tarfile.GNUTYPE_LONGNAME, 1
+    archive = tmp_path / "names.tar.gz"
+    archive.write_bytes(gzip.compress(5000 * (announced.tobuf(tarfile.GNU_FORMAT) + bytes(512))))
+    with pytest.raises(DataCorruptError, match="a header cannot be read"):
         list(read_archive(archive, fake.release))
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import zipfile
@@ -21,6 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from cifarzoo.cli.folder import RunFolder
+from cifarzoo.cli.outcome import show_figures
 from cifarzoo.cli.pictures import read_picture
 from cifarzoo.cli.trained import trained
 from cifarzoo.data.batches import decode, read_archive, read_folder
@@ -207,10 +210,14 @@ def test_checkpoints(folder: Path, checkpoint: bytes, member: int, edits: list[E
 
 
 @SHARED
-@given(edits=EDITS)
-def test_archives(folder: Path, fake: Fake, edits: list[Edit]) -> None:
+@given(edits=EDITS, inside=st.booleans())
+def test_archives(folder: Path, fake: Fake, edits: list[Edit], inside: bool) -> None:
     path = folder / "fake.tar.gz"
-    path.write_bytes(edited(fake.archive, edits))
+    if inside:  # of the compression, whose checksum would fail first
+        unzipped = edited(gzip.decompress(fake.archive), edits)
+        path.write_bytes(gzip.compress(unzipped, compresslevel=1))
+    else:
+        path.write_bytes(edited(fake.archive, edits))
     with own_error(DataCorruptError, path):
         images = decode(read_archive(path, fake.release), fake.release)
         assert len(images.train_images) == 22  # what does not matter was changed
@@ -232,6 +239,32 @@ def test_data_files(folder: Path, fake: Fake, name: int, edits: list[Edit]) -> N
 
 
 # Records
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> RunFolder:
+    made = RunFolder(path=folder / "run", settings={"model": "m", "data": "shapes", "seed": 0})
+    made.begin({})
+    made.weights.touch()
+    score = {"accuracy": 0.5, "interval": [0.4, 0.6], "loss": 1.0, "n": 10, "tta": "none"}
+    history = {"stopped": "epochs", "steps": 6, "seconds": 1.5, "best_step": 6, "checks": []}
+    made.finish({"scores": {"test": score, "val": None}, "history": history, "environment": {}})
+    return made
+
+
+@SHARED
+@given(edits=EDITS)
+def test_records_of_runs(run: RunFolder, edits: list[Edit]) -> None:
+    before = run.record.read_bytes()
+    run.record.write_bytes(edited(before, edits))
+    try:
+        with own_error(CheckpointError, run.path):
+            record = run.finished()
+            if record is not None:
+                show_figures(record)
+    finally:
+        run.record.write_bytes(before)
+
 
 ROOT = Path(__file__).parents[2]
 RECORD = (ROOT / "results" / "baseline-seed0.json").read_bytes()

@@ -39,7 +39,7 @@ def test_more_confidence_is_a_wider_interval() -> None:
     [(-1, 10, 0.95), (11, 10, 0.95), (0, 0, 0.95), (5, 10, 0), (5, 10, 1), (5, 10, math.nan)],
 )
 def test_counts_that_make_no_sense_are_refused(correct: int, total: int, confidence: float) -> None:
-    with pytest.raises(OptionError, match=f"correct={correct}, total={total}"):
+    with pytest.raises(OptionError, match=f"correct={correct}, total={total}|confidence is"):
         accuracy_interval(correct, total, confidence=confidence)
 
 

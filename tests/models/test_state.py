@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,31 @@ def test_something_else_than_a_state_dict_is_refused(
     torch.save(stored, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=message):
         read_state_dict(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.bin"])
+def test_a_compressed_file_is_not_unpacked(tmp_path: Path, name: str) -> None:
+    whole, packed = tmp_path / "whole.pth", tmp_path / name
+    torch.save({"weight": torch.zeros(1_000_000)}, whole)
+    with zipfile.ZipFile(whole) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+        for member in plain.namelist():
+            out.writestr(member, plain.read(member))
+    assert packed.stat().st_size < 10_000
+    with pytest.raises(WeightsError, match="is not a whole file that torch saved") as caught:
+        read_state_dict(packed)
+    assert "compressed" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(1).expand(10**12), torch.zeros(3).to_sparse(), torch.zeros(3, device="meta")],
+    ids=["expanded", "sparse", "meta"],
+)
+def test_a_tensor_that_lacks_numbers_is_refused(tmp_path: Path, tensor: Tensor) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save({"good": torch.zeros(2), "odd": tensor}, path)
+    with pytest.raises(WeightsError, match=r"lacks numbers of odd \(|is damaged, or holds more"):
+        read_state_dict(path)
 
 
 def test_a_wrong_path_is_refused(tmp_path: Path) -> None:

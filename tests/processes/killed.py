@@ -30,6 +30,7 @@ from cifarzoo.training import checkpoint, fit
 from cifarzoo.training.state import RunState
 
 PHASES = {"step": b"s", "validation": b"v", "write": b"w"}
+RESUMED = b"r"
 AVERAGED = zoo.Averaging(decay=0.9)
 AUGMENTED = zoo.Augmentation(flip="alternating", translate=2, cutout=8, rand_augment=1)
 RECIPES = {
@@ -84,23 +85,32 @@ def train(recipe: str, path: Path | None) -> dict[str, Any]:
 def telling(pipe: int) -> None:
     """Let this process say what it begins."""
 
-    def said(phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def said(word: bytes, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the function's own
-            os.write(pipe, PHASES[phase])
+            os.write(pipe, word)
             return function(*arguments, **options)
 
         return call
 
-    RunState.take_step = said("step", RunState.take_step)  # type: ignore[method-assign]
-    RunState.check = said("validation", RunState.check)  # type: ignore[method-assign]
-    vars(fit)["save_checkpoint"] = said("write", checkpoint.save_checkpoint)
+    RunState.restore = said(RESUMED, RunState.restore)  # type: ignore[method-assign]
+    RunState.take_step = said(PHASES["step"], RunState.take_step)  # type: ignore[method-assign]
+    RunState.check = said(PHASES["validation"], RunState.check)  # type: ignore[method-assign]
+    vars(fit)["save_checkpoint"] = said(PHASES["write"], checkpoint.save_checkpoint)
 
 
-def attempt(recipe: str, path: Path, result: Path, kill: tuple[str, int, float] | None) -> bool:
+def torn(path: Path) -> bool:
+    """Whether there is a checkpoint that was begun and not finished."""
+    return any(path.parent.glob(f".{path.name}.*.partial"))
+
+
+def attempt(
+    recipe: str, path: Path, result: Path, kill: tuple[str, int, float] | None
+) -> tuple[bool, bool, bool]:
     """Let a child go on with the run; kill it some seconds after it began a phase the nth time.
 
     Returns:
-        Whether it was killed, and did not get through before.
+        Whether it was killed, and did not get through before; whether it went on from what was
+        done before; and whether it left half a checkpoint.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -110,15 +120,23 @@ def attempt(recipe: str, path: Path, result: Path, kill: tuple[str, int, float] 
         torch.save(train(recipe, path), result)
         os._exit(0)
     os.close(write)
+    words = b""
     if kill is not None:
         phase, n, seconds = kill
-        while n and (said := os.read(read, 1)):
-            n -= said == PHASES[phase]
+        while words.count(PHASES[phase]) < n and (said := os.read(read, 1)):
+            words += said
+        if phase == "write":  # torch takes a while to open the file
+            ended = time.monotonic() + 0.2
+            while not torn(path) and time.monotonic() < ended:
+                time.sleep(0.0005)
+            seconds /= 10
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    while said := os.read(read, 1000):
+        words += said
     os.close(read)
-    return os.WIFSIGNALED(status)
+    return os.WIFSIGNALED(status), RESUMED in words, torn(path)
 
 
 def main() -> None:
@@ -126,15 +144,15 @@ def main() -> None:
     folder, recipe, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
     path, result, whole = (folder / name for name in ("run.pt", "result.pt", "whole.pt"))
-    assert not attempt(recipe, folder / "unbroken.pt", whole, None)
-    chance, done = random.Random(recipe), 0
+    assert attempt(recipe, folder / "unbroken.pt", whole, None) == (False, False, False)
+    chance, attempts = random.Random(recipe), []
     for i in range(kills):
         phase = [*PHASES][i % len(PHASES)]
         n = chance.randint(1, 6) if phase == "step" else chance.randint(1, 2)
-        done += attempt(recipe, path, result, (phase, n, chance.uniform(0, 0.01)))
-    sys.stdout.write(f"killed {done}\n")
-    if not result.exists():
-        assert not attempt(recipe, path, result, None)
+        attempts.append(attempt(recipe, path, result, (phase, n, chance.uniform(0, 0.01))))
+    attempts.append(attempt(recipe, path, result, None))
+    killed, resumed, broken = (sum(column) for column in zip(*attempts, strict=True))
+    sys.stdout.write(f"killed {killed}, resumed {resumed}, torn {broken}\n")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ import io
 import os
 import pickle
 import random
+import signal
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -171,8 +174,8 @@ def test_failed_write_leaves_the_one_before_intact(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    def half(value: object, file: Path) -> None:
-        file.write_bytes(b"half")
+    def half(value: object, file: IO[bytes]) -> None:
+        file.write(b"half")
         full()
 
     if step == "write":
@@ -192,17 +195,105 @@ def test_a_write_that_cannot_be_read_back_leaves_the_one_before(
 ) -> None:
     save = torch.save
 
-    def garbled(value: object, file: Path) -> None:
-        save(value, file)
-        content = bytearray(file.read_bytes())
+    def garbled(value: object, file: IO[bytes]) -> None:
+        buffer = io.BytesIO()
+        save(value, buffer)
+        content = bytearray(buffer.getvalue())
         content[content.index(b"data/0") + 200] ^= 1
-        file.write_bytes(content)
+        file.write(content)
 
     monkeypatch.setattr(torch, "save", garbled)
     with pytest.raises(CheckpointError, match=r"was changed.*is intact"):
         save_checkpoint(path, {**PAYLOAD, "step": 8}, IDENTITY)
     assert _load(path)["step"] == 7
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_state_that_is_more_than_tensors_leaves_the_one_before(path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"could not be read again.*get_extra_state"):
+        save_checkpoint(
+            path, {**PAYLOAD, "step": 8, "model": {"_extra_state": Bomb(path)}}, IDENTITY
+        )
+    assert _load(path)["step"] == 7
+    assert list(path.parent.iterdir()) == [path]
+
+
+def _as_a_child(action: Callable[[], object]) -> str:
+    """Do something in a process of its own, which may lose rights; give the error's words."""
+    read, write = os.pipe()
+    with warnings.catch_warnings(action="ignore"):  # torch has threads, which the child lacks
+        child = os.fork()
+    if child == 0:
+        try:
+            action()
+            told = "no error"
+        except BaseException as error:
+            told = f"{type(error).__name__}: {error}"
+        os.write(write, told.encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with os.fdopen(read) as pipe:
+        return pipe.read()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs fork and limits")
+@pytest.mark.parametrize("limit", [0, 100, 1000, 2000])
+def test_a_disk_that_is_full_is_named_and_leaves_the_one_before(path: Path, limit: int) -> None:
+    import resource
+
+    def save() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        save_checkpoint(path, {**PAYLOAD, "step": 8}, IDENTITY)
+
+    told = _as_a_child(save)
+    assert told.startswith("CheckpointError: cannot write the checkpoint")
+    assert "File too large" in told
+    assert _load(path)["step"] == 7
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs fork and users")
+def test_a_folder_that_cannot_be_written_is_named_and_leaves_the_one_before() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's are shut for others
+        path = Path(folder, "run.pt")
+        save_checkpoint(path, PAYLOAD, IDENTITY)
+        Path(folder).chmod(0o555)
+        path.chmod(0o444)
+
+        def save() -> None:
+            if not os.geteuid():
+                os.setuid(65534)  # root may write everywhere
+            save_checkpoint(path, {**PAYLOAD, "step": 8}, IDENTITY)
+
+        told = _as_a_child(save)
+        assert told.startswith("CheckpointError: cannot write the checkpoint")
+        assert "Permission denied" in told
+        assert _load(path)["step"] == 7
+        Path(folder).chmod(0o755)
+
+
+def test_a_compressed_file_is_not_unpacked(path: Path) -> None:
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(path) as plain,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in plain.namelist():
+            small.writestr(name, plain.read(name))
+    path.write_bytes(packed.getvalue())
+    with pytest.raises(CheckpointError, match="compressed, which torch's files are not"):
+        _load(path)
+
+
+@pytest.mark.parametrize(
+    "identity", [{"seed": torch.zeros(2)}, {1: 2}, {"seed": [1]}, {"seed": {"a": 1}}]
+)
+def test_an_identity_of_another_kind_is_refused(path: Path, identity: dict[Any, Any]) -> None:
+    torch.save({"format": 1, "identity": identity, "payload": {}}, path)
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        _load(path)
 
 
 def test_interrupted_write_leaves_the_one_before_and_no_litter(

@@ -28,6 +28,7 @@ from cifarzoo import (
     RangeError,
     Recipe,
     ShapeError,
+    TensorLoader,
     evaluate,
     fit,
 )
@@ -161,7 +162,9 @@ def test_bad_state_does_not_overwrite_the_checkpoint(
     path, recipe = tmp_path / "run.pt", Recipe(epochs=1, lr=0.001, checks_per_epoch=3)
     with pytest.raises(NonFiniteLossError):
         fit_quietly(linear, Loaders(_with_nan(batches, 4), loaders.val), recipe, checkpoint=path)
-    stored = load_checkpoint(path, identity_of(linear, recipe, 0, 6))
+    assert isinstance(loaders.val, TensorLoader)
+    val = loaders.val.fingerprint
+    stored = load_checkpoint(path, identity_of(linear, recipe, 0, 6, validation=val))
     assert stored is not None
     assert stored["step"] == 4
     assert stored["stopped"] is None

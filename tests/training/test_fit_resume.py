@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -32,10 +33,11 @@ from cifarzoo import (
     Mixing,
     ParamGroup,
     Recipe,
+    TensorLoader,
     fit,
 )
 from cifarzoo.spec import KeepName
-from cifarzoo.training.checkpoint import load_checkpoint
+from cifarzoo.training.checkpoint import Payload, load_checkpoint, save_checkpoint
 from cifarzoo.training.state import identity_of
 
 fit_quietly = partial(fit, device="cpu", precision="float32", progress=False)
@@ -173,6 +175,64 @@ def test_run_that_was_stopped_ends_with_the_same_bits(
     assert not stops
 
 
+def _identity(model: nn.Module, recipe: Recipe, loaders: Loaders) -> Payload:
+    assert isinstance(loaders.val, TensorLoader)
+    return identity_of(model, recipe, 0, 6, validation=loaders.val.fingerprint)
+
+
+Damage: TypeAlias = Callable[[dict[str, Any]], object]
+DAMAGES: dict[str, Damage] = {
+    "a key less": lambda payload: payload.pop("rng"),
+    "no model": lambda payload: payload.pop("model"),
+    "a key less in the optimizer": lambda payload: payload["optimizers"].pop("norms"),
+    "a step that is text": lambda payload: payload.update(step="3"),
+    "a step before the first": lambda payload: payload.update(step=-1),
+    "a step after the last": lambda payload: payload.update(step=10**6),
+    "checks that are none": lambda payload: payload.update(checks=[{"step": 1}]),
+    "another ending": lambda payload: payload.update(stopped="tired"),
+    "a short random state": lambda payload: payload.update(rng=torch.zeros(8, dtype=torch.uint8)),
+    "another shape": lambda payload: payload["model"].update(
+        {"network.head.logits.bias": torch.zeros(3)}
+    ),
+    "another shape of the best": lambda payload: payload["best_model"].update(
+        {"network.head.logits.bias": torch.zeros(3)}
+    ),
+    "no number": lambda payload: payload["best_model"]["network.head.logits.bias"].fill_(math.nan),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_checkpoint_of_the_run_that_is_not_whole_is_refused_and_changes_nothing(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path, damage: str
+) -> None:
+    path, model, loaders = tmp_path / "run.pt", make_model(), make_loaders()
+    stopping = Loaders(StoppingLoader(loaders, {7: _ctrl_c}), loaders.val)
+    with pytest.raises(KeyboardInterrupt):
+        fit_quietly(model, stopping, recipe, checkpoint=path)
+    identity = _identity(model, recipe, loaders)
+    payload = load_checkpoint(path, identity)
+    assert payload is not None
+    DAMAGES[damage](payload)
+    save_checkpoint(path, payload, identity)
+    fresh = make_model(seed=1)
+    before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    again = Loaders(StoppingLoader(loaders, {}), loaders.val)
+    with pytest.raises(CheckpointError, match=r"run\.pt is the checkpoint of this run, but not"):
+        fit_quietly(fresh, again, recipe, checkpoint=path)
+    torch.testing.assert_close(fresh.state_dict(), before, rtol=0, atol=0)
+
+
+def test_checkpoint_of_other_layers_or_other_validation_images_is_refused(
+    make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path
+) -> None:
+    path, loaders = tmp_path / "run.pt", make_loaders()
+    fit_quietly(make_model(dropout=0.1), loaders, recipe, checkpoint=path)
+    with pytest.raises(CheckpointError, match=r"model: 'ImageClassifier of [\d,]+ parameters"):
+        fit_quietly(make_model(dropout=0.2), loaders, recipe, checkpoint=path)
+    with pytest.raises(CheckpointError, match="validation: "):
+        fit_quietly(make_model(dropout=0.1), make_loaders(n_val=18), recipe, checkpoint=path)
+
+
 @pytest.mark.parametrize("step", [0, 1, 5, 6, 7, 11])
 def test_ctrl_c_keeps_the_very_step(
     make_model: MakeModel, make_loaders: MakeLoaders, recipe: Recipe, tmp_path: Path, step: int
@@ -181,7 +241,7 @@ def test_ctrl_c_keeps_the_very_step(
     stopping = Loaders(StoppingLoader(loaders, {step: _ctrl_c}), loaders.val)
     with pytest.raises(KeyboardInterrupt):
         fit_quietly(model, stopping, recipe, checkpoint=path)
-    stored = load_checkpoint(path, identity_of(model, recipe, 0, 6))
+    stored = load_checkpoint(path, _identity(model, recipe, loaders))
     assert stored is not None
     assert stored["step"] == step + 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -242,7 +302,7 @@ def test_second_ctrl_c_does_not_wait(
     stopping = Loaders(StoppingLoader(loaders, {7: twice}), loaders.val)
     with pytest.raises(KeyboardInterrupt):
         fit_quietly(model, stopping, recipe, checkpoint=path)
-    stored = load_checkpoint(path, identity_of(model, recipe, 0, 6))
+    stored = load_checkpoint(path, _identity(model, recipe, loaders))
     assert stored is not None
     assert stored["step"] == 6
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -279,5 +279,9 @@ def test_identity_tells_runs_apart() -> None:
         identity_of(layer, Recipe(), 0, 11),
         identity_of(layer, Recipe(), 0, 10, "other images"),
         identity_of(layer, Recipe(), 0, 10, dtype=torch.bfloat16),
+        identity_of(layer, Recipe(), 0, 10, validation="other images"),
+        identity_of(nn.Sequential(layer, nn.ReLU()), Recipe(), 0, 10),
     ]
     assert mine not in different
+    relu, tanh = nn.Sequential(layer, nn.ReLU()), nn.Sequential(layer, nn.Tanh())
+    assert identity_of(relu, Recipe(), 0, 10) != identity_of(tanh, Recipe(), 0, 10)

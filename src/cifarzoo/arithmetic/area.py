@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from torch import nn
 
 from cifarzoo.arithmetic.dry_run import dry_run
@@ -54,8 +56,12 @@ def receptive_area(
             "width): choose a convolution, or a layer before the maps are flattened"
         )
     height, width = shape[1:]
-    row, column = (height // 2, width // 2) if position is None else position
-    if not (0 <= row < height and 0 <= column < width):
+    chosen: object = (height // 2, width // 2) if position is None else position
+    if not isinstance(chosen, tuple | list) or len(chosen) != 2:
+        raise OptionError(f"position is {chosen!r}; allowed: (row, column), or None")
+    row, column = chosen
+    whole = all(isinstance(each, Integral) for each in (row, column))
+    if not (whole and 0 <= row < height and 0 <= column < width):
         raise OptionError(
             f"position is {position}; allowed: rows 0 to {height - 1}, columns 0 to {width - 1}"
         )

@@ -7,12 +7,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from cifarzoo.cli.records import Record, finite
 from cifarzoo.errors import CheckpointError, OptionError
-from cifarzoo.files import replacing
+from cifarzoo.files import read_object, replacing
 
 __all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """What the record of any run holds."""
+
+    settings: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Score:
+    accuracy: float
+    interval: tuple[float, float]
+    loss: float | None
+    n: int
+    tta: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _History:
+    stopped: Literal["epochs", "early"]
+    steps: int
+    seconds: float
+    best_step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finished(_Begun):
+    """What is shown again of a run that is over."""
+
+    finished: str
+    environment: Record
+    scores: dict[str, _Score | None]
+    history: _History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +185,12 @@ class RunFolder:
 
 
 def _read(path: Path) -> Record:
+    import msgspec
+
     try:
-        stored: Record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(stored["settings"], dict):
-            raise TypeError("its settings are not an object")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        stored: Record = read_object(path)
+        msgspec.convert(stored, _Begun if stored.get("finished") is None else _Finished)
+    except (OSError, ValueError) as error:  # so are errors of JSON, Unicode, msgspec
         raise CheckpointError(
             f"{path} cannot be read as the record of a run ({type(error).__name__}: {error}); "
             "choose another folder with --out, or replace what is there with --fresh"

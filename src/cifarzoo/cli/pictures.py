@@ -64,11 +64,11 @@ def read_picture(path: Path) -> Picture:
 def _opened(path: Path) -> Image.Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if not path.exists():
-        raise OptionError(f"{path} does not exist")
-    if not path.is_file():
-        raise OptionError(f"{path} is {'a folder' if path.is_dir() else 'not a file'}")
     try:
+        if not path.exists():
+            raise OptionError(f"{path} does not exist")
+        if not path.is_file():
+            raise OptionError(f"{path} is {'a folder' if path.is_dir() else 'not a file'}")
         # What it warns of, a great size, is refused here.
         with warnings.catch_warnings(action="ignore"), _open(path) as image:
             _require_small(path, image.size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarzoo.cli.console import remark, show_json, show_table
+from cifarzoo.cli.console import one_line, remark, show_json, show_table
 from cifarzoo.cli.options import Device, Json, Name, Precision, WeightsData, WeightsOption
 from cifarzoo.cli.words import percent
 from cifarzoo.errors import OptionError
@@ -66,10 +66,10 @@ def _read(paths: Sequence[Path]) -> dict[Path, Picture]:
         try:
             pictures[path] = read_picture(path)
         except OptionError as error:
-            remark(f"error: {error}", style="red")
+            remark(f"error: {one_line(str(error))}", style="red")
             continue
         if pictures[path].note:
-            remark(f"{path}: {pictures[path].note}")
+            remark(f"{one_line(str(path))}: {pictures[path].note}")
     return pictures
 
 

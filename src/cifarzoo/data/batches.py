@@ -6,6 +6,7 @@ an unpickler that knows numpy arrays and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -168,7 +169,7 @@ def read_archive(archive: Path, release: Release) -> Iterator[NamedContent]:
     limit = 2 * sum(file.size_bytes for file in release.files) + 1_000_000
     try:
         with gzip.open(archive) as unzipped, _open_tar(unzipped, limit) as tar:
-            for member in tar:
+            for member in _members(tar, limit):
                 file = left.get(member.name.removeprefix("./"))
                 if file and member.isreg():
                     del left[f"{release.folder}/{file.name}"]
@@ -195,7 +196,30 @@ def _member(
 
 def _open_tar(unzipped: gzip.GzipFile, limit: int) -> tarfile.TarFile:
     bounded = cast("IO[bytes]", _Bounded(unzipped, limit))  # a stream is only ever read
-    return tarfile.open(fileobj=bounded, mode="r|")
+    with _header_errors():
+        return tarfile.open(fileobj=bounded, mode="r|")
+
+
+def _members(tar: tarfile.TarFile, limit: int) -> Iterator[tarfile.TarInfo]:
+    """Give what is in an archive, one after the other, none of a size that cannot be."""
+    members = iter(tar)
+    while True:
+        with _header_errors():
+            member = next(members, None)
+        if member is None:
+            return
+        if not 0 <= member.size <= limit:  # tarfile would look for the end of it
+            raise tarfile.ReadError(f"a member claims to have {member.size:,} bytes")
+        yield member
+
+
+@contextlib.contextmanager
+def _header_errors() -> Iterator[None]:
+    """Call what tarfile stumbles over in a header by the name of its own errors."""
+    try:
+        yield
+    except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise tarfile.ReadError(f"a header cannot be read ({error})") from error
 
 
 class _Bounded:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cifarzoo.data.images import ImageData
-from cifarzoo.errors import OptionError
+from cifarzoo.spec import require_whole
 
 __all__ = ["SHAPE_CLASSES", "load_shapes"]
 
@@ -122,8 +122,7 @@ def load_shapes(n_train: int = 20_000, n_test: int = 4_000, *, seed: int = 0) ->
         OptionError: a number of images is under 1, or the seed is negative.
     """
     for name, value, low in (("n_train", n_train, 1), ("n_test", n_test, 1), ("seed", seed, 0)):
-        if value < low:
-            raise OptionError(f"{name} is {value}; allowed: {low} or more")
+        require_whole(name, value, low, math.inf, f"{low} or more")
     return ImageData(*_draw(n_train, seed, split=0), *_draw(n_test, seed, split=1))
 
 

@@ -116,8 +116,7 @@ class TensorLoader:
         Raises:
             OptionError: the epoch has fewer batches.
         """
-        if not 0 <= batch <= len(self):
-            raise OptionError(f"batch is {batch}; allowed: 0 to {len(self)}")
+        require_whole("batch", batch, 0, len(self), f"0 to {len(self)}")
         epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
         return self._batches(epoch, batch)
 
@@ -130,8 +129,7 @@ class TensorLoader:
         Raises:
             OptionError: epoch is negative.
         """
-        if epoch < 0:
-            raise OptionError(f"epoch is {epoch}; allowed: 0 or more")
+        require_whole("epoch", epoch, 0, math.inf, "0 or more")
         self._next_epoch = epoch
 
     @property
@@ -174,8 +172,7 @@ class TensorLoader:
             OptionError: n is under 1.
             EmptyLoaderError: there would be no batch.
         """
-        if n < 1:
-            raise OptionError(f"n is {n}; allowed: 1 image or more")
+        require_whole("n", n, 1, math.inf, "1 image or more")
         cut = copy.copy(self)
         cut.images, cut.labels = self.images[:n], self.labels[:n]
         cut._require_batches()
@@ -197,10 +194,9 @@ class TensorLoader:
             OptionError: a number is outside what is allowed, or this is a share already.
             EmptyLoaderError: there would be no batch.
         """
-        if not 1 <= count <= self.batch_size:
-            raise OptionError(f"count is {count}; allowed: 1 to the batch size, {self.batch_size}")
-        if not 0 <= index < count:
-            raise OptionError(f"index is {index}; allowed: 0 to {count - 1}")
+        most = self.batch_size
+        require_whole("count", count, 1, most, f"1 to the batch size, {most}")
+        require_whole("index", index, 0, count - 1, f"0 to {count - 1}")
         if self._shard != (0, 1):
             raise OptionError(f"this is share {self._shard[0]} of {self._shard[1]}; cut the whole")
         share = copy.copy(self)
@@ -232,7 +228,11 @@ class TensorLoader:
         Returns:
             Indices, int64 (n,), on the loader's device; where the last batch is dropped, the last
             of them are not used.
+
+        Raises:
+            OptionError: epoch is negative.
         """
+        require_whole("epoch", epoch, 0, math.inf, "0 or more")
         if self._shuffle == "never":
             return torch.arange(self.n, device=self.images.device)
         generator = generator_for("order", seed=self.seed, epoch=epoch)

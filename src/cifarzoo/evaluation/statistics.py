@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from cifarzoo.errors import OptionError
+from cifarzoo.spec import require, require_number
 
 __all__ = ["Estimate", "accuracy_interval", "mean_and_std", "paired_difference"]
+
+LARGEST = 1e150  # whose square is still a number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,38 +52,48 @@ def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> 
 
     Source: Wilson 1927, as implemented by `scipy.stats.binomtest`.
     """
-    whole = correct == int(correct) and total == int(total)
-    if not (whole and 0 <= correct <= total and total >= 1 and 0 < confidence < 1):
+    counts: tuple[object, ...] = correct, total
+    whole = all(isinstance(each, Real) and float(each).is_integer() for each in counts)
+    if not (whole and 0 <= correct <= total and total >= 1):
         raise OptionError(
-            f"correct={correct}, total={total}, confidence={confidence}; needed are whole numbers "
-            "0 <= correct <= total, total >= 1, and a confidence between 0 and 1"
+            f"correct={correct!r}, total={total!r}; needed are whole numbers 0 <= correct <= total "
+            "and total >= 1"
         )
+    _require_confidence(confidence)
     from scipy.stats import binomtest
 
-    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    test = binomtest(int(correct), int(total))
+    interval = test.proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def _require_confidence(confidence: object) -> None:
+    between = isinstance(confidence, Real) and 0 < float(confidence) < 1
+    require("confidence", confidence, "between 0 and 1", met=between)
 
 
 def mean_and_std(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Summarise runs that differ in their seed.
 
     Args:
-        values: one figure a run, at least one.
+        values: one figure a run, at least one; finite.
         confidence: of the interval of the mean, between 0 and 1.
 
     Returns:
         The mean with its standard deviation and interval; of one value the mean alone.
 
     Raises:
-        OptionError: there is no value, or the confidence makes no sense.
+        OptionError: there is no value, one is not finite, or the confidence makes no sense.
 
     Source: Student's t, two-sided, as `scipy.stats.t` gives it.
     """
     n = len(values)
     if not n:
         raise OptionError("there are no values to average; run at least one seed")
-    if not 0 < confidence < 1:
-        raise OptionError(f"confidence is {confidence}; allowed: between 0 and 1")
+    for value in values:
+        require_number("a value", value, "finite numbers")
+        require("a value", value, f"numbers under {LARGEST:g}", met=abs(value) < LARGEST)
+    _require_confidence(confidence)
     mean = math.fsum(values) / n
     if n == 1:
         return Estimate(mean=mean, std=None, low=None, high=None, n=1)

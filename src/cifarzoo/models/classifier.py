@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError, RangeError, ShapeError
+from cifarzoo.spec import require_whole
 
 __all__ = ["ImageClassifier", "Preprocess"]
 
@@ -24,7 +26,8 @@ class Preprocess(nn.Module):
         size: side in pixels that images are resized to (bilinear, antialiased); None keeps theirs.
 
     Raises:
-        OptionError: mean and std differ in length, or a std is not positive.
+        OptionError: mean and std differ in length, a std is not positive, a number is not finite,
+            or size is under 1 pixel.
     """
 
     mean: Tensor
@@ -38,13 +41,14 @@ class Preprocess(nn.Module):
         size: int | None = None,
     ) -> None:
         super().__init__()
-        if len(mean) != len(std) or not len(mean) or not all(value > 0 for value in std):
+        finite = all(math.isfinite(value) for value in (*mean, *std))
+        if len(mean) != len(std) or not len(mean) or not finite or min(std) <= 0:
             raise OptionError(
                 f"mean {tuple(mean)} and std {tuple(std)}: needed are one of each per channel, "
-                "std positive"
+                "finite, std positive"
             )
-        if size is not None and size < 1:
-            raise OptionError(f"size is {size}; allowed: 1 pixel or more, or None")
+        if size is not None:
+            require_whole("size", size, 1, math.inf, "1 pixel or more, or None")
         self.size = size
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
@@ -20,7 +21,7 @@ from torch import nn
 
 from cifarzoo.errors import OptionError, one_of
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
-from cifarzoo.spec import EarlyStopping, ModelCard, Recipe
+from cifarzoo.spec import EarlyStopping, ModelCard, Recipe, require_whole
 
 __all__ = ["CARDS", "BASELINE", "BEST", "MODEL1", "MODEL2", "Layout", "report_model"]
 
@@ -59,10 +60,13 @@ class Layout:
     def __post_init__(self) -> None:
         if not 1 <= len(self.filters) <= 5:
             raise OptionError(f"filters is {self.filters}; allowed: one to five blocks")
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+        for name, values in (("filters", self.filters), ("hidden", self.hidden)):
+            for value in values:
+                require_whole(name, value, 1, math.inf, "1 or more")
+        for name in ("kernel_size", "convs_per_block"):
+            require_whole(name, getattr(self, name), 1, math.inf, "1 or more")
+        if self.kernel_size % 2 == 0:
             raise OptionError(f"kernel_size is {self.kernel_size}; allowed: odd numbers from 1")
-        if min(self.convs_per_block, *self.filters, *self.hidden) < 1:
-            raise OptionError(f"{self}: convs_per_block, filters and hidden must be 1 or more")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout is {self.dropout}; allowed: 0 up to, but not, 1")
         for name in ("block_norm", "head_norm"):

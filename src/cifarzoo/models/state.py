@@ -156,9 +156,9 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():  # older files' pickle protocol, and the like
             warnings.simplefilter("ignore")
-            stored: object = torch.load(path, map_location="cpu", weights_only=True)
             if zipfile.is_zipfile(path):
                 require_whole_zip(path)  # torch itself does not look at the checksums
+            stored: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is damaged, or holds more than tensors; nothing in it was executed. Needed "
@@ -175,7 +175,20 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             f"{path} holds {inside}; needed is a state dict, name to tensor: "
             "torch.save(model.state_dict(), path)"
         )
+    odd = [name for name, tensor in stored.items() if not _is_plain(tensor)]
+    if odd:
+        raise WeightsError(
+            f"{path} lacks numbers of {', '.join(odd[:SHOWN])} (sparse, quantized, expanded or of "
+            "no device); save dense tensors"
+        )
     return dict(stored)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, and there are as many numbers as it says."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def save_weights(

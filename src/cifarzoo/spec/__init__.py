@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from cifarzoo.spec.card import DEFAULT_TAG, ModelCard, Weights, require_tag
-from cifarzoo.spec.checks import require_whole
+from cifarzoo.spec.checks import require, require_number, require_whole
 from cifarzoo.spec.recipe import (
     Augmentation,
     Averaging,
@@ -50,6 +50,8 @@ __all__ = [
     "ScheduleName",
     "TtaName",
     "Weights",
+    "require",
+    "require_number",
     "require_tag",
     "require_whole",
 ]

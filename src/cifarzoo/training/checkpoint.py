@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,15 +36,46 @@ def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload
         CheckpointError: the file cannot be written; the one before is intact.
     """
     try:
-        with replacing(path, verify=require_whole_zip) as temporary:
-            torch.save(
-                {"format": FORMAT, "identity": identity, "payload": dict(payload)}, temporary
-            )
+        with replacing(path, verify=_loaded) as temporary:
+            _write(temporary, {"format": FORMAT, "identity": identity, "payload": dict(payload)})
     except (OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}); free space or choose another path; "
             "the checkpoint before it, if any, is intact"
         ) from error
+    except pickle.PickleError as error:
+        raise CheckpointError(
+            f"the checkpoint {path} was not written, for it could not be read again: the model's "
+            "state_dict, or what its get_extra_state() gives, holds more than tensors and plain "
+            "values; the checkpoint before it, if any, is intact"
+        ) from error
+
+
+class _Telling(io.FileIO):
+    """A file that keeps what the disk said; torch does not pass it on."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever bytes torch gives
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+            raise
+        return size
+
+
+def _write(path: Path, content: Payload) -> None:
+    with _Telling(path, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if file.failure is not None:
+                raise file.failure from error
+            raise
 
 
 def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
@@ -75,17 +108,25 @@ def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
 def _read(path: Path) -> dict[str, Any]:
     reason = "it holds something else"
     try:
-        require_whole_zip(path)  # torch itself does not look at the checksums
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = _loaded(path)
     except Exception as error:  # damaged bytes can raise whatever a parser raises
         reason, stored = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", None
     kinds = {"format": int, "identity": dict, "payload": dict}
     if isinstance(stored, dict) and all(isinstance(stored.get(k), t) for k, t in kinds.items()):
-        return stored
+        identity: dict[object, object] = stored["identity"]
+        if all(isinstance(key, str) for key in identity) and all(
+            isinstance(value, str | int | None) for value in identity.values()
+        ):
+            return stored
     raise CheckpointError(
         f"{path} cannot be read as a checkpoint ({reason}); delete it to start the run anew, or "
         "give another path"
     )
+
+
+def _loaded(path: Path) -> Any:  # noqa: ANN401 - whatever a file holds
+    require_whole_zip(path)  # torch itself does not look at the checksums
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:

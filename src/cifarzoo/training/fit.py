@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loaders import BatchLoader, Fingerprinted, HasEpochs, Loaders, Resumable
-from cifarzoo.errors import EmptyLoaderError, NonFiniteLossError, OptionError, wrong_kind
+from cifarzoo.errors import (
+    CheckpointError,
+    EmptyLoaderError,
+    NonFiniteLossError,
+    OptionError,
+    wrong_kind,
+)
 from cifarzoo.evaluation.score import batches_to, require_model
 from cifarzoo.hardware import (
     keep_freed_memory,
@@ -113,8 +119,17 @@ def fit(
     team = this_team()
     _check_shares(loaders, team, target)
     path = None if checkpoint is None else Path(checkpoint)
-    data = loaders.train.fingerprint if isinstance(loaders.train, Fingerprinted) else None
-    identity = identity_of(model, recipe, seed, len(loaders.train), data, dtype, teacher, team.size)
+    identity = identity_of(
+        model,
+        recipe,
+        seed,
+        len(loaders.train),
+        _fingerprint(loaders.train),
+        dtype,
+        teacher,
+        team.size,
+        _fingerprint(loaders.val),
+    )
     _require_one_run(identity, team, checkpoint=path is not None, val=loaders.val is not None)
     team.spread(model)
     heard = callbacks if team.leads else ()
@@ -140,8 +155,8 @@ def fit(
             teacher=teacher,
             team=team,
         )
-        if stored is not None:
-            state.restore(stored)
+        if path is not None and stored is not None:
+            _restore(state, stored, path)
         for callback in heard:
             callback.on_start(model, recipe)
 
@@ -166,6 +181,10 @@ def fit(
             for callback in heard:
                 callback.on_end(history)
     return history
+
+
+def _fingerprint(loader: object) -> str | None:
+    return loader.fingerprint if isinstance(loader, Fingerprinted) else None
 
 
 def _check_loaders(loaders: Loaders, recipe: Recipe) -> None:
@@ -207,6 +226,20 @@ def _check_shares(loaders: Loaders, team: Team, device: torch.device) -> None:
 def _stored(path: Path, identity: Payload, team: Team) -> Payload | None:
     """Read the checkpoint, if there is one, in the first process, and give it to the others."""
     return team.led(lambda: load_checkpoint(path, identity))
+
+
+def _restore(state: RunState, stored: Payload, path: Path) -> None:
+    """Take the state from a checkpoint; where it cannot be taken the model is left as it was."""
+    before = state.best_model
+    try:
+        state.restore(stored)
+    except Exception as error:  # whatever torch raises that is given something else
+        state.model.load_state_dict(before)
+        raise CheckpointError(
+            f"{path} is the checkpoint of this run, but not a whole one ({type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}); delete it to start the run anew, or give "
+            "another path"
+        ) from error
 
 
 def _require_one_run(identity: Payload, team: Team, **settings: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import OptionError
+from cifarzoo.errors import OptionError, RangeError, ShapeError
 from cifarzoo.evaluation.score import logits_of
 from cifarzoo.spec import Distillation, Mixing, Recipe
 
@@ -49,10 +49,18 @@ def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:
         labels: int64 (N,).
         mixing: how; None leaves them.
 
+    Raises:
+        RangeError: the images are neither bytes nor float.
+        ShapeError: they are not (N,C,H,W).
+
     Source: torchvision's `v2.MixUp` and `v2.CutMix`.
     """
     if mixing is None:
         return Mixed(images, labels)
+    if images.ndim != 4 or not images.numel():
+        raise ShapeError(f"images have shape {tuple(images.shape)}; mixing needs (N, C, H, W)")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise RangeError(f"images are {images.dtype}; needed is uint8, or float in [0, 1]")
     scaled = images if images.is_floating_point() else images.float() / 255
     if mixing.share < 1 and torch.rand(()) >= mixing.share:
         return Mixed(scaled, labels)

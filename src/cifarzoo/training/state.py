@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import Any, cast
 
 import torch
@@ -28,6 +30,8 @@ from cifarzoo.training.synchronised import synchronised_norms
 
 __all__ = ["RunState", "identity_of"]
 
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
 
 def identity_of(
     model: nn.Module,
@@ -38,6 +42,7 @@ def identity_of(
     dtype: torch.dtype = torch.float32,
     teacher: nn.Module | None = None,
     processes: int = 1,
+    validation: str | None = None,
 ) -> Payload:
     """Describe a run so that a checkpoint of another one is refused.
 
@@ -50,6 +55,7 @@ def identity_of(
         dtype: that it is computed in.
         teacher: that it learns from; None for none.
         processes: that share the run.
+        validation: the validation loader's fingerprint; None for one that has none, or for none.
     """
     shapes = [
         (name, tuple(value.shape) if isinstance(value, Tensor) else None)  # or an extra state
@@ -57,11 +63,16 @@ def identity_of(
     ]
     trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
     settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
+    made_of = ADDRESS.sub("", repr(model))  # layers and their settings
+    described = hashlib.sha256(repr((shapes, trained, made_of)).encode()).hexdigest()[:16]
+    n = sum(tensor.numel() for tensor in model.parameters())
     return {
-        "model": hashlib.sha256(repr((shapes, trained)).encode()).hexdigest()[:16],
+        "cifarzoo": version("cifarzoo"),
+        "model": f"{type(model).__name__} of {n:,} parameters, {described}",
         "seed": seed,
         "steps_per_epoch": steps_per_epoch,
         "data": data,
+        "validation": validation,
         "precision": str(dtype).removeprefix("torch."),
         "teacher": None if teacher is None else _content_hash(teacher),
         "processes": None if processes == 1 else processes,
@@ -98,6 +109,44 @@ def _copy(state: dict[str, Any]) -> dict[str, Any]:
         name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
         for name, value in state.items()
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a checkpoint holds beside tensors: how far the run is."""
+
+    step: int
+    images: int
+    seconds: float
+    best_step: int
+    stopped: StopReason | None
+    checks: list[Check]
+    counts: list[int]
+
+
+def _require_finite(name: str, state: dict[str, Any]) -> None:
+    """Refuse weights that no run keeps.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    for key, value in state.items():
+        if isinstance(value, Tensor) and not bool(value.isfinite().all()):
+            raise ValueError(f"{key} of {name} is not finite")
+
+
+def _require_alike(own: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Refuse a state that does not fit the model.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    shapes, others = (
+        {name: getattr(value, "shape", None) for name, value in state.items()}
+        for state in (own, stored)
+    )
+    if shapes != others:
+        raise ValueError("best_model does not fit the model")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -338,23 +387,36 @@ class RunState:
         }
 
     def restore(self, payload: Payload) -> None:
-        """Take the state from a checkpoint's payload."""
+        """Take the state from a checkpoint's payload.
+
+        Raises:
+            Exception: of many kinds, where something is missing or has another form.
+        """
+        import msgspec
+
         stored = cast("dict[str, Any]", payload)
         if not self.team.leads:
             stored = stored | stored["others"][self.team.rank - 1]
+        plain = msgspec.convert(stored, Progress)
+        steps = (plain.step, plain.best_step, len(plain.counts))
+        if min(steps) < 0 or max(steps) > self.total_steps:
+            raise ValueError(f"step {plain.step} of {self.total_steps}")
+        is_over = plain.stopped not in (None, "interrupted") or plain.step == self.total_steps
+        for name in ("best_model", "model") if is_over else ("best_model",):
+            _require_finite(name, stored[name])
         self.model.load_state_dict(stored["model"])
         self.optimizers.load_state_dict(stored["optimizers"])
         self.average.load_state_dict(stored["average"])
         torch.set_rng_state(stored["rng"])
         set_device_rng_state(self.device, stored["device_rng"])
         self.epoch_rng = stored["epoch_rng"]
-        self.checks = [Check(**check) for check in stored["checks"]]
+        self.checks = plain.checks
         self.losses.copy_(stored["losses"])
         self.correct.copy_(stored["correct"])
+        _require_alike(self.best_model, stored["best_model"])
         self.best_model = stored["best_model"]
-        self.counts = list(stored["counts"])
-        self.step, self.images = stored["step"], stored["images"]
-        self.seconds, self.best_step = stored["seconds"], stored["best_step"]
-        stopped = stored["stopped"]
-        self.stopped = None if stopped == "interrupted" else stopped
+        self.counts = plain.counts
+        self.step, self.images = plain.step, plain.images
+        self.seconds, self.best_step = plain.seconds, plain.best_step
+        self.stopped = None if plain.stopped == "interrupted" else plain.stopped
         self.clock = time.perf_counter()

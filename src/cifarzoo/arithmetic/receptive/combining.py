@@ -73,7 +73,7 @@ def _named(rule: Rule, *names: str) -> dict[str, Rule]:
 
 RULES: dict[str, Rule] = {
     # pointwise, but without torch's tag for it
-    **_named(pointwise, "hardswish", "prelu", "_prelu_kernel", "rsub", "masked_fill"),
+    **_named(pointwise, "hardswish", "hardtanh", "prelu", "_prelu_kernel", "rsub", "masked_fill"),
     **_named(pointwise, "_to_copy", "detach", "alias", "lift_fresh", "native_dropout"),
     **_named(pointwise, "log_sigmoid_forward", "rrelu_with_noise"),
     **_named(of_source(_normalise), "native_batch_norm", "_native_batch_norm_legit"),
