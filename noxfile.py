@@ -17,6 +17,7 @@ nox.needs_version = ">=2025.2.9"
 
 SHARED = Path(".nox", "with-torch")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+INSTALLED = "import cifarzoo as zoo; assert 'site-packages' in zoo.__file__, zoo.__file__"
 CODE = ("src", "tests", "examples", "benchmarks", "docs", "noxfile.py")
 
 
@@ -60,6 +61,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests against the installed package; set CIFARZOO_DATA for those on real data."""
     python = with_torch(session, *group("tests"))
     arguments = session.posargs or ["--cov", "--cov-report=term"]
+    session.run(python, "-c", INSTALLED, external=True)
     session.run(python, "-m", "pytest", *arguments, external=True)
 
 

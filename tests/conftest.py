@@ -25,6 +25,11 @@ hypothesis.settings.load_profile("untimed")
 TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("muon") and not hasattr(torch.optim, "Muon"):
+        pytest.skip(f"torch {torch.__version__} has no Muon")
+
+
 def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
     """Draw noise with a brighter band of rows; which rows says the class."""
     labels = torch.arange(first, first + n) % 10

@@ -14,9 +14,9 @@ from typing import Literal, TypeAlias, cast, overload
 import torch
 
 from cifarzoo import models
-from cifarzoo.errors import OptionError, UnknownModelError, one_of, suggest
+from cifarzoo.errors import UnknownModelError, one_of, suggest
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.spec import ModelCard, require_whole
+from cifarzoo.spec import ModelCard, require, require_number, require_whole
 from cifarzoo.weights import load_weights, packaged_folder, packaged_weights
 
 __all__ = [
@@ -92,8 +92,9 @@ def list_models(
     families = sorted({card.family for card in cards})
     if family is not None and family not in families:
         raise one_of("family", family, families)
-    if max_params is not None and max_params < 0:
-        raise OptionError(f"max_params is {max_params}; allowed: 0 or more, or None")
+    if max_params is not None:
+        require_number("max_params", max_params, "a number, or None")
+        require("max_params", max_params, "0 or more, or None", met=max_params >= 0)
     names = [
         card.name
         for card in cards

@@ -76,3 +76,26 @@ def test_refuses_what_has_no_area() -> None:
     turned = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (4, 16)))
     with pytest.raises(ShapeError, match="do not lie over the image"):
         receptive_area(turned, "1", input_size=(3, 8, 8))
+
+
+@pytest.mark.parametrize("position", [(32, 0), (0, 32), (-1, 0), (1.5, 2), (1,), 5, (0, 0, 0)])
+def test_places_off_the_maps_are_refused(position: tuple[int, int]) -> None:
+    model = nn.Conv2d(3, 2, 5, padding=2)
+    with pytest.raises(OptionError, match=r"position is .*allowed: "):
+        receptive_area(model, "", position)
+    assert receptive_area(model, "", (31, 31)) == ((29, 34), (29, 34))
+
+
+def test_leading_network_may_be_left_out_unless_that_is_another_layer() -> None:
+    inner = nn.Sequential(nn.Conv2d(3, 2, 5, padding=2))
+    model = nn.Sequential()
+    model.add_module("network", inner)
+    assert receptive_area(model, "0") == receptive_area(model, "network.0") == ((14, 19), (14, 19))
+    both = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
+    both.add_module("network", inner)
+    assert receptive_area(both, "0") == ((15, 18), (15, 18))
+    assert receptive_area(both, "network.0") == ((13, 20), (13, 20))
+    with pytest.raises(OptionError, match=r"no layer 'network\.1' ran; did you mean"):
+        receptive_area(both, "network.1")
+    with pytest.raises(OptionError, match=r"no layer 'zzz' ran; see model\.named_modules"):
+        receptive_area(both, "zzz")

@@ -120,6 +120,7 @@ def test_rows_add_up(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> 
     model = build()
     rows = layer_table(model, shape)
     assert sum(row.macs for row in rows) * 2 == flops_of(model, shape) > 0
+    assert all(type(row.macs) is int for row in rows)
     assert sum(row.params for row in rows) == count_params(model)
     modules = dict(model.named_modules())
     assert all(type(modules[row.name]).__name__ == row.kind for row in rows)

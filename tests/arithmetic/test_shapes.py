@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,25 @@ def test_the_file_does_not_need_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: conv_output_size(0, 3, padding=2), "size is 0; allowed: 1"),
+        (lambda: conv_output_size(8, 0), "kernel_size is 0; allowed: 1"),
+        (lambda: conv_output_size(8, 3, stride=0), "stride is 0; allowed: 1"),
+        (lambda: conv_output_size(8, 3, dilation=0), "dilation is 0; allowed: 1"),
+        (lambda: conv_output_size(8, 3, padding=-1), "padding is -1; allowed: 0"),
+        (lambda: same_padding(-1), "kernel_size is -1; allowed: 1"),
+        (lambda: kernel_size_for(0, 3, padding=2), "size_in is 0; allowed: 1"),
+        (lambda: kernel_size_for(8, 0), "size_out is 0; allowed: 1"),
+        (lambda: kernel_size_for(8, 3, stride=0), "stride is 0; allowed: 1"),
+        (lambda: kernel_size_for(8, 3, padding=-1), "padding is -1; allowed: 0"),
+        (lambda: conv_output_size((8, 2.5), 3), r"size is 2\.5; needed is an int"),  # type: ignore[arg-type]
+        (lambda: conv_output_size(8, 3, stride=None), "stride is None; needed is"),  # type: ignore[call-overload]
+    ],
+)
+def test_each_value_that_is_out_of_range_is_named(call: Callable[[], int], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        call()

@@ -164,7 +164,7 @@ def test_an_epoch_can_be_taken_up_in_its_middle(batch: int) -> None:
     for (features, labels), (again, same) in zip(whole[batch:], rest, strict=True):
         assert torch.equal(features, again)
         assert torch.equal(labels, same)
-    with pytest.raises(OptionError, match="batch is 6; allowed: 0 to 5"):
+    with pytest.raises(OptionError, match="batch is 6; allowed: whole numbers, 0 to 5"):
         found.iter_from(6)
 
 

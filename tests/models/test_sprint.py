@@ -142,6 +142,7 @@ def test_recipe_is_airbenchs(name: str, width: int) -> None:
     assert filters.norm == "kept"
 
 
+@pytest.mark.muon
 def test_small_one_learns_the_shapes_in_two_epochs() -> None:
     loaders = shapes_loaders(100, n_train=2000, n_test=400, val_fraction=0.0)
     card = model_card("sprint_s")
@@ -163,6 +164,7 @@ def test_small_one_learns_the_shapes_in_two_epochs() -> None:
     assert run.test_tta.tta == "flip_translate"
 
 
+@pytest.mark.muon
 def test_filters_keep_their_norm_and_the_bias_of_the_whitening_stops() -> None:
     loaders = shapes_loaders(50, n_train=200, n_test=50, val_fraction=0.0)
     model = sprint_model(TINY)

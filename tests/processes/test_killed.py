@@ -16,7 +16,7 @@ KILLS = 20
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-@pytest.mark.parametrize("recipe", ["sgd", "adam", "sprint"])
+@pytest.mark.parametrize("recipe", ["sgd", "adam", pytest.param("sprint", marks=pytest.mark.muon)])
 def test_killed_runs_end_with_the_same_bits(tmp_path: Path, recipe: str) -> None:
     done = subprocess.run(
         [sys.executable, KILLED, tmp_path, recipe, str(KILLS)],

@@ -9,14 +9,19 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 import cifarzoo as zoo
 from cifarzoo.hardware import seeded
+from cifarzoo.models.report import report_model
 from cifarzoo.processes import Team, joined
+from cifarzoo.training import fit
+from cifarzoo.training.progress import ProgressBar
 
 RECIPES = {
     "sgd": zoo.Recipe(epochs=2, lr=0.05, momentum=0.9, label_smoothing=0.1, checks_per_epoch=2),
@@ -93,8 +98,7 @@ def train(recipe: str, **options: object) -> tuple[Net, zoo.History]:
         RECIPES[recipe],
         device="cpu",
         precision="float32",
-        progress=False,
-        **options,  # type: ignore[arg-type]
+        **{"progress": False, **options},  # type: ignore[arg-type]
     )
     return model, history
 
@@ -106,6 +110,7 @@ def save(team: Team, folder: Path, name: str, model: Net, history: zoo.History) 
         for check in history.checks
     ]
     found = {"state": model.state_dict(), "checks": checks, "images": history.images}
+    found["taken"] = model.steps  # since this process began
     torch.save(found, folder / f"{name}-{team.rank}.pt")
 
 
@@ -113,6 +118,18 @@ def agree(team: Team, folder: Path) -> None:
     """Train by every recipe."""
     for name in RECIPES:
         save(team, folder, name, *train(name))
+
+
+def show(team: Team, folder: Path) -> None:
+    """Train with a progress bar, and write down whether this process shows it."""
+
+    class Noted(ProgressBar):
+        def __init__(self, *, total_steps: int, first_step: int, shown: bool) -> None:
+            (folder / f"shown-{team.rank}").write_text(str(shown))
+            super().__init__(total_steps=total_steps, first_step=first_step, shown=False)
+
+    with mock.patch.object(fit, "ProgressBar", Noted):
+        train("sgd", progress=True)
 
 
 def see(team: Team, folder: Path) -> None:
@@ -124,12 +141,20 @@ def see(team: Team, folder: Path) -> None:
 
 
 def score(team: Team, folder: Path) -> None:
-    """Score a network over all test images, each process its share."""
+    """Score a network over 10,000 test images, each process its share."""
+    layout = zoo.Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
+    card = replace(
+        zoo.model_card("report_baseline"), builder=lambda classes: report_model(layout, classes)
+    )
+    data = zoo.shapes_loaders(32, n_train=40, val_fraction=0.08, n_test=10, seed=3)
+    images = torch.arange(10_000).mul(37).remainder(256).to(torch.uint8)
+    test = zoo.TensorLoader(
+        images.view(-1, 1, 1, 1).expand(-1, 3, 32, 32), torch.arange(10_000) % 10, batch_size=512
+    )
     with seeded(0):
-        card = zoo.model_card("report_baseline")
         run = zoo.train(
             card,
-            data=zoo.shapes_loaders(32, n_train=40, val_fraction=0.08, n_test=250, seed=3),
+            data=zoo.Loaders(data.train, data.val, test),
             recipe=zoo.Recipe(epochs=1, lr=1e-9),
             tta="flip",
             progress=False,
@@ -173,13 +198,18 @@ def stop(team: Team, folder: Path) -> None:
     save(team, folder, "resumed", *train("sgd", **options))
 
 
-def die(team: Team, folder: Path) -> None:
-    """Train; the last process is killed at its fifth step, unless it was before."""
+def die(team: Team, folder: Path, *, which: int = -1) -> None:
+    """Train; one process, by default the last, is killed at its fifth step, unless it was."""
     mark = folder / "killed"
-    if not mark.exists() and team.rank == team.size - 1:
+    if not mark.exists() and team.rank == which % team.size:
         mark.touch()
         Net.last_step = 5
     save(team, folder, "survived", *train("sgd", checkpoint=folder / "dying.pt"))
+
+
+def die_first(team: Team, folder: Path) -> None:
+    """Let the process be killed that writes."""
+    die(team, folder, which=0)
 
 
 class OwnNorm(nn.BatchNorm2d):
@@ -228,7 +258,11 @@ def fail(team: Team, folder: Path) -> None:
     (folder / f"failed-{team.rank}.json").write_text(json.dumps(found))
 
 
-TASKS = {task.__name__: task for task in (agree, see, score, stop, die, fail)}
+TASKS = {task.__name__: task for task in (agree, show, see, score, stop, die, die_first, fail)}
+
+
+if not hasattr(torch.optim, "Muon"):  # which torch has since 2.9
+    del RECIPES["muon"]
 
 
 def main() -> None:

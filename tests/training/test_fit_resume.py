@@ -81,7 +81,12 @@ RECIPES = {
     ),
     "early": Recipe(epochs=9, lr=0.5, checks_per_epoch=3, early_stopping=EarlyStopping(patience=3)),
 }
-each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+MARKS = {"muon": pytest.mark.muon}
+each_recipe = pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(each, marks=MARKS.get(each.optimizer, ())) for each in RECIPES.values()],
+    ids=RECIPES,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -293,6 +293,7 @@ MUON = Recipe(
 )
 
 
+@pytest.mark.muon
 def test_muon_takes_a_filter_as_a_row_in_any_memory_format() -> None:
     plain = _net()
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
@@ -316,11 +317,12 @@ def test_muon_takes_a_filter_as_a_row_in_any_memory_format() -> None:
 
 
 def test_torch_without_muon_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.optim, "Muon")
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(OptionError, match=r"torch 2\.9 does"):
         _of(_net(), MUON)
 
 
+@pytest.mark.muon
 def test_state_goes_over_to_another_run() -> None:
     recipe = replace(MUON, groups=(*MUON.groups, ParamGroup(params="0.weight", norm="kept")))
     models = [_net(), _net()]
@@ -346,12 +348,14 @@ def test_norm_of_zeros_cannot_be_kept() -> None:
         _of(model, recipe)
 
 
+@pytest.mark.muon
 def test_muon_refuses_a_tensor_that_is_no_matrix_in_memory() -> None:
     tensor = nn.Parameter(torch.rand(4, 3, 5).transpose(1, 2))
     with pytest.raises(OptionError, match=r"shape \(4, 5, 3\) has strides \(15, 1, 5\)"):
         _one(Recipe(optimizer="muon"), parameter=tensor)
 
 
+@pytest.mark.muon
 def test_muon_refuses_a_parameter_that_was_moved_during_the_run() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(27, 4), nn.Linear(4, 2))
     groups = (ParamGroup(params="*.bias", optimizer="sgd"),)

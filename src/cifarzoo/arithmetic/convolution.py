@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarzoo.errors import ShapeError, one_of
+from cifarzoo.errors import RangeError, ShapeError, one_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +26,8 @@ def convolve2d(image: Grid, kernel: Grid, *, boundary: BoundaryName = "zero") ->
     `torch.nn.Conv2d` does not flip; what it calls a convolution is a cross-correlation.
 
     Integers stay integers and are exact: two integer arguments give int64 (so that uint8 pixels
-    cannot overflow). Otherwise the type is torch's promotion of the two, and gradients flow.
+    cannot overflow; sums of 2**63 or more do, as torch's). Otherwise the type is torch's promotion
+    of the two, and gradients flow.
 
     Args:
         image: (H,W), a tensor, an array or nested lists.
@@ -44,6 +45,7 @@ def convolve2d(image: Grid, kernel: Grid, *, boundary: BoundaryName = "zero") ->
             the size is kept, a kernel larger than the image for "valid", an image too small to
             be mirrored.
         OptionError: an unknown boundary.
+        RangeError: a whole number of 2**63 or more.
 
     Example:
         >>> convolve2d([[1, 2, 3]], [[1, 0, -1]])
@@ -111,6 +113,10 @@ def _grid(name: str, values: Grid) -> Tensor:
             f"{name} cannot be read as a grid of numbers ({error}); needed is a tensor, an array "
             "or nested lists of shape (height, width)"
         ) from error
+    if grid.layout != torch.strided or grid.is_meta:
+        raise ShapeError(f"{name} is a sparse tensor, or has no values; give it dense: .to_dense()")
+    if grid.dtype == torch.uint64 and bool((grid.view(torch.int64) < 0).any()):
+        raise RangeError(f"{name} holds numbers of 2**63 or more; allowed are those of int64")
     if grid.ndim != 2 or grid.numel() == 0:
         hint = "; take one channel of one image at a time" if grid.ndim > 2 else ""
         raise ShapeError(

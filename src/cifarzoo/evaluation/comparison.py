@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.display import Display, Shown
-from cifarzoo.errors import OptionError, one_of, wrong_kind
+from cifarzoo.errors import OptionError, RangeError, ShapeError, one_of, wrong_kind
 from cifarzoo.evaluation.predict import Predictions, predict
+from cifarzoo.evaluation.score import check_labels
 
 __all__ = ["Comparison", "Runs", "compare"]
 
@@ -210,7 +211,7 @@ def compare(
         OptionError: a or b is empty, of mixed kinds or outside [0, 1], a seed is there twice,
             pairs do not fit, data is missing or not for these, predictions are of different
             images, or a name or the confidence is not allowed.
-        RangeError: pixels that a model does not take.
+        RangeError: pixels that a model does not take, or probabilities that are none.
         ShapeError: images or labels have a wrong shape.
 
     Source: pairs: Student's paired t-test, `scipy.stats.ttest_rel`; independent runs: Welch 1947,
@@ -254,6 +255,8 @@ def _predicted(
 def _by_images(a: Predictions, b: Predictions, confidence: float) -> Comparison:
     from scipy.stats import binomtest, norm
 
+    for name, each in (("a", a), ("b", b)):
+        _check_predictions(name, each)
     right_a, right_b = _right(a, b)
     n = len(right_a)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
@@ -273,6 +276,20 @@ def _by_images(a: Predictions, b: Predictions, confidence: float) -> Comparison:
         n=(n, n),
         confidence=confidence,
     )
+
+
+def _check_predictions(name: str, given: Predictions) -> None:
+    """Refuse probabilities and labels that `predict` does not give."""
+    shares, labels = given.probabilities, given.labels
+    if shares.ndim != 2 or not shares.is_floating_point():
+        raise ShapeError(
+            f"the probabilities of {name} are {shares.dtype} of shape {tuple(shares.shape)}; "
+            "needed is float (N, classes)"
+        )
+    if not bool(((shares >= 0) & (shares.sum(1, keepdim=True) - 1).abs().lt(1e-3)).all()):
+        raise RangeError(f"the probabilities of {name} are not 0 or more, or do not add up to 1")
+    if labels is not None and len(labels):
+        check_labels(labels, shares)
 
 
 def _right(a: Predictions, b: Predictions) -> tuple[Tensor, Tensor]:

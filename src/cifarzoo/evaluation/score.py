@@ -70,7 +70,12 @@ def _pair(batch: object) -> tuple[Tensor, Tensor]:
     if isinstance(batch, tuple | list) and len(batch) == 2:
         images, labels = batch
         if isinstance(images, Tensor) and isinstance(labels, Tensor):
-            return images, labels
+            if images.ndim and labels.ndim:
+                return images, labels
+            raise ShapeError(
+                f"the loader gave images of shape {tuple(images.shape)} and labels of shape "
+                f"{tuple(labels.shape)}; needed are (N,C,H,W) and (N,)"
+            )
     kinds = f"a {type(batch).__name__}"
     if isinstance(batch, tuple | list):
         kinds += f" of {len(batch)}: {', '.join(type(each).__name__ for each in batch[:4])}"

@@ -166,6 +166,8 @@ def transfer_classifier(
         ...     head="classifier.1",
         ... )
     """
+    if not isinstance(backbone, nn.Module):
+        raise wrong_kind("backbone", backbone, "a torch.nn.Module")
     names = _checked_names(backbone, trainable, head)
     parent, _, child = head.rpartition(".")
     new = _new_head(backbone.get_submodule(head), head, num_classes)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import OptionError, WeightsError
+from cifarzoo.errors import OptionError, WeightsError, wrong_kind
 from cifarzoo.files import replacing, require_whole_zip
 
 __all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
@@ -210,13 +210,15 @@ def save_weights(
             everything does with `torch.float32`.
 
     Raises:
-        OptionError: matrices is another type.
+        OptionError: matrices is another type, or model no module.
         WeightsError: the path ends in something else, or cannot be written; a parameter holds NaN
             or infinity; or a value cannot be stored in half precision.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    if not isinstance(model, nn.Module):
+        raise wrong_kind("model", model, "a torch.nn.Module")
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path} ends in {path.suffix!r}; allowed: .safetensors")

@@ -1,0 +1,106 @@
+"""Numbers that make no sense: every public function says so in an error of cifarzoo's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cifarzoo as zoo
+from cifarzoo.training.loss import mix
+
+NAN, INF = math.nan, math.inf
+IMAGES = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+LABELS = torch.arange(4)
+
+
+class Net(nn.Module):
+    """A model that is no `ImageClassifier`: 3 classes from the channels' means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.linear(images.float().mean((2, 3)))
+        return logits
+
+
+def loader(images: Tensor = IMAGES, labels: Tensor = LABELS) -> zoo.TensorLoader:
+    return zoo.TensorLoader(images, labels, batch_size=2)
+
+
+def predictions(probabilities: Tensor, labels: Tensor | None = LABELS) -> zoo.Predictions:
+    return zoo.Predictions(probabilities=probabilities, labels=labels)
+
+
+def calls(
+    name: str, function: Callable[[Any], object], values: Iterable[object]
+) -> dict[str, Callable[[], object]]:
+    return {f"{name} {value!r}": partial(function, value) for value in values}
+
+
+EVEN = torch.full((4, 3), 1 / 3)
+COUNTS = (NAN, INF, 0, -1, 1.5, True, "3", None)
+INDICES = (NAN, INF, -1, 1.5, "3", None)
+CALLS: dict[str, Callable[[], object]] = {
+    **calls("shapes_loaders", lambda n: zoo.shapes_loaders(8, n_train=n), COUNTS),
+    **calls("batch_size", lambda n: zoo.TensorLoader(IMAGES, LABELS, batch_size=n), COUNTS),
+    **calls("first", lambda n: loader().first(n), COUNTS),
+    **calls("shard", lambda n: loader().shard(0, n), COUNTS),
+    **calls("set_epoch", lambda n: loader().set_epoch(n), INDICES),
+    **calls("iter_from", lambda n: loader().iter_from(n), INDICES),
+    **calls("order", lambda n: loader().order(n), INDICES),
+    **calls("report_baseline", lambda n: zoo.build_model("report_baseline", num_classes=n), COUNTS),
+    **calls("sprint_s", lambda n: zoo.build_model("sprint_s", num_classes=n), COUNTS),
+    **calls("resnet20", lambda n: zoo.build_model("resnet20", num_classes=n), COUNTS),
+    **calls("transfer", lambda n: zoo.build_model("resnet18_transfer", num_classes=n), COUNTS),
+    **calls("size", lambda n: zoo.Preprocess(size=n), COUNTS[:-1]),
+    **calls("std", lambda x: zoo.Preprocess(std=(x, 1.0, 1.0)), (NAN, INF, 0.0, -1.0)),
+    **calls("mean", lambda x: zoo.Preprocess(mean=(x, 1.0, 1.0)), (NAN, INF)),
+    **calls("filters", lambda n: zoo.Layout(filters=(n,)), COUNTS),
+    **calls("kernel_size", lambda n: zoo.Layout(kernel_size=n), COUNTS),
+    **calls("max_params", lambda n: zoo.list_models(max_params=n), (NAN, -1, "3")),
+    **calls("correct", lambda n: zoo.accuracy_interval(n, 10), (NAN, INF, -1, 1.5, 11, "3", None)),
+    **calls("total", lambda n: zoo.accuracy_interval(0, n), (NAN, INF, -1, 1.5, 0, "3", None)),
+    **calls("mean_and_std", zoo.mean_and_std, ([NAN, 1], [INF, -INF], [1e308] * 2, ["a"], [None])),
+    **calls("confidence", lambda x: zoo.mean_and_std([1, 2], confidence=x), (NAN, 0, 1, "a", None)),
+    **calls(
+        "mix",
+        lambda images: mix(images, LABELS, zoo.Mixing()),
+        (IMAGES.long(), IMAGES.bool(), IMAGES + 0j, IMAGES[0], IMAGES[..., :0]),
+    ),
+    "paired_difference": lambda: zoo.paired_difference([NAN], [1.0]),
+    "compare probabilities of NaN": lambda: zoo.compare(predictions(EVEN * NAN), predictions(EVEN)),
+    "compare labels outside": lambda: zoo.compare(*2 * [predictions(EVEN, LABELS + 77)]),
+    "compare one dimension": lambda: zoo.compare(*2 * [predictions(EVEN[0])]),
+    "compare shares that are none": lambda: zoo.compare(*2 * [predictions(EVEN * 2)]),
+    "save_weights": lambda: zoo.save_weights("none", "a.safetensors"),  # type: ignore[arg-type]
+    "transfer_classifier": lambda: zoo.transfer_classifier(
+        "none",  # type: ignore[arg-type]
+        head="fc",
+        trainable=(),
+        preprocess=zoo.Preprocess(),
+    ),
+    "labels without a dimension": lambda: zoo.evaluate(Net(), [(IMAGES, torch.tensor(1))]),
+    "images without a dimension": lambda: zoo.evaluate(Net(), [(torch.tensor(1.0), LABELS)]),
+    "convolve2d sparse": lambda: zoo.convolve2d(torch.eye(3).to_sparse(), torch.eye(3)),
+    "convolve2d uint64": lambda: zoo.convolve2d(torch.tensor([[2**63]], dtype=torch.uint64), [[1]]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_makes_no_sense_is_an_error_of_our_own(name: str) -> None:
+    with pytest.raises(zoo.CifarZooError):
+        CALLS[name]()
+
+
+@pytest.mark.parametrize("labels", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_labels_of_every_whole_type_are_taken(labels: torch.dtype) -> None:
+    score: Any = zoo.evaluate(Net(), [(IMAGES, LABELS.clamp(max=2).to(labels))])
+    assert score.n == 4
