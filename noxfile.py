@@ -18,6 +18,8 @@ nox.needs_version = ">=2025.2.9"
 SHARED = Path(".nox", "with-torch")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 INSTALLED = "import cifarzoo as zoo; assert 'site-packages' in zoo.__file__, zoo.__file__"
+TOGETHER = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of the processes
 CODE = ("src", "tests", "examples", "benchmarks", "docs", "noxfile.py")
 
 
@@ -60,9 +62,9 @@ def typecheck(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed package; set CIFARZOO_DATA for those on real data."""
     python = with_torch(session, *group("tests"))
-    arguments = session.posargs or ["--cov", "--cov-report=term"]
+    arguments = session.posargs or [*TOGETHER, "--cov", "--cov-report=term"]
     session.run(python, "-c", INSTALLED, external=True)
-    session.run(python, "-m", "pytest", *arguments, external=True)
+    session.run(python, "-m", "pytest", *arguments, external=True, env=ONE_THREAD)
 
 
 @nox.session(default=False, python=["3.11", "3.12", "3.13"])
@@ -79,8 +81,8 @@ def compatibility(session: nox.Session, versions: str) -> None:
         warnings = "default"
     session.install(".", *chosen, *group("tests"))
     without_pictures = ("--deselect", "tests/viz/test_reference.py")  # drawn by one version
-    arguments = session.posargs or ("-W", warnings, *without_pictures, "tests")
-    session.run("python", "-m", "pytest", *arguments)
+    arguments = session.posargs or ("-W", warnings, *TOGETHER, *without_pictures, "tests")
+    session.run("python", "-m", "pytest", *arguments, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -90,8 +92,8 @@ def mutate(session: nox.Session) -> None:
     Half an hour; `mutmut show NAME` shows what was not noticed.
     """
     python = with_torch(session, *group("tests", "mutation"))
-    alone = {"OMP_NUM_THREADS": "1"}
-    session.run(python, "-m", "mutmut", "run", *session.posargs, external=True, env=alone)
+    arguments = ("run", *session.posargs)
+    session.run(python, "-m", "mutmut", *arguments, external=True, env=ONE_THREAD)
     session.run(python, "-m", "mutmut", "results", external=True)
 
 
