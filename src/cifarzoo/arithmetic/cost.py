@@ -108,7 +108,8 @@ def layer_table(model: nn.Module, input_size: tuple[int, ...] = (3, 32, 32)) -> 
     Attention is counted by its products, as the counter does on a GPU; it has no formula for
     the fused kernels of a CPU. What it has no formula for at all (recurrent layers, sums,
     activations, norms) counts as 0. Receptive fields take the largest of parallel paths, and
-    leave out the statistics that group and layer norms take over an image.
+    leave out the statistics that group and layer norms take over an image. Padding, mirrored too,
+    is taken as more of the image.
 
     The model runs in evaluation mode without gradients on its own device; its mode, its buffers
     and torch's random state are left as they were.
