@@ -94,3 +94,20 @@ def test_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "file.txt"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_may_not_be_asked_is_taken_to_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path) as mine:
+        mine.write_text("half")
+
+        def forbidden(process: int, sign: int) -> None:
+            assert (process, sign) == (os.getpid(), 0)
+            raise PermissionError
+
+        monkeypatch.setattr(os, "kill", forbidden)
+        with replacing(path) as temporary:
+            temporary.write_text("whole")
+        assert mine.exists()

@@ -75,7 +75,19 @@ def test_checkpoint_of_another_run_is_refused_with_the_differences(
     with pytest.raises(CheckpointError, match="belongs to another run") as caught:
         load_checkpoint(path, {**IDENTITY, **changes})
     assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{path} belongs to another run (")
     assert "another path" in str(caught.value)
+    assert "more" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("differing", "told"), [(4, ""), (5, "; and 1 more"), (7, "; and 3 more")])
+def test_of_many_differences_four_are_named(path: Path, differing: int, told: str) -> None:
+    others = {f"z{i}": i for i in range(differing)}
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, {**IDENTITY, **others})
+    named, _, rest = str(caught.value).partition("z3: None in the file, 3 now")
+    assert named.count(" in the file") == 3
+    assert rest.startswith(f"{told}); give another path")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.999])
