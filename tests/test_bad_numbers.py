@@ -45,6 +45,7 @@ def calls(
     return {f"{name} {value!r}": partial(function, value) for value in values}
 
 
+CONV = nn.Conv2d(3, 8, 3)
 EVEN = torch.full((4, 3), 1 / 3)
 COUNTS = (NAN, INF, 0, -1, 1.5, True, "3", None)
 INDICES = (NAN, INF, -1, 1.5, "3", None)
@@ -75,6 +76,9 @@ CALLS: dict[str, Callable[[], object]] = {
         lambda images: mix(images, LABELS, zoo.Mixing()),
         (IMAGES.long(), IMAGES.bool(), IMAGES + 0j, IMAGES[0], IMAGES[..., :0]),
     ),
+    **calls("orientation_pattern", zoo.viz.orientation_pattern, (NAN, INF, 64.5, 63, "64", None)),
+    **calls("filters drawn", lambda i: zoo.viz.plot_filters(CONV, indices=[i]), (NAN, 1.5, 8, "1")),
+    "images without pixels": lambda: zoo.viz.plot_images(IMAGES[..., :0]),
     "paired_difference": lambda: zoo.paired_difference([NAN], [1.0]),
     "compare probabilities of NaN": lambda: zoo.compare(predictions(EVEN * NAN), predictions(EVEN)),
     "compare labels outside": lambda: zoo.compare(*2 * [predictions(EVEN, LABELS + 77)]),

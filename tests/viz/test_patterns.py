@@ -57,5 +57,5 @@ def test_the_ring_holds_all_hues_on_the_mean_of_the_background() -> None:
 
 @pytest.mark.parametrize("size", [0, -5, 63])
 def test_too_small(size: int) -> None:
-    with pytest.raises(OptionError, match=f"size is {size}; allowed: 64 pixels or more"):
+    with pytest.raises(OptionError, match=f"size is {size}; allowed: whole numbers, 64 pixels"):
         orientation_pattern(size)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.display import Display, Shown
-from cifarzoo.errors import OptionError, RangeError, ShapeError, one_of, wrong_kind
+from cifarzoo.errors import OptionError, one_of, wrong_kind
 from cifarzoo.evaluation.predict import Predictions, predict
-from cifarzoo.evaluation.score import check_labels
+from cifarzoo.evaluation.score import check_labels, check_probabilities
 
 __all__ = ["Comparison", "Runs", "compare"]
 
@@ -255,8 +255,6 @@ def _predicted(
 def _by_images(a: Predictions, b: Predictions, confidence: float) -> Comparison:
     from scipy.stats import binomtest, norm
 
-    for name, each in (("a", a), ("b", b)):
-        _check_predictions(name, each)
     right_a, right_b = _right(a, b)
     n = len(right_a)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
@@ -278,25 +276,14 @@ def _by_images(a: Predictions, b: Predictions, confidence: float) -> Comparison:
     )
 
 
-def _check_predictions(name: str, given: Predictions) -> None:
-    """Refuse probabilities and labels that `predict` does not give."""
-    shares, labels = given.probabilities, given.labels
-    if shares.ndim != 2 or not shares.is_floating_point():
-        raise ShapeError(
-            f"the probabilities of {name} are {shares.dtype} of shape {tuple(shares.shape)}; "
-            "needed is float (N, classes)"
-        )
-    if not bool(((shares >= 0) & (shares.sum(1, keepdim=True) - 1).abs().lt(1e-3)).all()):
-        raise RangeError(f"the probabilities of {name} are not 0 or more, or do not add up to 1")
-    if labels is not None and len(labels):
-        check_labels(labels, shares)
-
-
 def _right(a: Predictions, b: Predictions) -> tuple[Tensor, Tensor]:
     """Tell which images a and b classify right, two bool (N,).
 
     Raises:
+        LabelError: a label is no class.
         OptionError: there are no labels or no images, or they are not the same ones.
+        RangeError: probabilities that are none.
+        ShapeError: there is not one row of them for each image.
     """
     if a.labels is None or b.labels is None:
         which = "a" if a.labels is None else "b"
@@ -313,6 +300,9 @@ def _right(a: Predictions, b: Predictions) -> tuple[Tensor, Tensor]:
             f"{differ} of {len(a.labels)} labels of a and b differ; needed are the same images in "
             "the same order, such as loaders.test gives; a shuffling loader changes it each time"
         )
+    for each in (a, b):
+        check_probabilities(each.probabilities, len(a.labels))
+        check_labels(a.labels, each.probabilities)
     return a.classes == a.labels, b.classes == b.labels
 
 

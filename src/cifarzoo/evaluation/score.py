@@ -65,6 +65,35 @@ def check_labels(labels: Tensor, logits: Tensor) -> None:
         )
 
 
+def check_probabilities(probabilities: Tensor, images: int) -> Tensor:
+    """Give probabilities as float64 on the CPU.
+
+    Args:
+        probabilities: (N,K), each row adding up to 1.
+        images: how many images they belong to.
+
+    Raises:
+        OptionError: not a tensor.
+        ShapeError: not one row per image.
+        RangeError: not real numbers, a row does not add up to 1, or a value is negative or NaN.
+    """
+    if not isinstance(probabilities, Tensor):
+        raise wrong_kind("probabilities", probabilities, "a torch tensor (N, classes)")
+    shape = tuple(probabilities.shape)
+    if len(shape) != 2 or shape[0] != images or not shape[1]:
+        raise ShapeError(f"probabilities have shape {shape}; needed is ({images}, classes)")
+    if probabilities.is_complex():
+        raise RangeError(f"probabilities are {probabilities.dtype}; needed are real numbers")
+    values = probabilities.detach().cpu().double()
+    totals = values.sum(1)
+    if bool((values < 0).any()) or not torch.allclose(totals, torch.ones_like(totals), atol=1e-2):
+        raise RangeError(
+            "probabilities do not add up to 1 for each image, or some are negative or NaN; "
+            "of logits take the softmax: logits.softmax(1)"
+        )
+    return values
+
+
 def _pair(batch: object) -> tuple[Tensor, Tensor]:
     """Take a batch apart."""
     if isinstance(batch, tuple | list) and len(batch) == 2:

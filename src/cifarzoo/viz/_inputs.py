@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifarzoo.errors import LabelError, OptionError, RangeError, ShapeError
+from cifarzoo.errors import LabelError, OptionError, ShapeError
 from cifarzoo.models.classifier import check_images
 
 __all__ = [
     "check_indices",
     "check_labels",
     "check_names",
-    "check_probabilities",
     "one_image",
     "require_images",
     "rgb",
@@ -53,8 +53,9 @@ def require_images(images: Tensor) -> None:
     """
     _require_tensor("images", images)
     check_images(images.detach().cpu())
-    if not len(images):
-        raise ShapeError("images is empty; needed is at least one image")
+    if not images.numel():
+        shape = tuple(images.shape)
+        raise ShapeError(f"images is empty, of shape {shape}; needed is at least one image")
 
 
 def one_image(image: Tensor) -> Tensor:
@@ -95,13 +96,13 @@ def check_indices(indices: Sequence[int] | None, count: int, *, what: str, first
     """
     if indices is None:
         return list(range(min(first, count)))
-    chosen = [int(index) for index in indices]
+    chosen: list[object] = list(indices)
     if not chosen:
         raise OptionError(f"indices is empty; allowed: None, or {what}s from 0 to {count - 1}")
     for index in chosen:
-        if not 0 <= index < count:
+        if not isinstance(index, Integral) or not 0 <= int(index) < count:
             raise OptionError(f"{what} {index} does not exist; allowed: 0 to {count - 1}")
-    return chosen
+    return [int(index) for index in indices]
 
 
 def check_labels(labels: Tensor, images: int, *, classes: int | None) -> list[int]:
@@ -141,29 +142,3 @@ def check_names(class_names: Sequence[str] | None, classes: int) -> list[str]:
     if isinstance(class_names, str) or len(class_names) != classes:
         raise OptionError(f"class_names is {class_names!r}; needed are {classes} names, or None")
     return list(class_names)
-
-
-def check_probabilities(probabilities: Tensor, images: int) -> Tensor:
-    """Give probabilities as float64 on the CPU.
-
-    Args:
-        probabilities: (N,K), each row adding up to 1.
-        images: how many images they belong to.
-
-    Raises:
-        OptionError: not a tensor.
-        ShapeError: not one row per image.
-        RangeError: a row does not add up to 1, or a value is negative or NaN.
-    """
-    _require_tensor("probabilities", probabilities)
-    shape = tuple(probabilities.shape)
-    if len(shape) != 2 or shape[0] != images or not shape[1]:
-        raise ShapeError(f"probabilities have shape {shape}; needed is ({images}, classes)")
-    values = probabilities.detach().cpu().double()
-    totals = values.sum(1)
-    if bool((values < 0).any()) or not torch.allclose(totals, torch.ones_like(totals), atol=1e-2):
-        raise RangeError(
-            "probabilities do not add up to 1 for each image, or some are negative or NaN; "
-            "of logits take the softmax: logits.softmax(1)"
-        )
-    return values

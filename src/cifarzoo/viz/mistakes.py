@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cifarzoo.evaluation.score import check_probabilities
 from cifarzoo.spec import require_whole
 from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_labels, check_names, check_probabilities, require_images
+from cifarzoo.viz._inputs import check_labels, check_names, require_images
 from cifarzoo.viz.predictions import MOST, plot_predictions
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from cifarzoo.errors import OptionError
+from cifarzoo.spec import require_whole
 
 __all__ = ["orientation_pattern"]
 
@@ -42,8 +42,7 @@ def orientation_pattern(size: int = 224) -> Tensor:
     Raises:
         OptionError: size is under 64, where the stripes could not be told apart.
     """
-    if size < SMALLEST:
-        raise OptionError(f"size is {size}; allowed: {SMALLEST} pixels or more")
+    require_whole("size", size, SMALLEST, math.inf, f"{SMALLEST} pixels or more")
     image = torch.full((3, size, size), 0.5)
     tile = size / 4
     image = _over(image, *_zone_plate(size, centre=(1.5 * tile, 1.5 * tile), radius=1.16 * tile))

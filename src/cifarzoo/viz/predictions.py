@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from cifarzoo.evaluation.score import check_probabilities
 from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_labels, check_names, check_probabilities, rgb
+from cifarzoo.viz._inputs import check_labels, check_names, rgb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from cifarzoo.errors import ShapeError
+from cifarzoo.evaluation.score import check_probabilities
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.spec import require_whole
 from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_labels, check_probabilities
+from cifarzoo.viz._inputs import check_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
