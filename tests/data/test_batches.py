@@ -212,7 +212,7 @@ def test_an_archive_that_swells_is_left(fake: Fake, tmp_path: Path) -> None:
     [
         ({"size": "9" * 30}, r"claims to have 999,9"),
         ({"size": "100000000000"}, r"claims to have 100,000,000,000 bytes"),
-        ({"size": "-512"}, r"claims to have -512 bytes"),
+        ({"size": "-512"}, "is damaged"),  # tarfile itself sees it in newer Pythons
         ({"GNU.sparse.map": "a,b"}, "a header cannot be read"),
         ({"GNU.sparse.size": "x"}, "a header cannot be read"),
         ({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, "is damaged"),
