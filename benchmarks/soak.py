@@ -109,8 +109,8 @@ def main() -> None:
         "first_mib": round(warm[0].memory, 1),
         "last_mib": round(warm[-1].memory, 1),
         "highest_mib": round(max(sample.memory for sample in samples), 1),
-        "growth_mib_per_hour": round(slope, 2),
-        "growth_interval": [round(low, 2), round(high, 2)],
+        "growth_mib_per_hour": round(float(slope), 2),
+        "growth_interval": [round(float(low), 2), round(float(high), 2)],
         "files": [warm[0].files, warm[-1].files],
         "threads": [warm[0].threads, warm[-1].threads],
     }
