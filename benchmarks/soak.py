@@ -112,7 +112,7 @@ def main() -> None:
         "growth_mib_per_hour": round(float(slope), 2),
         "growth_interval": [round(float(low), 2), round(float(high), 2)],
         "files": [warm[0].files, warm[-1].files],
-        "threads": [warm[0].threads, warm[-1].threads],
+        "os_threads": [warm[0].threads, warm[-1].threads],
     }
     write(Path(options.out), found)
     print(found)
