@@ -104,11 +104,13 @@ def test_images_become_logits(
 def test_one_image_is_scored_as_in_a_batch(
     card: ModelCard, built: Callable[[ModelCard], ImageClassifier]
 ) -> None:
-    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=generator)
     model = built(card)
     with torch.no_grad():
         one, both = model(pixels[:1]), model(pixels)
-    assert torch.allclose(one, both[:1], atol=1e-4)
+    # Untrained, the deep ones give logits of thousands, and some near zero beside them.
+    assert (one - both[:1]).abs().max() <= 1e-5 * both.abs().max()
 
 
 @every_card
