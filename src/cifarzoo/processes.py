@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -212,4 +213,7 @@ def joined(device: str | torch.device) -> Iterator[Team]:
     try:
         yield this_team()
     finally:
+        # What still holds the group, a wrapped model in a cycle, would let its threads live on into
+        # the interpreter's end, where one that looks for the interpreter aborts the process.
+        gc.collect()
         distributed.destroy_process_group()

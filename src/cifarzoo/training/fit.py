@@ -175,6 +175,7 @@ def fit(
             state.stopped = state.stopped or ("interrupted" if interrupted else "failed")
             raise
         finally:
+            state.wrapped = None
             state.restore_kept()
             model.eval()
             history = state.history()
