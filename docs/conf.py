@@ -99,7 +99,7 @@ FULL_NAMES = {
 # Aliases of types that have no entry of their own.
 PLAIN = {
     *("BoundaryName", "CellValue", "Grid", "Runs", "SizeName"),
-    "cifarzoo.evaluation.comparison.ScoredRun",
+    "cifarzoo.evaluation.runs.ScoredRun",
     "cifarzoo.models.split.ModelPart",
 }
 

@@ -30,6 +30,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"torch {torch.__version__} has no Muon")
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """Draw the same from torch's generator, whichever tests ran before."""
+    torch.manual_seed(0)
+
+
 def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
     """Draw noise with a brighter band of rows; which rows says the class."""
     labels = torch.arange(first, first + n) % 10

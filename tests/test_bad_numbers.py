@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +47,32 @@ def calls(
     return {f"{name} {value!r}": partial(function, value) for value in values}
 
 
+def features(memory_limit_bytes: Any) -> object:  # noqa: ANN401 - anything
+    loaders = zoo.Loaders(loader(), None)
+    return zoo.feature_loaders(Net(), loaders, memory_limit_bytes=memory_limit_bytes)
+
+
+def features_of(images: Any) -> object:  # noqa: ANN401 - anything
+    made = zoo.feature_loaders(Net(), zoo.Loaders([(images, LABELS)], None), progress=False)
+    return list(made.train)
+
+
+def evaluated(images: Tensor) -> object:
+    return zoo.evaluate(Net(), [(images, LABELS)])
+
+
+def fitted(images: Tensor) -> object:
+    return zoo.fit(Net(), zoo.Loaders([(images, LABELS)], None), progress=False)
+
+
+def nested() -> Tensor:
+    with warnings.catch_warnings(action="ignore"):  # nested tensors are a prototype
+        return torch.nested.nested_tensor([IMAGES[0].float()] * 4)
+
+
+VIZ: Any = zoo.viz
+LOADERS = zoo.Loaders(loader(), None)
+TAKERS = (evaluated, fitted, loader, zoo.viz.plot_images, partial(zoo.predict, Net()))
 CONV = nn.Conv2d(3, 8, 3)
 EVEN = torch.full((4, 3), 1 / 3)
 COUNTS = (NAN, INF, 0, -1, 1.5, True, "3", None)
@@ -93,6 +121,22 @@ CALLS: dict[str, Callable[[], object]] = {
     ),
     "labels without a dimension": lambda: zoo.evaluate(Net(), [(IMAGES, torch.tensor(1))]),
     "images without a dimension": lambda: zoo.evaluate(Net(), [(torch.tensor(1.0), LABELS)]),
+    **calls("memory_limit_bytes", features, (NAN, INF, -1, 1.5, "3", None)),
+    **calls("sparse images", lambda f: f(IMAGES.float().to_sparse()), TAKERS),
+    **calls("images without numbers", lambda f: f(IMAGES.to("meta")), TAKERS),
+    "nested images": lambda: evaluated(nested()),
+    "sparse probabilities": lambda: VIZ.plot_reliability(EVEN.to_sparse(), LABELS),
+    "labels that are text": lambda: VIZ.plot_reliability(EVEN, "ab"),
+    "images of one byte": lambda: VIZ.plot_images(IMAGES.to(torch.float8_e5m2)),
+    "no images to augment": lambda: VIZ.plot_augmentation(None, zoo.Augmentation()),
+    "a title that is none": lambda: VIZ.plot_images(IMAGES, title=5),
+    "a layer without a name": lambda: VIZ.plot_activations(Net(), IMAGES[0], None),
+    **calls("device", lambda name: zoo.evaluate(Net(), loader(), device=name), (None, 1.5)),
+    **calls("callbacks", lambda x: zoo.fit(Net(), LOADERS, callbacks=x), ([3], [None])),
+    **calls("recipe", lambda x: zoo.train("resnet20", data=LOADERS, recipe=x), ("x", 3)),
+    **calls("frozen", lambda x: zoo.feature_loaders(x, LOADERS), (None, "resnet20")),
+    **calls("features of", features_of, (None, [], IMAGES.float() * NAN, torch.tensor(1.0))),
+    "sparse labels": lambda: loader(labels=LABELS.to_sparse()),
     "convolve2d sparse": lambda: zoo.convolve2d(torch.eye(3).to_sparse(), torch.eye(3)),
     "convolve2d uint64": lambda: zoo.convolve2d(torch.tensor([[2**63]], dtype=torch.uint64), [[1]]),
 }
@@ -108,3 +152,40 @@ def test_what_makes_no_sense_is_an_error_of_our_own(name: str) -> None:
 def test_labels_of_every_whole_type_are_taken(labels: torch.dtype) -> None:
     score: Any = zoo.evaluate(Net(), [(IMAGES, LABELS.clamp(max=2).to(labels))])
     assert score.n == 4
+
+
+BAD_PATHS = ("~nobody-here/x", "x" * 5000, "a/" * 3000, "nul\0byte", 5)
+TAKE_PATHS: dict[str, Callable[[Any], object]] = {
+    "cifar10_loaders": lambda path: zoo.cifar10_loaders(root=path, download=False),
+    "build_model": lambda path: zoo.build_model("resnet20", weights=path),
+    "save_weights": lambda path: zoo.save_weights(Net(), path),
+    "fit": lambda path: zoo.fit(Net(), zoo.Loaders(loader(), None), checkpoint=path),
+}
+
+
+@pytest.mark.parametrize("path", BAD_PATHS, ids=("user", "name", "folders", "nul", "number"))
+@pytest.mark.parametrize("name", TAKE_PATHS)
+def test_what_no_system_takes_as_a_path_is_told_briefly(name: str, path: object) -> None:
+    with pytest.raises(zoo.OptionError) as caught:
+        TAKE_PATHS[name](path)
+    message = str(caught.value)
+    assert len(message) < 400
+    assert repr(path)[:20] in message
+
+
+def test_the_folder_that_a_variable_names_is_judged_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CIFARZOO_DATA", "~nobody-here/x")
+    with pytest.raises(zoo.OptionError, match="CIFARZOO_DATA is '~nobody-here/x'"):
+        zoo.cifar10_loaders(download=False)
+
+
+def test_a_checkpoint_may_lie_in_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = zoo.Recipe(epochs=1, batch_size=2)
+    loaders = zoo.Loaders(loader(labels=LABELS.clamp(max=2)), None)
+    zoo.fit(Net(), loaders, recipe, checkpoint="~/a.pt", progress=False)
+    assert (tmp_path / "a.pt").is_file()

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import cifarzoo as zoo
 from cifarzoo.files import replacing
 
 
@@ -111,3 +113,14 @@ def test_a_process_that_may_not_be_asked_is_taken_to_live(
         with replacing(path) as temporary:
             temporary.write_text("whole")
         assert mine.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_a_file_is_what_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        zoo.save_weights(torch.nn.Linear(2, 2), tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == mode

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         UnknownModelError,
         WeightsError,
     )
-    from cifarzoo.evaluation.comparison import Comparison, compare
+    from cifarzoo.evaluation.compare import compare
+    from cifarzoo.evaluation.comparison import Comparison
     from cifarzoo.evaluation.evaluate import Evaluation, evaluate
     from cifarzoo.evaluation.predict import Predictions, predict
     from cifarzoo.evaluation.statistics import (
@@ -108,7 +109,8 @@ _HOMES = {
         "UnknownModelError",
         "WeightsError",
     ),
-    "evaluation.comparison": ("Comparison", "compare"),
+    "evaluation.compare": ("compare",),
+    "evaluation.comparison": ("Comparison",),
     "evaluation.evaluate": ("Evaluation", "evaluate"),
     "evaluation.predict": ("Predictions", "predict"),
     "evaluation.statistics": (

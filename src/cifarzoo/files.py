@@ -28,7 +28,8 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
     Whoever reads `path`, whenever the process is killed, finds what was there before or all that
     is new: the content is flushed to the disk before the file is renamed, and its folder after
     that. Of several that write at once, the last one's is there. A killed process leaves its
-    temporary file, which the next one deletes (where it can tell, else an hour later).
+    temporary file, which the next one deletes (where it can tell, else an hour later). Who may
+    read it is the umask's business, however it is written.
 
     Args:
         path: of the file; its folder is made if it is not there.
@@ -43,7 +44,11 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
     writer = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.name}.{writer}{PARTIAL}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the umask wants it; safetensors makes another one
+        temporary.unlink()
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         if verify is not None:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from cifarzoo.errors import OptionError, one_of
+from cifarzoo.errors import OptionError, one_of, wrong_kind
 from cifarzoo.spec import PrecisionName
 
 __all__ = [
@@ -51,6 +51,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises:
         OptionError: torch does not know the name, or the device is not there.
     """
+    if not isinstance(device, str | int | torch.device):
+        raise wrong_kind("device", device, '"auto", or what torch.device takes')
     if device == "auto":
         name = "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device("cuda" if torch.cuda.is_available() else name)

@@ -204,6 +204,8 @@ def train(
         card = name
     else:
         card = bare_card(name) if weights is None else model_card(name)
+    if not isinstance(recipe, Recipe | None):
+        raise wrong_kind("recipe", recipe, "Recipe(...), or None")
     card = card if recipe is None else replace(card, recipe=recipe)
     loaders = (
         data

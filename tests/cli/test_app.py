@@ -93,6 +93,23 @@ def test_wrong_usage_exits_with_2(call: Call, arguments: tuple[str, ...]) -> Non
     assert call(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("train", "report_baseline", "--seed", "-1"), "--seed is -1; allowed: 0 or more"),
+        (("train", "report_baseline", "--limit", "1"), "--limit is 1; allowed: 2 or more"),
+        (("train", "report_baseline", "--memory-limit", "nan"), "--memory-limit is nan"),
+        (("predict", "report_baseline", "a.png", "--top", "0"), "--top is 0; allowed: 1 or more"),
+        (("train", "report_baseline", "--out", "~nobody-here/x"), "--out is '~nobody-here/x'"),
+        (("train", "report_baseline", "--checkpoint", "x" * 999), "File name too long"),
+    ],
+)
+def test_a_wrong_value_is_told(call: Call, arguments: tuple[str, ...], told: str) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+
+
 def test_interrupt_exits_with_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
@@ -110,7 +127,8 @@ def test_file_system_error_is_one_line(call: Call, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("cifarzoo.registry.model_card", full)
     result = call("info", "report_baseline")
     assert result.exit_code == 1
-    assert result.stderr == "error: [Errno 28] No space left on device: 'x.png'\n"
+    assert result.stderr.startswith("error: cannot use x.png (No space left on device); give")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_closed_pipe_is_not_an_error(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,3 +307,15 @@ def test_a_changed_real_file_is_refused(real_root: Path, tmp_path: Path) -> None
     (tmp_path / "batches.meta").write_bytes(content)
     with pytest.raises(DataCorruptError, match=r"batches\.meta has SHA-256"):
         load_cifar10(tmp_path, download=False)
+
+
+def test_data_that_may_not_be_read_is_told_as_such(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shut(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    fake.extract_to(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", shut)  # root may read all
+    with pytest.raises(DataNotFoundError, match=r"may not be read: .*Permission denied"):
+        _load(at(tmp_path), fake.release, patience=None)

@@ -29,7 +29,7 @@ from cifarzoo import (
     paired_difference,
     predict,
 )
-from cifarzoo.evaluation.comparison import DesignName
+from cifarzoo.evaluation.runs import DesignName
 
 AFTER = {0: 0.7910, 1: 0.8081, 2: 0.8056}
 BEFORE = {0: 0.7745, 1: 0.7668, 2: 0.7598}

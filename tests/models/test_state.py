@@ -309,3 +309,29 @@ def test_numbers_that_are_none_are_not_written(tmp_path: Path, number: float) ->
     with pytest.raises(WeightsError, match=r"^3\.bias holds NaN or infinity.* was not written"):
         save_weights(model, path)
     assert path.read_bytes() == before
+
+
+def test_a_file_under_the_suffix_of_another_kind_is_told_its_own(tmp_path: Path) -> None:
+    model = network()
+    torch.save(model.state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"name it a\.pth"):
+        read_state_dict(tmp_path / "a.safetensors")
+    save_weights(model, tmp_path / "b.safetensors")
+    (tmp_path / "b.safetensors").rename(tmp_path / "b.pth")
+    with pytest.raises(WeightsError, match="a safetensors file needs the suffix"):
+        read_state_dict(tmp_path / "b.pth")
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="there is no /dev/null")
+def test_what_is_no_regular_file_is_told_as_such() -> None:
+    with pytest.raises(WeightsError, match="/dev/null is no regular file"):
+        read_state_dict("/dev/null")
+
+
+def test_a_file_that_may_not_be_read_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save_weights(network(), tmp_path / "a.safetensors")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK)  # root may read all
+    with pytest.raises(WeightsError, match="may not be read"):
+        read_state_dict(tmp_path / "a.safetensors")

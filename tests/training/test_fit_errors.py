@@ -33,7 +33,7 @@ from cifarzoo import (
     fit,
 )
 from cifarzoo.training.checkpoint import load_checkpoint
-from cifarzoo.training.state import identity_of
+from cifarzoo.training.identity import identity_of
 
 fit_quietly = partial(fit, device="cpu", precision="float32", progress=False)
 

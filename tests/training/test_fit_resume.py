@@ -38,7 +38,7 @@ from cifarzoo import (
 )
 from cifarzoo.spec import KeepName
 from cifarzoo.training.checkpoint import Payload, load_checkpoint, save_checkpoint
-from cifarzoo.training.state import identity_of
+from cifarzoo.training.identity import identity_of
 
 fit_quietly = partial(fit, device="cpu", precision="float32", progress=False)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cifarzoo import Augmentation, Check, EarlyStopping, LabelError, Recipe, ShapeError
-from cifarzoo.training.state import RunState, identity_of
+from cifarzoo.training.identity import identity_of
+from cifarzoo.training.state import RunState
 
 IMAGES, LABELS = torch.linspace(0, 1, 12).view(4, 3), torch.tensor([0, 1, 1, 0])
 

@@ -34,8 +34,18 @@ class _Commands(TyperGroup):
                 raise typer.Exit(1) from None
             if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
                 raise  # a closed pipe is not an error: `cifarzoo list | head -1`
-            remark(f"error: {error}", style="red")
+            remark(f"error: {_told(error)}", style="red")
             raise typer.Exit(1) from None
+
+
+def _told(error: CifarZooError | OSError) -> str:
+    """Say what went wrong, and, where it is the disk's word alone, the way out."""
+    if isinstance(error, CifarZooError) or error.filename is None:
+        return str(error)
+    return (
+        f"cannot use {error.filename} ({error.strerror}); give another path, or mend its "
+        "permissions"
+    )
 
 
 app = typer.Typer(

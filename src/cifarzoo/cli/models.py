@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarzoo.cli.console import remark, say, show_json, show_table
-from cifarzoo.cli.options import Json, Name
+from cifarzoo.cli.options import Json, Name, at_least
 from cifarzoo.cli.words import (
     accuracy_words,
     interval_words,
@@ -30,7 +30,10 @@ def list_command(
         str | None, typer.Option(metavar="NAME", help="Only this family, for example report.")
     ] = None,
     max_params: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Only models of at most N parameters.")
+        int | None,
+        typer.Option(
+            metavar="N", callback=at_least(0), help="Only models of at most N parameters."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from cifarzoo.spec import PrecisionName, TtaName
+from cifarzoo.errors import OptionError
+from cifarzoo.spec import PrecisionName, TtaName, to_path
 
 __all__ = [
+    "at_least",
     "Data",
     "DataName",
     "Device",
@@ -22,7 +26,36 @@ __all__ = [
     "Tta",
     "WeightsData",
     "WeightsOption",
+    "usable",
 ]
+
+
+def usable(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Replace the `~` of an option's path.
+
+    Raises:
+        BadParameter: it is no path that the system takes.
+    """
+    try:
+        return None if value is None else to_path(_flag(param), value)
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def at_least(low: int) -> Callable[[typer.CallbackParam, float | None], float | None]:
+    """Give what refuses an option's number below `low`, or one that is not finite."""
+
+    def checked(param: typer.CallbackParam, value: float | None) -> float | None:
+        if value is not None and not low <= value < math.inf:
+            raise typer.BadParameter(f"{_flag(param)} is {value}; allowed: {low} or more")
+        return value
+
+    return checked
+
+
+def _flag(param: typer.CallbackParam) -> str:
+    return f"--{(param.name or '').replace('_', '-')}"
+
 
 # The same names as `cifarzoo.run.DataName`, which cannot be imported without torch.
 DataName: TypeAlias = Literal["cifar10", "shapes"]
@@ -41,6 +74,7 @@ Root = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
+        callback=usable,
         help="Where CIFAR-10 is; without it CIFARZOO_DATA, else the user's cache.",
     ),
 ]
@@ -50,7 +84,9 @@ NoDownload = Annotated[
 Limit = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=2, help="Use only the first N training and N test images, to try things."
+        metavar="N",
+        callback=at_least(2),
+        help="Use only the first N training and N test images, 2 or more, to try things.",
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]

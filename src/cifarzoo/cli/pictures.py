@@ -56,7 +56,8 @@ def read_picture(path: Path) -> Picture:
     note = ""
     if width != height:
         note = f"{width}×{height} pixels: only its central {side}×{side} are looked at"
-        image = image.crop((left, top, left + side, top + side))
+        with warnings.catch_warnings(action="ignore"):  # of a great size, which was looked at
+            image = image.crop((left, top, left + side, top + side))
     small = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     return Picture(pixels=torch.from_numpy(np.array(small)).permute(2, 0, 1), note=note)
 
@@ -78,7 +79,9 @@ def _opened(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         raise OptionError(f"{path} is not an image; allowed: {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError as error:
-        raise OptionError(f"{path} is too large: {error}") from error
+        raise OptionError(
+            f"{path} has more pixels than Pillow opens; allowed: {MOST_PIXELS:,}; make it smaller"
+        ) from error
     except PermissionError as error:
         raise OptionError(f"{path} cannot be read ({error.strerror})") from error
     except Exception as error:  # readers raise whatever they stumble over in a damaged file

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarzoo.cli.console import one_line, remark, show_json, show_table
-from cifarzoo.cli.options import Device, Json, Name, Precision, WeightsData, WeightsOption
+from cifarzoo.cli.options import Device, Json, Name, Precision, WeightsData, WeightsOption, at_least
 from cifarzoo.cli.words import percent
 from cifarzoo.errors import OptionError
 
@@ -27,7 +27,9 @@ def predict_command(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Any image files.")],
     weights: WeightsOption = "default",
     data: WeightsData = None,
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes to show.")] = 3,
+    top: Annotated[
+        int, typer.Option(metavar="N", callback=at_least(1), help="How many classes to show.")
+    ] = 3,
     device: Device = "auto",
     precision: Precision = "auto",
     json: Json = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark, say
-from cifarzoo.cli.options import Data, Device, Precision, Root
+from cifarzoo.cli.options import Data, Device, Precision, Root, usable
 
 __all__ = ["report_command"]
 
@@ -28,7 +28,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 def report_command(
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the results and the page go.")
+        Path,
+        typer.Option(metavar="FOLDER", callback=usable, help="Where the results and the page go."),
     ] = Path("results"),
     data: Data = "cifar10",
     root: Root = None,

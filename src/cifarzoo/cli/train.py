@@ -17,6 +17,8 @@ from cifarzoo.cli.options import (
     Precision,
     Root,
     Tta,
+    at_least,
+    usable,
 )
 from cifarzoo.errors import OptionError
 
@@ -42,7 +44,9 @@ def train_command(
     seed: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, help="Of initial weights, order, augmentation; without it 0."
+            metavar="N",
+            callback=at_least(0),
+            help="Of initial weights, order, augmentation; without it 0.",
         ),
     ] = None,
     seeds: Annotated[
@@ -54,12 +58,18 @@ def train_command(
     limit: Limit = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where to write; without it runs/NAME-DATA-seedN."),
+        typer.Option(
+            metavar="FOLDER",
+            callback=usable,
+            help="Where to write; without it runs/NAME-DATA-seedN.",
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where to keep the unfinished run; without it in the folder."
+            metavar="FILE",
+            callback=usable,
+            help="Where to keep the unfinished run; without it in the folder.",
         ),
     ] = None,
     fresh: Annotated[
@@ -69,12 +79,17 @@ def train_command(
     precision: Precision = "auto",
     tta: Tta = "none",
     tensorboard: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also write TensorBoard's event files.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", callback=usable, help="Also write TensorBoard's event files."
+        ),
     ] = None,
     memory_limit: Annotated[
         float,
         typer.Option(
-            metavar="GIB", min=0, help="Of a transfer model's features, which are kept, in GiB."
+            metavar="GIB",
+            callback=at_least(0),
+            help="Of a transfer model's features, which are kept, in GiB.",
         ),
     ] = 4.0,
     no_download: NoDownload = False,

@@ -11,6 +11,7 @@ from cifarzoo.cli.options import DataName
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import build_model
+from cifarzoo.spec import to_path
 from cifarzoo.weights.notes import NOTES_KEY
 
 __all__ = ["trained"]
@@ -31,7 +32,7 @@ def trained(name: str, weights: str, data: DataName | None) -> tuple[ImageClassi
         WeightsError: the weights are not there, damaged, or of another model.
         UnknownModelError: no model has that name.
     """
-    notes = _notes(Path(weights).expanduser())
+    notes = _notes(to_path("weights", weights))
     model, trained_on = notes.get("model"), notes.get("data")
     if model not in (None, name):
         raise WeightsError(f"{weights} holds weights of {model}, not of {name}; name that model")

@@ -21,6 +21,7 @@ from cifarzoo.data.batches import (
 from cifarzoo.data.images import ImageData
 from cifarzoo.errors import DataNotFoundError, DownloadError
 from cifarzoo.fetching import Patience, RemoteFile, fetch
+from cifarzoo.spec import to_path
 
 __all__ = ["CLASSES", "load_cifar10"]
 
@@ -74,7 +75,7 @@ class Place:
 
 def _places(root: str | Path | None) -> tuple[Place, ...]:
     if root is not None:
-        return (Place(path=Path(root).expanduser(), origin="root"),)
+        return (Place(path=to_path("root", root), origin="root"),)
     import pooch
 
     cache = Path(pooch.os_cache("cifarzoo"))
@@ -82,7 +83,7 @@ def _places(root: str | Path | None) -> tuple[Place, ...]:
     if not named:
         return (Place(path=cache, origin="the user's cache folder; CIFARZOO_DATA is not set"),)
     return (
-        Place(path=Path(named).expanduser(), origin="CIFARZOO_DATA"),
+        Place(path=to_path("CIFARZOO_DATA", named), origin="CIFARZOO_DATA"),
         Place(path=cache, origin="the user's cache folder"),
     )
 
@@ -91,6 +92,18 @@ def _load(
     place: Place, release: Release, *, patience: Patience | None, others: Sequence[Place] = ()
 ) -> ImageData:
     """Read the data from the first place that has it; a download goes to `place`."""
+    try:
+        return _found(place, release, patience=patience, others=others)
+    except PermissionError as error:
+        raise DataNotFoundError(
+            f"CIFAR-10 may not be read: {error.filename} ({error.strerror}); mend its permissions, "
+            "or point CIFARZOO_DATA at another folder"
+        ) from error
+
+
+def _found(
+    place: Place, release: Release, *, patience: Patience | None, others: Sequence[Place]
+) -> ImageData:
     places = (place, *others)
     found = (_find(each.path, release) for each in places)
     files = next((contents for contents in found if contents is not None), None)

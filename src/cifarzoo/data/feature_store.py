@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import ShapeError
+from cifarzoo.errors import RangeError, ShapeError
 from cifarzoo.hardware import autocast
 
-__all__ = ["FeatureStore", "FrozenNetwork", "MemoryBudget"]
+__all__ = ["FeatureStore", "FrozenNetwork", "MemoryBudget", "state_fingerprint"]
 
 CPU_BATCH, GPU_BATCH = 32, 250  # through the frozen network; on a CPU larger ones are slower
 
@@ -38,19 +38,16 @@ class FrozenNetwork:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of the network's state, which decides on the features."""
-        digest = hashlib.sha256(str(self.dtype).encode())
-        for name, tensor in self.module.state_dict().items():
-            digest.update(name.encode())
-            values = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(values.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Hash of the network's state, and its precision: they decide on the features."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{state_fingerprint(self.module)}-{dtype}"
 
     def __call__(self, images: Tensor) -> Tensor:
         """Give the features of any number of images, in the type that the network gives.
 
         Raises:
-            ShapeError: they are not one row of floats per image.
+            RangeError: one is NaN or infinite.
+        ShapeError: they are not one row of floats per image.
         """
         parts = [self._compute(part) for part in torch.split(images, self.batch_size)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -65,11 +62,27 @@ class FrozenNetwork:
         return _checked(features, images)
 
 
+def state_fingerprint(module: nn.Module) -> str:
+    """Hash names and values of a module's state: 16 hex digits."""
+    found = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        if isinstance(value, Tensor):
+            values = value.detach().cpu().contiguous().reshape(-1)
+            found.update(values.view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
 def _checked(features: object, images: Tensor) -> Tensor:
     if not isinstance(features, Tensor):
         found = f"a {type(features).__name__}"
     elif not features.is_floating_point() or features.shape[:1] != images.shape[:1]:
         found = f"{features.dtype} {tuple(features.shape)}"
+    elif not bool(features.isfinite().all()):
+        raise RangeError(
+            f"the frozen network makes NaN or infinity of images {tuple(images.shape)}; look at "
+            "their pixels, and at the network's weights"
+        )
     else:
         return features
     raise ShapeError(

@@ -7,12 +7,14 @@ augmented, it runs once, and what trains after it gets its answers from memory.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
 
 from cifarzoo.data.feature_store import FeatureStore, FrozenNetwork, MemoryBudget
+from cifarzoo.data.images import labelled_batch
 from cifarzoo.data.loaders import (
     Batch,
     BatchLoader,
@@ -21,9 +23,9 @@ from cifarzoo.data.loaders import (
     Resumable,
     TensorLoader,
 )
-from cifarzoo.errors import OptionError, wrong_kind
+from cifarzoo.errors import wrong_kind
 from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
-from cifarzoo.spec import PrecisionName
+from cifarzoo.spec import PrecisionName, require_whole
 
 __all__ = ["FeatureLoader", "TensorFeatureLoader", "feature_loaders"]
 
@@ -47,7 +49,8 @@ def feature_loaders(
 
     Args:
         frozen: maps images (N,3,H,W) to features (N,...); moved to the device, and put into
-            evaluation mode. It must not change as long as the loaders are used.
+            evaluation mode. It must not change as long as the loaders are used. It is given what
+            the loaders give, uint8 as float in [0, 1]; whether it can take that is its business.
         loaders: of images.
         memory_limit_bytes: of all kept features together; 0 keeps none. Validation images come
             first, then training, then test images.
@@ -60,12 +63,14 @@ def feature_loaders(
 
     Raises:
         OptionError: a value is outside what is allowed, or the device is not there.
+        RangeError: the network gives NaN or infinity; the loaders raise it too.
         ShapeError: the network does not give one row of features per image.
     """
     if not isinstance(loaders, Loaders):
         raise wrong_kind("loaders", loaders, "Loaders(train=..., val=...)")
-    if memory_limit_bytes < 0:
-        raise OptionError(f"memory_limit_bytes is {memory_limit_bytes}; allowed: 0 or more")
+    if not isinstance(frozen, nn.Module):
+        raise wrong_kind("frozen", frozen, "a torch.nn.Module")
+    require_whole("memory_limit_bytes", memory_limit_bytes, 0, math.inf, "0 or more")
     keep_freed_memory()
     target = resolve_device(device)
     move_model(frozen.eval(), target)
@@ -114,7 +119,7 @@ class FeatureLoader:
             self._loader.set_epoch(epoch)
 
     def _features_of(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        for images, labels in batches:
+        for images, labels in map(labelled_batch, batches):
             yield self._network(images).float(), labels
 
 

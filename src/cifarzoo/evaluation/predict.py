@@ -13,7 +13,7 @@ from cifarzoo.data.loaders import Loaders
 from cifarzoo.errors import EmptyLoaderError, OptionError, RangeError, one_of, wrong_kind
 from cifarzoo.evaluation.score import predictions, require_model
 from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
-from cifarzoo.spec import PrecisionName, TtaName
+from cifarzoo.spec import PrecisionName, TtaName, require_dense
 
 __all__ = ["Predictions", "predict", "scored"]
 
@@ -77,6 +77,7 @@ def predict(
 
 
 def _batches(images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    require_dense("data", images)
     if not images.ndim or not len(images):
         raise EmptyLoaderError(f"data has shape {tuple(images.shape)}: it holds no image")
     for batch in torch.split(images, AT_ONCE):

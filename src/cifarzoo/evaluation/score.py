@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from cifarzoo.data.images import labelled_batch
 from cifarzoo.errors import (
     EmptyLoaderError,
     LabelError,
-    OptionError,
     RangeError,
     ShapeError,
     wrong_kind,
 )
 from cifarzoo.evaluation.tta import views
 from cifarzoo.hardware import autocast
-from cifarzoo.spec import TtaName
+from cifarzoo.spec import TtaName, require_dense
 
 __all__ = [
     "batches_to",
@@ -73,12 +73,13 @@ def check_probabilities(probabilities: Tensor, images: int) -> Tensor:
         images: how many images they belong to.
 
     Raises:
-        OptionError: not a tensor.
+        OptionError: not a dense tensor.
         ShapeError: not one row per image.
         RangeError: not real numbers, a row does not add up to 1, or a value is negative or NaN.
     """
     if not isinstance(probabilities, Tensor):
         raise wrong_kind("probabilities", probabilities, "a torch tensor (N, classes)")
+    require_dense("probabilities", probabilities)
     shape = tuple(probabilities.shape)
     if len(shape) != 2 or shape[0] != images or not shape[1]:
         raise ShapeError(f"probabilities have shape {shape}; needed is ({images}, classes)")
@@ -92,26 +93,6 @@ def check_probabilities(probabilities: Tensor, images: int) -> Tensor:
             "of logits take the softmax: logits.softmax(1)"
         )
     return values
-
-
-def _pair(batch: object) -> tuple[Tensor, Tensor]:
-    """Take a batch apart."""
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        images, labels = batch
-        if isinstance(images, Tensor) and isinstance(labels, Tensor):
-            if images.ndim and labels.ndim:
-                return images, labels
-            raise ShapeError(
-                f"the loader gave images of shape {tuple(images.shape)} and labels of shape "
-                f"{tuple(labels.shape)}; needed are (N,C,H,W) and (N,)"
-            )
-    kinds = f"a {type(batch).__name__}"
-    if isinstance(batch, tuple | list):
-        kinds += f" of {len(batch)}: {', '.join(type(each).__name__ for each in batch[:4])}"
-    raise OptionError(
-        f"the loader gave {kinds}; needed are pairs (images, labels) of torch tensors, images "
-        "(N,C,H,W) and labels (N,); with tensors at hand: TensorLoader(images, labels)"
-    )
 
 
 def require_model(model: object) -> None:
@@ -165,10 +146,10 @@ def batches_to(
 
     Raises:
         EmptyLoaderError: there is no batch, or a batch holds no image.
-        OptionError: a batch is not a pair of tensors.
+        OptionError: a batch is not a pair of dense tensors.
     """
     empty = True
-    for images, labels in map(_pair, data):
+    for images, labels in map(labelled_batch, data):
         if not len(images):
             raise EmptyLoaderError(f"a batch has shape {tuple(images.shape)}: it holds no image")
         empty = False

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError, RangeError, ShapeError
-from cifarzoo.spec import require_whole
+from cifarzoo.spec import require_whole, shape_hint
 
 __all__ = ["ImageClassifier", "Preprocess"]
 
 CIFAR10_MEAN = (0.49139968, 0.48215841, 0.44653091)
 CIFAR10_STD = (0.24703223, 0.24348513, 0.26158784)
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Preprocess(nn.Module):
@@ -101,17 +103,11 @@ def check_images(images: Tensor, *, channels: int = 3) -> None:
         )
     shape = tuple(images.shape)
     if images.ndim != 4 or shape[1] != channels:
-        hint = ""
-        if images.ndim == 3 and shape[0] == channels:
-            hint = "; add the batch dimension: images[None]"
-        elif images.ndim == 4 and shape[-1] == channels:
-            hint = "; channels come first: images.permute(0, 3, 1, 2)"
-        elif images.ndim == 4 and shape[1] in (1, 4):
-            hint = "; make grey or RGBA images RGB first (PIL: image.convert('RGB'))"
+        hint = shape_hint(shape, channels)
         raise ShapeError(f"images have shape {shape}; needed is (N, {channels}, H, W){hint}")
     if images.dtype == torch.uint8:
         return
-    if not images.is_floating_point():
+    if images.dtype not in FLOATS:
         raise RangeError(f"images are {images.dtype}; needed is uint8, or float in [0, 1]")
     if images.device.type == "cpu" and images.numel() and not torch.compiler.is_compiling():
         low, high = (v.item() for v in torch.aminmax(images.detach()))

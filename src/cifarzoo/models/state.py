@@ -6,6 +6,7 @@ torch's unpickler for tensors alone: nothing in a file is ever executed.
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
 import zipfile
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError, WeightsError, wrong_kind
 from cifarzoo.files import replacing, require_whole_zip
+from cifarzoo.spec import is_dense, to_path
 
 __all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
 
@@ -106,14 +108,17 @@ def require_file(path: Path) -> None:
     """Refuse a path at which there is no file.
 
     Raises:
-        WeightsError: there is none, or a folder.
+        WeightsError: there is none, or a folder, or it may not be read.
     """
     if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
+        kind = "is no regular file" if path.exists() else "does not exist"
+        kind = "is a folder" if path.is_dir() else kind
         raise WeightsError(
             f"the weights file {path} {kind}; needed is a .safetensors file, or a state dict that "
             f"torch saved ({', '.join(PICKLED)})"
         )
+    if not os.access(path, os.R_OK):
+        raise WeightsError(f"the weights file {path} may not be read; ask its owner, or copy it")
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -128,7 +133,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not there, is damaged, or holds something else.
     """
-    path = Path(path).expanduser()
+    path = to_path("path", path)
     require_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -146,8 +151,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = load_file(path, device="cpu")
     except (SafetensorError, OSError) as error:
+        way_out = "get it anew"
+        if zipfile.is_zipfile(path):
+            way_out = f"torch saved it, so name it {path.with_suffix('.pth').name}"
         raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}); get it anew"
+            f"{path} is not a whole safetensors file ({error}); {way_out}"
         ) from error
     return state
 
@@ -162,7 +170,8 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is damaged, or holds more than tensors; nothing in it was executed. Needed "
-            "is a state dict: torch.save(model.state_dict(), path)"
+            "is a state dict: torch.save(model.state_dict(), path); a safetensors file needs the "
+            "suffix .safetensors"
         ) from error
     except Exception as error:  # damaged bytes can raise whatever a parser raises
         raise WeightsError(f"{path} is not a whole file that torch saved; get it anew") from error
@@ -186,9 +195,8 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is dense, and there are as many numbers as it says."""
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
-        return False
-    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    size_bytes = tensor.numel() * tensor.element_size()
+    return is_dense(tensor) and size_bytes <= tensor.untyped_storage().nbytes()
 
 
 def save_weights(
@@ -219,7 +227,7 @@ def save_weights(
 
     if not isinstance(model, nn.Module):
         raise wrong_kind("model", model, "a torch.nn.Module")
-    path = Path(path).expanduser()
+    path = to_path("path", path)
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path} ends in {path.suffix!r}; allowed: .safetensors")
     if matrices not in (torch.float32, torch.float16):

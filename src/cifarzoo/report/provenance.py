@@ -16,7 +16,7 @@ import torch
 
 import cifarzoo
 from cifarzoo.hardware import processor_name, resolve_device, resolve_precision
-from cifarzoo.spec import PrecisionName
+from cifarzoo.spec import PrecisionName, to_path
 
 __all__ = ["Machine", "Source", "is_committed", "this_machine", "this_source", "weights_label"]
 
@@ -137,7 +137,7 @@ def weights_label(weights: str | Path) -> str:
     Returns:
         The tag; or the file's name, without its folder, and the beginning of its hash.
     """
-    path = Path(weights).expanduser()
+    path = to_path("weights", weights)
     if not path.is_file():
         return str(weights)
     with path.open("rb") as file:

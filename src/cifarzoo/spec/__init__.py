@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from cifarzoo.spec.card import DEFAULT_TAG, ModelCard, Weights, require_tag
-from cifarzoo.spec.checks import require, require_number, require_whole
+from cifarzoo.spec.checks import (
+    is_dense,
+    require,
+    require_dense,
+    require_number,
+    require_whole,
+    shape_hint,
+    to_path,
+)
 from cifarzoo.spec.recipe import (
     Augmentation,
     Averaging,
@@ -50,10 +58,14 @@ __all__ = [
     "ScheduleName",
     "TtaName",
     "Weights",
+    "is_dense",
     "require",
+    "require_dense",
     "require_number",
     "require_tag",
     "require_whole",
+    "shape_hint",
+    "to_path",
 ]
 
 PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from cifarzoo.errors import OptionError, one_of
+from cifarzoo.errors import OptionError, one_of, wrong_kind
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from torch import Tensor
 
 __all__ = [
+    "is_dense",
     "require",
+    "require_dense",
     "require_name",
     "require_number",
     "require_share",
     "require_text",
     "require_whole",
+    "shape_hint",
     "to_builtin",
+    "to_path",
 ]
+
+LONGEST = 100  # characters of a path that an error shows
 
 
 def require(name: str, value: object, allowed: str, *, met: bool) -> None:
@@ -51,6 +60,29 @@ def require_number(name: str, value: object, allowed: str) -> None:
         OptionError: that says what is allowed.
     """
     require(name, value, allowed, met=isinstance(value, Real) and not isinstance(value, bool))
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor holds a number for each of its places, as they are."""
+    odd = tensor.is_meta or tensor.is_quantized or tensor.is_nested
+    return str(tensor.layout) == "torch.strided" and not odd
+
+
+def require_dense(name: str, tensor: Tensor) -> None:
+    """Refuse a tensor that is sparse, quantized, nested, or on the meta device.
+
+    Raises:
+        OptionError: that says what it is.
+    """
+    if not is_dense(tensor):
+        layout = str(tensor.layout).removeprefix("torch.")
+        kind = "on the meta device, without numbers" if tensor.is_meta else f"in {layout} layout"
+        kind = "quantized" if tensor.is_quantized else kind
+        kind = "nested" if tensor.is_nested else kind
+        raise OptionError(
+            f"{name} is a tensor {kind}; needed is a dense one, such as tensor.to_dense() or "
+            "tensor.dequantize() gives"
+        )
 
 
 def to_builtin(each: DataclassInstance) -> None:
@@ -96,3 +128,45 @@ def require_text(name: str, value: object, pattern: str, allowed: str) -> None:
     """
     found = isinstance(value, str) and re.fullmatch(pattern, value) is not None
     require(name, value, allowed, met=found)
+
+
+def to_path(name: str, value: object) -> Path:
+    """Give a path with the `~` of a home folder replaced, whether or not anything is there.
+
+    Raises:
+        OptionError: it is no path, or the system takes none like it: there is no such user, it is
+            too long, holds a zero byte, or leads through a folder that may not be looked into.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise wrong_kind(name, value, "a path")
+    try:
+        path = Path(value).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        text = os.fspath(value)
+        shown = repr(text)
+        if len(text) > LONGEST:
+            shown = f"{text[:LONGEST]!r}… ({len(text):,} characters)"
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise OptionError(
+            f"{name} is {shown}, which is no usable path ({reason}); give another one"
+        ) from error
+    return path
+
+
+def shape_hint(shape: tuple[int, ...], channels: int) -> str:
+    """Give the way out where images are not (N, channels, H, W); empty where there is no telling.
+
+    Example:
+        >>> shape_hint((8, 32, 32, 3), 3)
+        '; channels come first: images.permute(0, 3, 1, 2)'
+    """
+    if len(shape) == 3 and shape[0] == channels:
+        return "; add the batch dimension: images[None]"
+    if len(shape) == 4 and shape[-1] == channels:
+        return "; channels come first: images.permute(0, 3, 1, 2)"
+    if len(shape) == 4 and shape[1] in (1, 4):
+        return "; make grey or RGBA images RGB first (PIL: image.convert('RGB'))"
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -94,7 +95,10 @@ def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
     if not path.exists():
         return None
     if not path.is_file():
-        raise CheckpointError(f"{path} is a folder; give the path of a file as checkpoint")
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise CheckpointError(f"{path} is {kind}; give the path of a file as checkpoint")
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path} may not be read; ask its owner, or give another path")
     stored = _read(path)
     version = stored["format"]
     if version != FORMAT:
@@ -138,7 +142,9 @@ def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
     if differences:
         rest = len(differences) - SHOWN
         more = f"; and {rest} more" if rest > 0 else ""
+        way_out = "give another path, or delete it"
+        if [key for key in wanted if stored.get(key) != wanted[key]] == ["processes"]:
+            way_out = f"start as many as before (torchrun --nproc-per-node), {way_out}"
         raise CheckpointError(
-            f"{path} belongs to another run ({'; '.join(differences[:SHOWN])}{more}); give another "
-            "path, or delete it"
+            f"{path} belongs to another run ({'; '.join(differences[:SHOWN])}{more}); {way_out}"
         )

@@ -29,14 +29,15 @@ from cifarzoo.hardware import (
     seeded,
 )
 from cifarzoo.processes import Shardable, Team, this_team
-from cifarzoo.spec import PrecisionName, Recipe
+from cifarzoo.spec import PrecisionName, Recipe, to_path
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.checkpoint import Payload, load_checkpoint, save_checkpoint
 from cifarzoo.training.first_images import show_images
 from cifarzoo.training.history import Check, History
+from cifarzoo.training.identity import identity_of
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.progress import ProgressBar
-from cifarzoo.training.state import RunState, identity_of
+from cifarzoo.training.state import RunState
 
 __all__ = ["fit"]
 
@@ -108,6 +109,9 @@ def fit(
             raise wrong_kind(name, value, f"{kind.__name__}(...)")
     if isinstance(callbacks, Callback):
         raise wrong_kind("callbacks", callbacks, "a list of them")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise wrong_kind("a callback", callback, "a Callback")
     _check_loaders(loaders, recipe)
     _check_teacher(teacher, recipe)
     target = resolve_device(device)
@@ -118,7 +122,7 @@ def fit(
         move_model(teacher.eval(), target)
     team = this_team()
     _check_shares(loaders, team, target)
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else to_path("checkpoint", checkpoint)
     identity = identity_of(
         model,
         recipe,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from typing import Any, cast
 
 import torch
@@ -28,65 +25,7 @@ from cifarzoo.training.loss import answers, mix, training_loss
 from cifarzoo.training.optim import Optimizers
 from cifarzoo.training.synchronised import synchronised_norms
 
-__all__ = ["RunState", "identity_of"]
-
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-
-
-def identity_of(
-    model: nn.Module,
-    recipe: Recipe,
-    seed: int,
-    steps_per_epoch: int,
-    data: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    teacher: nn.Module | None = None,
-    processes: int = 1,
-    validation: str | None = None,
-) -> Payload:
-    """Describe a run so that a checkpoint of another one is refused.
-
-    Args:
-        model: what is trained.
-        recipe: how.
-        seed: of the run.
-        steps_per_epoch: batches of the training loader.
-        data: the training loader's fingerprint; None for a loader that has none.
-        dtype: that it is computed in.
-        teacher: that it learns from; None for none.
-        processes: that share the run.
-        validation: the validation loader's fingerprint; None for one that has none, or for none.
-    """
-    shapes = [
-        (name, tuple(value.shape) if isinstance(value, Tensor) else None)  # or an extra state
-        for name, value in model.state_dict().items()
-    ]
-    trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
-    settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
-    made_of = ADDRESS.sub("", repr(model))  # layers and their settings
-    described = hashlib.sha256(repr((shapes, trained, made_of)).encode()).hexdigest()[:16]
-    n = sum(tensor.numel() for tensor in model.parameters())
-    return {
-        "cifarzoo": version("cifarzoo"),
-        "model": f"{type(model).__name__} of {n:,} parameters, {described}",
-        "seed": seed,
-        "steps_per_epoch": steps_per_epoch,
-        "data": data,
-        "validation": validation,
-        "precision": str(dtype).removeprefix("torch."),
-        "teacher": None if teacher is None else _content_hash(teacher),
-        "processes": None if processes == 1 else processes,
-        **settings,
-    }
-
-
-def _content_hash(model: nn.Module) -> str:
-    found = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        found.update(name.encode())
-        if isinstance(value, Tensor):
-            found.update(value.detach().cpu().double().numpy().tobytes())
-    return found.hexdigest()[:16]
+__all__ = ["RunState"]
 
 
 def _require_gradients(model: nn.Module) -> None:

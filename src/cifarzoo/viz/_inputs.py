@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cifarzoo.errors import LabelError, OptionError, ShapeError
 from cifarzoo.models.classifier import check_images
+from cifarzoo.spec import require_dense
 
 __all__ = [
     "check_indices",
@@ -19,6 +20,7 @@ __all__ = [
     "check_names",
     "one_image",
     "require_images",
+    "require_tensor",
     "rgb",
 ]
 
@@ -33,7 +35,7 @@ def rgb(images: Tensor) -> NDArray[np.float32]:
         float32 in [0, 1], (N,H,W,3).
 
     Raises:
-        OptionError: not a tensor.
+        OptionError: not a dense tensor.
         ShapeError: not (N,3,H,W), or no image.
         RangeError: neither uint8 nor float in [0, 1].
     """
@@ -47,11 +49,11 @@ def require_images(images: Tensor) -> None:
     """Refuse what is not a batch of images.
 
     Raises:
-        OptionError: not a tensor.
+        OptionError: not a dense tensor.
         ShapeError: not (N,3,H,W), or no image.
         RangeError: neither uint8 nor float in [0, 1].
     """
-    _require_tensor("images", images)
+    require_tensor("images", images)
     check_images(images.detach().cpu())
     if not images.numel():
         shape = tuple(images.shape)
@@ -62,11 +64,11 @@ def one_image(image: Tensor) -> Tensor:
     """Give one image a batch dimension, (3,H,W) to (1,3,H,W), and check it on the CPU.
 
     Raises:
-        OptionError: not a tensor.
+        OptionError: not a dense tensor.
         ShapeError: not (3,H,W).
         RangeError: neither uint8 nor float in [0, 1].
     """
-    _require_tensor("image", image)
+    require_tensor("image", image)
     if image.ndim != 3:
         hint = "; pick one of the batch: images[0]" if image.ndim == 4 else ""
         raise ShapeError(f"image has shape {tuple(image.shape)}; needed is (3, H, W){hint}")
@@ -74,12 +76,22 @@ def one_image(image: Tensor) -> Tensor:
     return image[None]
 
 
-def _require_tensor(name: str, value: object) -> None:
+def require_tensor(name: str, value: object) -> None:
+    """Refuse what is not a dense tensor.
+
+    Raises:
+        OptionError: that says what it is.
+    """
     if not isinstance(value, Tensor):
         raise OptionError(
             f"{name} is a {type(value).__name__}; needed is a torch tensor "
-            "(of a PIL image: torchvision.transforms.functional.pil_to_tensor)"
+            + (
+                "(torch.as_tensor makes one of a list)"
+                if name == "labels"
+                else "(of a PIL image: torchvision.transforms.functional.pil_to_tensor)"
+            )
         )
+    require_dense(name, value)
 
 
 def check_indices(indices: Sequence[int] | None, count: int, *, what: str, first: int) -> list[int]:
@@ -114,11 +126,11 @@ def check_labels(labels: Tensor, images: int, *, classes: int | None) -> list[in
         classes: how many classes there are; None if that is not known.
 
     Raises:
-        OptionError: not a tensor.
+        OptionError: not a dense tensor.
         ShapeError: not one label per image.
         LabelError: not integers, or not in 0..classes-1.
     """
-    _require_tensor("labels", labels)
+    require_tensor("labels", labels)
     if tuple(labels.shape) != (images,):
         raise ShapeError(f"labels have shape {tuple(labels.shape)}; needed is ({images},)")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import OptionError, RangeError, ShapeError, suggest
+from cifarzoo.errors import OptionError, RangeError, ShapeError, suggest, wrong_kind
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.viz._inputs import one_image
 
@@ -52,6 +52,8 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
             for name, module in layers.items()
             if name.startswith(NETWORK)
         }
+    if not isinstance(layer, str):
+        raise wrong_kind("layer", layer, "the name of a layer, as named_modules() gives it")
     if layer not in layers:
         hint = suggest(layer, layers) or "."
         raise OptionError(f"unknown layer {layer!r}{hint} {_known(layers)}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cifarzoo.errors import wrong_kind
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -115,6 +117,8 @@ def new_figure(width: float, height: float, *, title: str | None = None) -> Figu
     """
     from matplotlib.figure import Figure
 
+    if not isinstance(title, str | None):
+        raise wrong_kind("title", title, "text, or None")
     width = max(width, NARROWEST if title else 0)
     lines = textwrap.wrap(title or "", int(TITLE_CHARACTERS_PER_INCH * width))
     height += TITLE_LINE * max(0, len(lines) - 1)

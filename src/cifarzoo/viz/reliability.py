@@ -14,7 +14,7 @@ from cifarzoo.evaluation.score import check_probabilities
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.spec import require_whole
 from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_labels
+from cifarzoo.viz._inputs import check_labels, require_tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +75,7 @@ def plot_reliability(
     Source: arXiv 1706.04599, figure 1.
     """
     require_whole("bins", bins, 2, MOST_BINS, f"2 to {MOST_BINS}")
+    require_tensor("labels", labels)
     likely = check_probabilities(probabilities, len(labels))
     truths = torch.tensor(check_labels(labels, len(likely), classes=likely.shape[1]))
     if not len(truths):

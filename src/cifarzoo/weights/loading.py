@@ -8,7 +8,7 @@ from cifarzoo.errors import WeightsError, suggest
 from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.state import load_state, read_state_dict
-from cifarzoo.spec import DEFAULT_TAG, ModelCard, Weights
+from cifarzoo.spec import DEFAULT_TAG, ModelCard, Weights, to_path
 from cifarzoo.weights.download import download_backbone
 from cifarzoo.weights.hashes import verify
 from cifarzoo.weights.packaged import packaged_file
@@ -42,7 +42,7 @@ def load_weights(model: ImageClassifier, weights: str | Path | None, card: Model
         path = download_backbone(published[tag])
         model.load_backbone(read_state_dict(path), source=str(path))
     elif _is_path(weights):
-        _load_file(model, Path(weights).expanduser())
+        _load_file(model, to_path("weights", weights))
     else:
         raise WeightsError(_no_such(tag, card, (*packaged, *published)))
 
@@ -54,7 +54,7 @@ def _published(model: ImageClassifier) -> dict[str, BackboneWeights]:
 
 
 def _is_path(weights: str | Path) -> bool:
-    path = Path(weights).expanduser()
+    path = to_path("weights", weights)
     return isinstance(weights, Path) or bool(path.suffix) or len(path.parts) > 1 or path.exists()
 
 
