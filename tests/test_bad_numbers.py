@@ -19,6 +19,7 @@ from cifarzoo.training.loss import mix
 NAN, INF = math.nan, math.inf
 IMAGES = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
 LABELS = torch.arange(4)
+SPARSE = IMAGES.float().to_sparse()
 
 
 class Net(nn.Module):
@@ -72,7 +73,13 @@ def nested() -> Tensor:
 
 VIZ: Any = zoo.viz
 LOADERS = zoo.Loaders(loader(), None)
-TAKERS = (evaluated, fitted, loader, zoo.viz.plot_images, partial(zoo.predict, Net()))
+TAKERS: dict[str, Callable[[Tensor], object]] = {
+    "evaluate": evaluated,
+    "fit": fitted,
+    "TensorLoader": loader,
+    "plot_images": zoo.viz.plot_images,
+    "predict": partial(zoo.predict, Net()),
+}
 CONV = nn.Conv2d(3, 8, 3)
 EVEN = torch.full((4, 3), 1 / 3)
 COUNTS = (NAN, INF, 0, -1, 1.5, True, "3", None)
@@ -122,8 +129,8 @@ CALLS: dict[str, Callable[[], object]] = {
     "labels without a dimension": lambda: zoo.evaluate(Net(), [(IMAGES, torch.tensor(1))]),
     "images without a dimension": lambda: zoo.evaluate(Net(), [(torch.tensor(1.0), LABELS)]),
     **calls("memory_limit_bytes", features, (NAN, INF, -1, 1.5, "3", None)),
-    **calls("sparse images", lambda f: f(IMAGES.float().to_sparse()), TAKERS),
-    **calls("images without numbers", lambda f: f(IMAGES.to("meta")), TAKERS),
+    **{f"sparse images, {name}": partial(f, SPARSE) for name, f in TAKERS.items()},
+    **{f"meta images, {name}": partial(f, IMAGES.to("meta")) for name, f in TAKERS.items()},
     "nested images": lambda: evaluated(nested()),
     "sparse probabilities": lambda: VIZ.plot_reliability(EVEN.to_sparse(), LABELS),
     "labels that are text": lambda: VIZ.plot_reliability(EVEN, "ab"),
@@ -135,7 +142,9 @@ CALLS: dict[str, Callable[[], object]] = {
     **calls("callbacks", lambda x: zoo.fit(Net(), LOADERS, callbacks=x), ([3], [None])),
     **calls("recipe", lambda x: zoo.train("resnet20", data=LOADERS, recipe=x), ("x", 3)),
     **calls("frozen", lambda x: zoo.feature_loaders(x, LOADERS), (None, "resnet20")),
-    **calls("features of", features_of, (None, [], IMAGES.float() * NAN, torch.tensor(1.0))),
+    **calls("features of", features_of, (None, [])),
+    "features of NaN": lambda: features_of(IMAGES.float() * NAN),
+    "features of one number": lambda: features_of(torch.tensor(1.0)),
     "sparse labels": lambda: loader(labels=LABELS.to_sparse()),
     "convolve2d sparse": lambda: zoo.convolve2d(torch.eye(3).to_sparse(), torch.eye(3)),
     "convolve2d uint64": lambda: zoo.convolve2d(torch.tensor([[2**63]], dtype=torch.uint64), [[1]]),

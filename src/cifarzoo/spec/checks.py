@@ -29,7 +29,7 @@ __all__ = [
     "to_path",
 ]
 
-LONGEST = 100  # characters of a path that an error shows
+LONGEST_PATH = 100  # characters that an error shows
 
 
 def require(name: str, value: object, allowed: str, *, met: bool) -> None:
@@ -147,8 +147,8 @@ def to_path(name: str, value: object) -> Path:
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         text = os.fspath(value)
         shown = repr(text)
-        if len(text) > LONGEST:
-            shown = f"{text[:LONGEST]!r}… ({len(text):,} characters)"
+        if len(text) > LONGEST_PATH:
+            shown = f"{text[:LONGEST_PATH]!r}… ({len(text):,} characters)"
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise OptionError(
             f"{name} is {shown}, which is no usable path ({reason}); give another one"
