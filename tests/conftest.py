@@ -25,15 +25,11 @@ hypothesis.settings.load_profile("untimed")
 TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    torch.manual_seed(0)  # whichever tests ran before
     if item.get_closest_marker("muon") and not hasattr(torch.optim, "Muon"):
         pytest.skip(f"torch {torch.__version__} has no Muon")
-
-
-@pytest.fixture(autouse=True)
-def _same_numbers() -> None:
-    """Draw the same from torch's generator, whichever tests ran before."""
-    torch.manual_seed(0)
 
 
 def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:

@@ -116,11 +116,31 @@ def test_a_process_that_may_not_be_asked_is_taken_to_live(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
+@pytest.mark.parametrize("written", [0o600, 0o666])
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_who_may_read_a_file_is_what_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+def test_who_may_read_a_file_is_what_the_umask_says(
+    tmp_path: Path, umask: int, mode: int, written: int
+) -> None:
     before = os.umask(umask)
     try:
+        with replacing(tmp_path / "a") as temporary:
+            temporary.touch()
+            temporary.chmod(written)
         zoo.save_weights(torch.nn.Linear(2, 2), tmp_path / "a.safetensors")
     finally:
         os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
     assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == mode
+
+
+def test_a_disk_that_knows_no_modes_gets_the_file_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    with replacing(tmp_path / "a") as temporary:
+        temporary.write_text("all")
+        temporary.chmod(0o600)
+        monkeypatch.setattr(Path, "chmod", refused)
+    assert (tmp_path / "a").read_text() == "all"

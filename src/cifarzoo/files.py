@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import secrets
+import stat
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -48,9 +49,11 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
         mode = temporary.stat().st_mode  # as the umask wants it; safetensors makes another one
         temporary.unlink()
         yield temporary
-        temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if temporary.stat().st_mode != mode:
+            with contextlib.suppress(OSError):  # some file systems have one mode for all
+                temporary.chmod(stat.S_IMODE(mode))
         if verify is not None:
             verify(temporary)
         temporary.replace(path)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from cifarzoo.errors import OptionError, one_of, wrong_kind
+from cifarzoo.errors import OptionError, one_of
 from cifarzoo.spec import PrecisionName
 
 __all__ = [
@@ -51,15 +51,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises:
         OptionError: torch does not know the name, or the device is not there.
     """
-    if not isinstance(device, str | int | torch.device):
-        raise wrong_kind("device", device, '"auto", or what torch.device takes')
     if device == "auto":
         name = "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device("cuda" if torch.cuda.is_available() else name)
     try:
         found = torch.device(device)
         torch.empty(0, device=found).cpu()  # fails on "meta", where nothing is computed
-    except (RuntimeError, AssertionError, ImportError) as error:
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise OptionError(
             f"device {str(device)!r} cannot be used ({reason}); allowed: auto, cpu, and cuda or "

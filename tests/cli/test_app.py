@@ -96,11 +96,21 @@ def test_wrong_usage_exits_with_2(call: Call, arguments: tuple[str, ...]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("train", "report_baseline", "--seed", "-1"), "--seed is -1; allowed: 0 or more"),
-        (("train", "report_baseline", "--limit", "1"), "--limit is 1; allowed: 2 or more"),
-        (("train", "report_baseline", "--memory-limit", "nan"), "--memory-limit is nan"),
-        (("predict", "report_baseline", "a.png", "--top", "0"), "--top is 0; allowed: 1 or more"),
-        (("train", "report_baseline", "--out", "~nobody-here/x"), "--out is '~nobody-here/x'"),
+        (
+            ("train", "report_baseline", "--seed", "-1"),
+            "'--seed': -1 is not allowed; needed is 0 or more",
+        ),
+        (
+            ("train", "report_baseline", "--limit", "1"),
+            "'--limit': 1 is not allowed; needed is 2 or more",
+        ),
+        (("train", "report_baseline", "--memory-limit", "nan"), "'--memory-limit': nan is not"),
+        (("predict", "report_baseline", "a.png", "--top", "0"), "'--top': 0 is not allowed"),
+        (
+            ("train", "report_baseline", "--out", "~nobody-here/x"),
+            "'--out': the path is '~nobody-here/x', which is no usable path (there is no such user",
+        ),
+        (("train", "report_baseline", "--memory-limit", "1e300"), "1e+300 is not allowed"),
         (("train", "report_baseline", "--checkpoint", "x" * 999), "File name too long"),
     ],
 )
@@ -127,7 +137,7 @@ def test_file_system_error_is_one_line(call: Call, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("cifarzoo.registry.model_card", full)
     result = call("info", "report_baseline")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: cannot use x.png (No space left on device); give")
+    assert result.stderr.startswith("error: cannot use x.png (No space left on device); free space")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -211,3 +211,28 @@ def test_global_random_state_is_left(padding: PaddingName) -> None:
     params = draw(augmentation, 4, size=(8, 8), seed=0, epoch=0)
     apply(noise(4, 8, 8), params, augmentation, fill=FILL)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+ALL = Augmentation(flip="random", translate=3, cutout=5, rand_augment=1)
+
+
+@pytest.mark.parametrize("purpose", ["flip", "shift", "centre", "policy"])
+def test_seed_and_epoch_decide_on_every_purpose(purpose: str) -> None:
+    first, again, other_seed, other_epoch = (
+        getattr(draw(ALL, 50, seed=seed, epoch=epoch), purpose)
+        for seed, epoch in ((0, 0), (0, 0), (1, 0), (0, 1))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other_seed)
+    assert not torch.equal(first, other_epoch)
+    assert first.shape == ((50, 2) if purpose in ("shift", "centre") else (50,))
+
+
+@pytest.mark.parametrize("side", [1, 4, 5])
+def test_a_cutout_within_the_image_has_its_side(side: int) -> None:
+    images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    params = AugmentParams(centre=torch.tensor([[8, 6]]))
+    cut = apply(images, params, Augmentation(cutout=side), fill=torch.tensor([9, 9, 9]).byte())
+    rows, columns = (cut[0, 0] == 9).nonzero().unbind(1)
+    assert len(rows) == side**2
+    assert (int(rows.min()), int(columns.min())) == (8 - side // 2, 6 - side // 2)

@@ -319,3 +319,23 @@ def test_data_that_may_not_be_read_is_told_as_such(
     monkeypatch.setattr(Path, "read_bytes", shut)  # root may read all
     with pytest.raises(DataNotFoundError, match=r"may not be read: .*Permission denied"):
         _load(at(tmp_path), fake.release, patience=None)
+
+
+@pytest.mark.parametrize("download", [True, False, None])
+def test_where_data_is_loaded_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, download: bool | None
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def load(place: Place, release: object, **options: object) -> str:
+        asked.update(options, place=place, release=release)
+        return "data"
+
+    monkeypatch.setenv("CIFARZOO_DATA", str(tmp_path))
+    monkeypatch.setattr("cifarzoo.data.cifar10._load", load)
+    found: object = load_cifar10() if download is None else load_cifar10(download=download)
+    assert found == "data"
+    assert asked["place"] == Place(path=tmp_path, origin="CIFARZOO_DATA")
+    assert [other.origin for other in asked["others"]] == ["the user's cache folder"]
+    assert asked["release"] is CIFAR10
+    assert asked["patience"] == (None if download is False else Patience())

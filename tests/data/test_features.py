@@ -303,7 +303,7 @@ def test_a_network_that_gives_no_features_is_refused(kind: str, message: str) ->
 
 def test_bad_options_are_refused() -> None:
     loaders = Loaders(training(12))
-    with pytest.raises(OptionError, match="memory_limit_bytes is -1; allowed: whole"):
+    with pytest.raises(OptionError, match="memory_limit_bytes is -1; allowed: 0 or more"):
         feature_loaders(Counting(), loaders, memory_limit_bytes=-1)
     with pytest.raises(OptionError, match="precision"):
         feature_loaders(Counting(), loaders, precision="float8")  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
@@ -254,6 +254,7 @@ def run(folder: Path) -> RunFolder:
 
 @SHARED
 @given(edits=EDITS)
+@example(edits=[("drop", 0.3203125, b"\x00")])  # "tst" in the place of "test"
 def test_records_of_runs(run: RunFolder, edits: list[Edit]) -> None:
     before = run.record.read_bytes()
     run.record.write_bytes(edited(before, edits))

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from cifarzoo.data.cifar10 import CLASSES
+from cifarzoo.data.images import ImageData
 from cifarzoo.data.loaders import (
     BatchLoader,
     HasEpochs,
@@ -152,3 +153,24 @@ def test_loaders_of_tensors_take_nothing_else() -> None:
     for wrong in ({"train": batches}, {"val": batches}, {"test": None}):
         with pytest.raises(OptionError, match=rf"{next(iter(wrong))} is .*a TensorLoader"):
             replace(loaders, **wrong)
+
+
+def test_cifar10_loaders_pass_on_what_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(root: object, *, download: bool) -> ImageData:
+        asked.append((root, download))
+        images, labels = torch.zeros(90, 3, 32, 32, dtype=torch.uint8), torch.arange(90) % 10
+        return ImageData(images, labels, images, labels)
+
+    monkeypatch.setattr("cifarzoo.data.loaders.load_cifar10", load)
+    augmentation = Augmentation(flip="random")
+    made = cifar10_loaders(
+        4, root="/here", val_fraction=0.2, augmentation=augmentation, seed=7, download=False
+    )
+    assert asked == [("/here", False)]
+    assert (made.train.augmentation, made.train.seed, made.train.batch_size) == (augmentation, 7, 4)
+    assert made.val is not None
+    assert made.val.augmentation is None
+    assert cifar10_loaders().train.seed == 0
+    assert asked[1:] == [(None, True)]

@@ -374,3 +374,17 @@ def test_share_that_is_not_there_is_refused(index: int) -> None:
         loader().shard(index, 2)
     with pytest.raises(OptionError, match="this is share 0 of 2; cut the whole"):
         loader().shard(0, 2).shard(0, 2)
+
+
+def test_the_mean_colour_is_that_of_all_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2500, 3, 4, 4), generator=generator, dtype=torch.uint8)
+    images[:1000] //= 4  # the first ones are darker, the last ones redder
+    images[2000:, 0] //= 2
+    expected = images.float().mean((0, 2, 3)).round().to(torch.uint8)
+    made = TensorLoader(images, torch.zeros(2500).long(), augmentation=Augmentation(cutout=2))
+    assert torch.equal(made._fill, expected)
+
+
+def test_one_image_may_be_the_first_images() -> None:
+    assert loader(batch_size=1).first(1).n == 1

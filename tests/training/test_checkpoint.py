@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from cifarzoo import CheckpointError
-from cifarzoo.training.checkpoint import Payload, load_checkpoint, save_checkpoint
+from cifarzoo.training.checkpoint import FORMAT, Payload, load_checkpoint, save_checkpoint
 
 IDENTITY: Payload = {"model": "abc", "seed": 0, "recipe.lr": "0.05"}
 PAYLOAD: Payload = {
@@ -146,8 +146,8 @@ def test_folder_in_its_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_later_format_is_refused(path: Path) -> None:
-    torch.save({"format": 2, "identity": IDENTITY, "payload": {}}, path)
-    with pytest.raises(CheckpointError, match="format 2; this version of cifarzoo reads 1"):
+    torch.save({"format": FORMAT + 1, "identity": IDENTITY, "payload": {}}, path)
+    with pytest.raises(CheckpointError, match=f"format {FORMAT + 1}; .* reads {FORMAT}"):
         _load(path)
 
 
@@ -339,3 +339,14 @@ def test_bytes_are_on_the_disk_before_the_name_is(
     monkeypatch.setattr(Path, "replace", renamed)
     save_checkpoint(path, PAYLOAD, IDENTITY)
     assert order == ["fsync", "rename", "fsync"]
+
+
+def test_a_file_that_may_not_be_read_is_told_as_such(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shut(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", shut)  # root may read all
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\); mend"):
+        load_checkpoint(path, IDENTITY)

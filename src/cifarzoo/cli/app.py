@@ -42,10 +42,10 @@ def _told(error: CifarZooError | OSError) -> str:
     """Say what went wrong, and, where it is the disk's word alone, the way out."""
     if isinstance(error, CifarZooError) or error.filename is None:
         return str(error)
-    return (
-        f"cannot use {error.filename} ({error.strerror}); give another path, or mend its "
-        "permissions"
-    )
+    ways = {errno.ENOSPC: "free space, or ", errno.EDQUOT: "free space, or "}
+    ways |= {errno.EACCES: "mend its permissions, or ", errno.EPERM: "mend its permissions, or "}
+    way_out = f"{ways.get(error.errno or 0, '')}give another path"
+    return f"cannot use {error.filename} ({error.strerror}); {way_out}"
 
 
 app = typer.Typer(

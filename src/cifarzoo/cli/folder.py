@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cifarzoo.cli.records import Record, finite
 from cifarzoo.errors import CheckpointError, OptionError
 from cifarzoo.files import read_object, replacing
 
 __all__ = ["RunFolder"]
+
+
+_Split: TypeAlias = Literal["train", "val", "test", "test_tta"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class _Finished(_Begun):
 
     finished: str
     environment: Record
-    scores: dict[str, _Score | None]
+    scores: dict[_Split, _Score | None]
     history: _History
 
 

@@ -32,7 +32,9 @@ def list_command(
     max_params: Annotated[
         int | None,
         typer.Option(
-            metavar="N", callback=at_least(0), help="Only models of at most N parameters."
+            metavar="N",
+            callback=at_least(0),
+            help="Only models of at most N parameters, 0 or more.",
         ),
     ] = None,
     json: Json = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -29,32 +28,30 @@ __all__ = [
     "usable",
 ]
 
+MOST = 2**63
 
-def usable(param: typer.CallbackParam, value: Path | None) -> Path | None:
+
+def usable(value: Path | None) -> Path | None:
     """Replace the `~` of an option's path.
 
     Raises:
         BadParameter: it is no path that the system takes.
     """
     try:
-        return None if value is None else to_path(_flag(param), value)
+        return None if value is None else to_path("the path", value)
     except OptionError as error:
         raise typer.BadParameter(str(error)) from error
 
 
-def at_least(low: int) -> Callable[[typer.CallbackParam, float | None], float | None]:
-    """Give what refuses an option's number below `low`, or one that is not finite."""
+def at_least(low: int) -> Callable[[float | None], float | None]:
+    """Give what refuses an option's number below `low`, or above what any machine has."""
 
-    def checked(param: typer.CallbackParam, value: float | None) -> float | None:
-        if value is not None and not low <= value < math.inf:
-            raise typer.BadParameter(f"{_flag(param)} is {value}; allowed: {low} or more")
+    def checked(value: float | None) -> float | None:
+        if value is not None and not low <= value < MOST:
+            raise typer.BadParameter(f"{value} is not allowed; needed is {low} or more")
         return value
 
     return checked
-
-
-def _flag(param: typer.CallbackParam) -> str:
-    return f"--{(param.name or '').replace('_', '-')}"
 
 
 # The same names as `cifarzoo.run.DataName`, which cannot be imported without torch.

@@ -28,7 +28,10 @@ def predict_command(
     weights: WeightsOption = "default",
     data: WeightsData = None,
     top: Annotated[
-        int, typer.Option(metavar="N", callback=at_least(1), help="How many classes to show.")
+        int,
+        typer.Option(
+            metavar="N", callback=at_least(1), help="How many classes to show, 1 or more."
+        ),
     ] = 3,
     device: Device = "auto",
     precision: Precision = "auto",

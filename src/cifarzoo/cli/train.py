@@ -46,7 +46,7 @@ def train_command(
         typer.Option(
             metavar="N",
             callback=at_least(0),
-            help="Of initial weights, order, augmentation; without it 0.",
+            help="Of initial weights, order, augmentation, 0 or more; without it 0.",
         ),
     ] = None,
     seeds: Annotated[
@@ -89,7 +89,7 @@ def train_command(
         typer.Option(
             metavar="GIB",
             callback=at_least(0),
-            help="Of a transfer model's features, which are kept, in GiB.",
+            help="Of a transfer model's features, which are kept, in GiB, 0 or more.",
         ),
     ] = 4.0,
     no_download: NoDownload = False,

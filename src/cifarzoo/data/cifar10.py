@@ -97,7 +97,7 @@ def _load(
     except PermissionError as error:
         raise DataNotFoundError(
             f"CIFAR-10 may not be read: {error.filename} ({error.strerror}); mend its permissions, "
-            "or point CIFARZOO_DATA at another folder"
+            f"or name another folder than {place.path} ({place.origin})"
         ) from error
 
 

@@ -46,8 +46,8 @@ class FrozenNetwork:
         """Give the features of any number of images, in the type that the network gives.
 
         Raises:
-            RangeError: one is NaN or infinite.
-        ShapeError: they are not one row of floats per image.
+            RangeError: on a CPU: one is NaN or infinite. A GPU would wait for every batch.
+            ShapeError: they are not one row of floats per image.
         """
         parts = [self._compute(part) for part in torch.split(images, self.batch_size)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -63,13 +63,15 @@ class FrozenNetwork:
 
 
 def state_fingerprint(module: nn.Module) -> str:
-    """Hash names and values of a module's state: 16 hex digits."""
+    """Hash a module's state, whose names, shapes, kinds and values: 16 hex digits."""
     found = hashlib.sha256()
     for name, value in module.state_dict().items():
-        found.update(name.encode())
         if isinstance(value, Tensor):
-            values = value.detach().cpu().contiguous().reshape(-1)
+            values = value.detach().cpu().to_dense().resolve_conj().contiguous().reshape(-1)
+            found.update(repr((name, value.dtype, tuple(value.shape))).encode())
             found.update(values.view(torch.uint8).numpy().tobytes())
+        else:  # an extra state
+            found.update(repr((name, value)).encode())
     return found.hexdigest()[:16]
 
 
@@ -78,7 +80,7 @@ def _checked(features: object, images: Tensor) -> Tensor:
         found = f"a {type(features).__name__}"
     elif not features.is_floating_point() or features.shape[:1] != images.shape[:1]:
         found = f"{features.dtype} {tuple(features.shape)}"
-    elif not bool(features.isfinite().all()):
+    elif features.device.type == "cpu" and not bool(features.isfinite().all()):
         raise RangeError(
             f"the frozen network makes NaN or infinity of images {tuple(images.shape)}; look at "
             "their pixels, and at the network's weights"

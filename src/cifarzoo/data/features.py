@@ -25,7 +25,7 @@ from cifarzoo.data.loaders import (
 )
 from cifarzoo.errors import wrong_kind
 from cifarzoo.hardware import keep_freed_memory, move_model, resolve_device, resolve_precision
-from cifarzoo.spec import PrecisionName, require_whole
+from cifarzoo.spec import PrecisionName, require, require_number
 
 __all__ = ["FeatureLoader", "TensorFeatureLoader", "feature_loaders"]
 
@@ -50,7 +50,7 @@ def feature_loaders(
     Args:
         frozen: maps images (N,3,H,W) to features (N,...); moved to the device, and put into
             evaluation mode. It must not change as long as the loaders are used. It is given what
-            the loaders give, uint8 as float in [0, 1]; whether it can take that is its business.
+            the loaders give, uint8 as float in [0, 1]: a `Preprocess` in it refuses other pixels.
         loaders: of images.
         memory_limit_bytes: of all kept features together; 0 keeps none. Validation images come
             first, then training, then test images.
@@ -63,19 +63,22 @@ def feature_loaders(
 
     Raises:
         OptionError: a value is outside what is allowed, or the device is not there.
-        RangeError: the network gives NaN or infinity; the loaders raise it too.
-        ShapeError: the network does not give one row of features per image.
+        RangeError: the network gives NaN or infinity.
+        ShapeError: the network does not give one row of features per image. Features that are not
+            kept raise all three as they come.
     """
     if not isinstance(loaders, Loaders):
         raise wrong_kind("loaders", loaders, "Loaders(train=..., val=...)")
     if not isinstance(frozen, nn.Module):
         raise wrong_kind("frozen", frozen, "a torch.nn.Module")
-    require_whole("memory_limit_bytes", memory_limit_bytes, 0, math.inf, "0 or more")
+    require_number("memory_limit_bytes", memory_limit_bytes, "0 or more")
+    limit = 0 <= memory_limit_bytes < math.inf
+    require("memory_limit_bytes", memory_limit_bytes, "0 or more", met=limit)
     keep_freed_memory()
     target = resolve_device(device)
     move_model(frozen.eval(), target)
     network = FrozenNetwork(frozen, target, resolve_precision(precision, target))
-    budget = MemoryBudget(memory_limit_bytes)
+    budget = MemoryBudget(int(memory_limit_bytes))
 
     def features_of(loader: BatchLoader) -> BatchLoader:
         if not isinstance(loader, TensorLoader):

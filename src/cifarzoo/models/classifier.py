@@ -105,6 +105,8 @@ def check_images(images: Tensor, *, channels: int = 3) -> None:
     if images.ndim != 4 or shape[1] != channels:
         hint = shape_hint(shape, channels)
         raise ShapeError(f"images have shape {shape}; needed is (N, {channels}, H, W){hint}")
+    if images.layout != torch.strided:
+        raise RangeError(f"images are {images.layout}; needed are dense ones: images.to_dense()")
     if images.dtype == torch.uint8:
         return
     if images.dtype not in FLOATS:

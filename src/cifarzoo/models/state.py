@@ -6,7 +6,6 @@ torch's unpickler for tensors alone: nothing in a file is ever executed.
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 import zipfile
@@ -108,7 +107,7 @@ def require_file(path: Path) -> None:
     """Refuse a path at which there is no file.
 
     Raises:
-        WeightsError: there is none, or a folder, or it may not be read.
+        WeightsError: there is none, or a folder, or it cannot be read.
     """
     if not path.is_file():
         kind = "is no regular file" if path.exists() else "does not exist"
@@ -117,8 +116,13 @@ def require_file(path: Path) -> None:
             f"the weights file {path} {kind}; needed is a .safetensors file, or a state dict that "
             f"torch saved ({', '.join(PICKLED)})"
         )
-    if not os.access(path, os.R_OK):
-        raise WeightsError(f"the weights file {path} may not be read; ask its owner, or copy it")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise WeightsError(
+            f"the weights file {path} cannot be read ({error.strerror}); mend its permissions, or "
+            "give another one"
+        ) from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -131,6 +135,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         Name to tensor, in the file's order.
 
     Raises:
+        OptionError: path is none that there can be.
         WeightsError: the file is not there, is damaged, or holds something else.
     """
     path = to_path("path", path)
@@ -170,11 +175,12 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is damaged, or holds more than tensors; nothing in it was executed. Needed "
-            "is a state dict: torch.save(model.state_dict(), path); a safetensors file needs the "
-            "suffix .safetensors"
+            f"is a state dict: torch.save(model.state_dict(), path){_suffix_hint(path)}"
         ) from error
     except Exception as error:  # damaged bytes can raise whatever a parser raises
-        raise WeightsError(f"{path} is not a whole file that torch saved; get it anew") from error
+        raise WeightsError(
+            f"{path} is not a whole file that torch saved; get it anew{_suffix_hint(path)}"
+        ) from error
     if not isinstance(stored, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
     ):
@@ -191,6 +197,14 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             "no device); save dense tensors"
         )
     return dict(stored)
+
+
+def _suffix_hint(path: Path) -> str:
+    """Tell of a safetensors file that has torch's suffix; empty for other files."""
+    with path.open("rb") as file:
+        length, first = int.from_bytes(file.read(8), "little"), file.read(1)
+    fits = first == b"{" and length + 8 <= path.stat().st_size
+    return f"; it looks like safetensors: name it {path.stem}.safetensors" if fits else ""
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -218,7 +232,7 @@ def save_weights(
             everything does with `torch.float32`.
 
     Raises:
-        OptionError: matrices is another type, or model no module.
+        OptionError: matrices is another type, model no module, or path none that there can be.
         WeightsError: the path ends in something else, or cannot be written; a parameter holds NaN
             or infinity; or a value cannot be stored in half precision.
     """

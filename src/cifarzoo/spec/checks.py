@@ -1,4 +1,4 @@
-"""What the nouns check about their fields."""
+"""Checks that the rooms share: of the nouns' fields, of paths, of kinds of tensors."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def require_dense(name: str, tensor: Tensor) -> None:
         OptionError: that says what it is.
     """
     if not is_dense(tensor):
-        layout = str(tensor.layout).removeprefix("torch.")
-        kind = "on the meta device, without numbers" if tensor.is_meta else f"in {layout} layout"
-        kind = "quantized" if tensor.is_quantized else kind
-        kind = "nested" if tensor.is_nested else kind
-        raise OptionError(
-            f"{name} is a tensor {kind}; needed is a dense one, such as tensor.to_dense() or "
-            "tensor.dequantize() gives"
-        )
+        kind, way_out = f"{tensor.layout}", "tensor.to_dense()"
+        if tensor.is_meta:
+            kind, way_out = "on the meta device, without numbers", "make it on a real device"
+        elif tensor.is_nested:
+            kind, way_out = "nested", "torch.stack(tensor.unbind())"
+        elif tensor.is_quantized:
+            kind, way_out = "quantized", "tensor.dequantize()"
+        raise OptionError(f"{name}: a tensor that is {kind}; needed is a dense one: {way_out}")
 
 
 def to_builtin(each: DataclassInstance) -> None:
@@ -149,7 +149,9 @@ def to_path(name: str, value: object) -> Path:
         shown = repr(text)
         if len(text) > LONGEST_PATH:
             shown = f"{text[:LONGEST_PATH]!r}… ({len(text):,} characters)"
-        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, RuntimeError):  # of expanduser
+            reason = "there is no such user; a file of that name: give its absolute path"
         raise OptionError(
             f"{name} is {shown}, which is no usable path ({reason}); give another one"
         ) from error

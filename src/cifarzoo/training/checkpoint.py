@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ __all__ = ["Payload", "load_checkpoint", "save_checkpoint"]
 
 Payload: TypeAlias = dict[str, object]
 
-FORMAT = 1
+FORMAT = 2
 SHOWN = 4  # differences between two runs
 
 
@@ -97,8 +96,12 @@ def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no regular file"
         raise CheckpointError(f"{path} is {kind}; give the path of a file as checkpoint")
-    if not os.access(path, os.R_OK):
-        raise CheckpointError(f"{path} may not be read; ask its owner, or give another path")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); mend its permissions, or give another path"
+        ) from error
     stored = _read(path)
     version = stored["format"]
     if version != FORMAT:

@@ -107,7 +107,7 @@ def fit(
     for name, value, kind in (("loaders", loaders, Loaders), ("recipe", recipe, Recipe)):
         if not isinstance(value, kind):
             raise wrong_kind(name, value, f"{kind.__name__}(...)")
-    if isinstance(callbacks, Callback):
+    if not isinstance(callbacks, Sequence):
         raise wrong_kind("callbacks", callbacks, "a list of them")
     for callback in callbacks:
         if not isinstance(callback, Callback):

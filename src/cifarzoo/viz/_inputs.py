@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifarzoo.errors import LabelError, OptionError, ShapeError
+from cifarzoo.errors import LabelError, OptionError, ShapeError, wrong_kind
 from cifarzoo.models.classifier import check_images
 from cifarzoo.spec import require_dense
 
@@ -23,6 +23,9 @@ __all__ = [
     "require_tensor",
     "rgb",
 ]
+
+OF_PICTURES = "of a PIL image: torchvision.transforms.functional.pil_to_tensor"
+OF_LISTS = "torch.as_tensor makes one of a list"
 
 
 def rgb(images: Tensor) -> NDArray[np.float32]:
@@ -76,21 +79,14 @@ def one_image(image: Tensor) -> Tensor:
     return image[None]
 
 
-def require_tensor(name: str, value: object) -> None:
+def require_tensor(name: str, value: object, way_out: str = OF_PICTURES) -> None:
     """Refuse what is not a dense tensor.
 
     Raises:
         OptionError: that says what it is.
     """
     if not isinstance(value, Tensor):
-        raise OptionError(
-            f"{name} is a {type(value).__name__}; needed is a torch tensor "
-            + (
-                "(torch.as_tensor makes one of a list)"
-                if name == "labels"
-                else "(of a PIL image: torchvision.transforms.functional.pil_to_tensor)"
-            )
-        )
+        raise wrong_kind(name, value, f"a torch tensor ({way_out})")
     require_dense(name, value)
 
 
@@ -130,7 +126,7 @@ def check_labels(labels: Tensor, images: int, *, classes: int | None) -> list[in
         ShapeError: not one label per image.
         LabelError: not integers, or not in 0..classes-1.
     """
-    require_tensor("labels", labels)
+    require_tensor("labels", labels, OF_LISTS)
     if tuple(labels.shape) != (images,):
         raise ShapeError(f"labels have shape {tuple(labels.shape)}; needed is ({images},)")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from cifarzoo.data.loaders import TensorLoader
-from cifarzoo.errors import wrong_kind
+from cifarzoo.errors import ShapeError, wrong_kind
 from cifarzoo.spec import Augmentation, require_whole
 from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import require_images, rgb
+from cifarzoo.viz._inputs import require_tensor, rgb
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,9 @@ def plot_augmentation(
     if not isinstance(augmentation, Augmentation):
         raise wrong_kind("augmentation", augmentation, 'Augmentation(...), such as flip="random"')
     require_whole("epochs", epochs, 1, MOST_EPOCHS, f"1 to {MOST_EPOCHS}")
-    require_images(images)
+    require_tensor("images", images)
+    if images.ndim != 4:
+        raise ShapeError(f"images have shape {tuple(images.shape)}; needed is (N, 3, H, W)")
     shown = rgb(images[:MOST_IMAGES])
     pixels = torch.from_numpy(shown).mul(255).round().to(torch.uint8).permute(0, 3, 1, 2)
     labels = torch.zeros(len(pixels), dtype=torch.int64)

@@ -14,7 +14,7 @@ from cifarzoo.evaluation.score import check_probabilities
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.spec import require_whole
 from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_labels, require_tensor
+from cifarzoo.viz._inputs import OF_LISTS, check_labels, require_tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,8 +75,8 @@ def plot_reliability(
     Source: arXiv 1706.04599, figure 1.
     """
     require_whole("bins", bins, 2, MOST_BINS, f"2 to {MOST_BINS}")
-    require_tensor("labels", labels)
-    likely = check_probabilities(probabilities, len(labels))
+    require_tensor("labels", labels, OF_LISTS)
+    likely = check_probabilities(probabilities, labels.numel())
     truths = torch.tensor(check_labels(labels, len(likely), classes=likely.shape[1]))
     if not len(truths):
         raise ShapeError("probabilities are empty; needed is at least one image")
