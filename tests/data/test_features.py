@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from cifarzoo.data.feature_store import state_fingerprint
 from cifarzoo.data.features import (
     FeatureLoader,
     ResumableFeatureLoader,
@@ -319,3 +320,42 @@ def test_shares_of_features_are_those_of_the_images(augmentation: Augmentation |
     assert [[labels.tolist() for _, labels in share] for share in shares] == expected
     seen = [label for batches in expected for labels in batches for label in labels]
     assert len(seen) == len(set(seen)) == 8
+
+
+class Extra(nn.Linear):
+    """A layer whose state is more than tensors."""
+
+    def __init__(self, note: str) -> None:
+        super().__init__(2, 3)
+        self.note = note
+
+    def get_extra_state(self) -> str:
+        return self.note
+
+    def set_extra_state(self, state: str) -> None:
+        self.note = state
+
+
+def test_fingerprint_of_a_state_is_of_all_that_is_in_it() -> None:
+    def filled(module: nn.Module) -> nn.Module:
+        for parameter in module.parameters():
+            nn.init.constant_(parameter, 0.0)
+        return module
+
+    different = [
+        nn.Linear(2, 3),
+        nn.Linear(2, 3, bias=False),
+        nn.Linear(3, 2, bias=False),
+        nn.Linear(2, 3, dtype=torch.float64),
+        nn.Sequential(nn.Linear(2, 3)),
+        Extra("one"),
+        Extra("another"),
+    ]
+    found = [state_fingerprint(filled(module)) for module in different]
+    assert len(set(found)) == len(found)
+    assert {len(each) for each in found} == {16}
+    changed = filled(nn.Linear(2, 3))
+    assert state_fingerprint(changed) == found[0]
+    with torch.no_grad():
+        next(changed.parameters())[1, 1] = 1.0
+    assert state_fingerprint(changed) != found[0]
