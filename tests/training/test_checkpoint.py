@@ -350,3 +350,21 @@ def test_a_file_that_may_not_be_read_is_told_as_such(
     monkeypatch.setattr(Path, "open", shut)  # root may read all
     with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\); mend"):
         load_checkpoint(path, IDENTITY)
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="there is no /dev/null")
+def test_what_is_no_regular_file_is_told_as_such() -> None:
+    with pytest.raises(CheckpointError, match="/dev/null is no regular file; give the path"):
+        load_checkpoint(Path("/dev/null"), IDENTITY)
+
+
+@pytest.mark.parametrize(("others", "told"), [({}, True), ({"seed": 1}, False)])
+def test_another_number_of_processes_says_how_to_go_on(
+    tmp_path: Path, others: Payload, told: bool
+) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, PAYLOAD, {**IDENTITY, "processes": 2})
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, {**IDENTITY, "processes": 1, **others})
+    assert ("start as many as before (torchrun --nproc-per-node)" in str(caught.value)) is told
+    assert "give another path, or delete it" in str(caught.value)
