@@ -19,7 +19,7 @@ from cifarzoo.models.report import report_model
 
 UNTIMED = hypothesis.settings(hypothesis.settings.default, deadline=None)  # busy machines are slow
 hypothesis.settings.register_profile("untimed", UNTIMED)
-hypothesis.settings.register_profile("fuzz", UNTIMED, max_examples=8000, derandomize=False)
+hypothesis.settings.register_profile("fuzz", UNTIMED, max_examples=15000, derandomize=False)
 hypothesis.settings.load_profile("untimed")
 
 TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
