@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cifarzoo.data.feature_store import state_fingerprint
+from cifarzoo.data.feature_store import CPU_BATCH, FrozenNetwork, state_fingerprint
 from cifarzoo.data.features import (
     FeatureLoader,
     ResumableFeatureLoader,
@@ -17,7 +18,7 @@ from cifarzoo.data.features import (
     feature_loaders,
 )
 from cifarzoo.data.loaders import BatchLoader, Loaders, Resumable, TensorLoader
-from cifarzoo.errors import OptionError, ShapeError
+from cifarzoo.errors import OptionError, RangeError, ShapeError
 from cifarzoo.spec import Augmentation
 
 ROW_BYTES = 2 * 3 * 3 * 4
@@ -142,6 +143,32 @@ def test_the_limit_is_shared_and_validation_comes_first() -> None:
         list(loader)
         computed.append(frozen.seen - before)
     assert computed == [0, 5, 15]
+
+
+@pytest.mark.parametrize("n", [1, CPU_BATCH, 2 * CPU_BATCH + 3])
+def test_a_frozen_network_takes_any_number_of_images(n: int) -> None:
+    module = Counting().eval()
+    images = pixels(n)
+    found = FrozenNetwork(module, torch.device("cpu"), torch.float32)(images)
+    assert module.seen == n
+    with torch.no_grad():
+        torch.testing.assert_close(found, module(images / 255), check_stride=False)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_is_shown_where_it_is_wanted(
+    shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaders = Loaders(training(70))
+    feature_loaders(Counting(), loaders, device="cpu", progress=shown)
+    told = capsys.readouterr().err
+    if shown:
+        assert "frozen layers:   0%|" in told
+        assert "0/70" in told
+        assert "image/s]" in told
+        assert not told.endswith("\n")  # the bar is taken away
+    else:
+        assert told == ""
 
 
 def test_loaders_of_images_are_left_alone() -> None:
@@ -302,10 +329,30 @@ def test_a_network_that_gives_no_features_is_refused(kind: str, message: str) ->
         features_of(training(12), Wrong(kind))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["weights", "pixels"])
+def test_features_that_are_no_numbers_are_refused(value: float, where: str) -> None:
+    frozen, images = Counting(), torch.rand(10, 3, 9, 9)
+    if where == "weights":
+        with torch.no_grad():
+            next(frozen.parameters())[0, 0, 0, 0] = value
+        with pytest.raises(RangeError, match=r"makes NaN or infinity of images \(1, 3, 9, 9\)"):
+            features_of(training(12), frozen)
+    else:
+        images[5, 1, 2, 3] = value
+    loader: DataLoader[tuple[Tensor, ...]]
+    loader = DataLoader(TensorDataset(images, torch.arange(10)), batch_size=10)
+    with pytest.raises(RangeError, match=r"makes NaN or infinity of images \(10, 3, 9, 9\)"):
+        next(iter(features_of(loader, frozen)))
+
+
 def test_bad_options_are_refused() -> None:
     loaders = Loaders(training(12))
-    with pytest.raises(OptionError, match="memory_limit_bytes is -1; allowed: 0 or more"):
-        feature_loaders(Counting(), loaders, memory_limit_bytes=-1)
+    for limit in (-1, math.inf):
+        with pytest.raises(OptionError, match=f"memory_limit_bytes is {limit}; allowed: 0 or more"):
+            feature_loaders(Counting(), loaders, memory_limit_bytes=limit)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="memory_limit_bytes is '1'; allowed: 0 or more"):
+        feature_loaders(Counting(), loaders, memory_limit_bytes="1")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="precision"):
         feature_loaders(Counting(), loaders, precision="float8")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="device"):

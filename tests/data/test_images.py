@@ -32,6 +32,9 @@ def test_good_ones_pass() -> None:
     [
         (IMAGES[0], LABELS, ShapeError, "(3, 8, 8)"),
         (IMAGES.permute(0, 2, 3, 1), LABELS, ShapeError, "(N, 3, H, W)"),
+        (IMAGES.permute(0, 2, 3, 1), LABELS, ShapeError, "permute(0, 3, 1, 2)"),
+        (IMAGES.to_sparse(), LABELS, OptionError, "images: a tensor that"),
+        (IMAGES, LABELS.to("meta"), OptionError, "labels: a tensor that"),
         (IMAGES[:, :1], LABELS, ShapeError, "(4, 1, 8, 8)"),
         (IMAGES[:0], LABELS[:0], EmptyLoaderError, "one or more"),
         (IMAGES[..., :0], LABELS, EmptyLoaderError, "one or more"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from cifarzoo.data.shapes import _DISTANCES, SHAPE_CLASSES, load_shapes
@@ -33,6 +37,20 @@ def test_seed_says_everything() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
     assert not torch.equal(one.train_images, other.train_images)
     assert not torch.equal(one.train_images, one.test_images)
+
+
+def test_images_are_those_of_every_version() -> None:
+    """Ten training images in a row over ten test images, as they were drawn first."""
+    with Image.open(Path(__file__).with_name("shapes.png")) as picture:
+        kept = np.asarray(picture).astype(np.int64)
+    data = load_shapes(10, 10)
+    rows = [
+        torch.cat(list(images), dim=2).permute(1, 2, 0)
+        for images in (data.train_images, data.test_images)
+    ]
+    found = torch.cat(rows).numpy().astype(np.int64)
+    assert found.shape == kept.shape == (64, 320, 3)
+    assert np.abs(found - kept).max() <= 1  # another order of additions rounds another way
 
 
 def test_first_images_do_not_depend_on_how_many() -> None:
