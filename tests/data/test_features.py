@@ -145,6 +145,33 @@ def test_the_limit_is_shared_and_validation_comes_first() -> None:
     assert computed == [0, 5, 15]
 
 
+def test_augmented_images_leave_the_memory_to_others() -> None:
+    frozen, augmented = Counting(), training(20, augmentation=Augmentation(flip="random"))
+    loaders = feature_loaders(
+        frozen,
+        Loaders(augmented, test=scoring(15)),
+        memory_limit_bytes=15 * ROW_BYTES,
+        device="cpu",
+        precision="float32",
+        progress=False,
+    )
+    assert loaders.val is None
+    assert loaders.test is not None
+    before = frozen.seen
+    list(loaders.test)
+    assert frozen.seen == before
+    list(loaders.train)
+    assert frozen.seen == before + 20
+    only = feature_loaders(frozen, Loaders(training(4)), device="cpu", progress=False)
+    assert (only.val, only.test) == (None, None)
+
+
+@pytest.mark.parametrize("kept", [0, 30, 70])
+def test_features_may_be_rows_of_numbers(kept: int) -> None:
+    frozen, loader = nn.Sequential(Counting(), nn.Flatten()), training(70)
+    assert_same(features_of(loader, frozen, kept * ROW_BYTES), loader, frozen)
+
+
 @pytest.mark.parametrize("n", [1, CPU_BATCH, 2 * CPU_BATCH + 3])
 def test_a_frozen_network_takes_any_number_of_images(n: int) -> None:
     module = Counting().eval()
@@ -359,13 +386,24 @@ def test_bad_options_are_refused() -> None:
         feature_loaders(Counting(), loaders, device="gpu")
 
 
+@pytest.mark.parametrize("first", ["features", "shares"])
 @pytest.mark.parametrize("augmentation", [None, Augmentation(flip="random")])
-def test_shares_of_features_are_those_of_the_images(augmentation: Augmentation | None) -> None:
-    whole = training(11, batch_size=4, augmentation=augmentation)
-    shares = [feature_loaders(Counting(), Loaders(whole.shard(i, 3))).train for i in range(3)]
-    expected = [[labels.tolist() for _, labels in whole.shard(i, 3)] for i in range(3)]
-    assert [[labels.tolist() for _, labels in share] for share in shares] == expected
-    seen = [label for batches in expected for labels in batches for label in labels]
+def test_shares_of_features_are_those_of_the_images(
+    augmentation: Augmentation | None, first: str
+) -> None:
+    frozen, whole = Counting(), training(11, batch_size=4, augmentation=augmentation)
+    expected = [whole.shard(i, 3) for i in range(3)]
+    if first == "shares":
+        shares = [features_of(share, frozen) for share in expected]
+    else:
+        loader = features_of(whole, frozen)
+        assert isinstance(loader, TensorFeatureLoader)
+        shares = [loader.shard(i, 3) for i in range(3)]
+    seen = []
+    for share, images in zip(shares, expected, strict=True):
+        batches = list(share)
+        assert_same(batches, images, frozen)
+        seen += [label for _, labels in batches for label in labels.tolist()]
     assert len(seen) == len(set(seen)) == 8
 
 

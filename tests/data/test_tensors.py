@@ -134,6 +134,20 @@ def test_two_epochs_at_once_do_not_mix() -> None:
     assert same([batch for _, batch in mixed], shuffled)
 
 
+def test_defaults_are_those_of_the_documentation() -> None:
+    found = TensorLoader(*numbered(200))
+    assert found.batch_size == 64
+    assert labels(found) == list(range(200))  # in order, the last batch kept
+
+
+@pytest.mark.parametrize("seed", [126, 2**32, 2**63 - 1])
+def test_large_seeds_are_seeds_too(seed: int) -> None:
+    one, other = (loader(shuffle="every_epoch", seed=each) for each in (seed, seed - 1))
+    assert sorted(labels(one)) == list(range(20))
+    one.set_epoch(0)
+    assert labels(one) != labels(other)
+
+
 def test_seed_governs_order_and_augmentation() -> None:
     one, again, other = (
         loader(shuffle="every_epoch", augmentation=EVERYTHING, seed=seed) for seed in (1, 1, 2)
@@ -253,6 +267,7 @@ def test_same_batches_on_a_gpu() -> None:
         ({"shuffle": "every_epoc"}, OptionError, "did you mean 'every_epoch'"),
         ({"last_batch": "lose"}, OptionError, "allowed: keep, drop"),
         ({"seed": -1}, OptionError, "seed is -1"),
+        ({"seed": 2**63}, OptionError, f"seed is {2**63}; allowed: whole numbers, 0 to 2"),
         ({"augmentation": Augmentation(translate=8)}, OptionError, "0 to 7 pixels"),
         ({"batch_size": 21, "last_batch": "drop"}, EmptyLoaderError, "there are 20 images"),
         ({"classes": ("cat", "dog")}, LabelError, "allowed: 0 to 1"),
