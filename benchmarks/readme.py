@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interleaved import spread
-from standings import measured, percent, standings, training_time
+from standings import measured, percent, standings, trained_on, training_time
 
 import cifarzoo as zoo
 from cifarzoo.report import load_results
@@ -54,14 +54,14 @@ def table(folder: Path) -> str:
     run = [summary for summary in summaries(results).values() if summary.records]
     listed = sorted((each.task, each.title, each) for each in run if each.task in SHOWN)
     rows = [row(summary) for *_, summary in listed]
-    places = sorted({(r.machine.processor, r.machine.precision) for r in results.records})
-    machines = " and ".join(f"{processor} in {precision}" for processor, precision in places)
+    shown = [record for summary in run for record in summary.records]
+    processors = " and ".join(sorted({record.machine.processor for record in shown}))
     return (
         f"{HEADER}{''.join(rows)}\n"
         "Mean ± standard deviation over the seeds (of one run its 95 % interval), single view, all "
         "10,000 test\nimages, scored once a run; the state was chosen on the validation split.\n"
-        f"Measured on {machines};\nevery run with its machine, commit, seed and versions is in "
-        "[results/](results).\n"
+        f"Measured on {processors} ({trained_on(shown)});\n"
+        "every run with its machine, commit, seed and versions is in [results/](results).\n"
     )
 
 
@@ -129,10 +129,12 @@ def speed(folder: Path) -> str:
     found = benchmark(folder, "throughput")
     ratios = {name: model["median_ratio"]["fit"] for name, model in found["models"].items()}
     said = " and ".join(f"`{name}` {ratio:.1f} times" for name, ratio in ratios.items())
+    alike = [f"{model['median_ratio']['fit, float32']:.1f}" for model in found["models"].values()]
     return (
-        f"On {found['threads']} threads of an {found['processor']}, in {found['precision']}, "
-        f"`fit` trains {said}\nas fast as the assignment's loop, whose DataLoader has two "
-        "workers ([all figures](docs/speed.md)).\n"
+        f"On {found['threads']} threads of an {found['processor']}, `fit` in {found['precision']} "
+        f"trains {said}\nas fast as the assignment's loop in float32, whose DataLoader has two "
+        f"workers; with both in float32, {' and '.join(alike)} times\n"
+        "([all figures](docs/speed.md)).\n"
     )
 
 
@@ -238,24 +240,26 @@ def models(folder: Path) -> str:
     by_accuracy = sorted(found, key=lambda each: -each.accuracy.mean if each.accuracy else 0.0)
     lines = [
         (
-            f"`{each.label}`",
+            f"`{each.card.name}`",
+            f"`{each.weights.tag}`" if each.weights else "–",
             f"{each.params:,}",
             each.single_view,
             each.six_views,
             len(each.records),
             training_time(each.records),
-            ", ".join(sorted({record.machine.precision for record in each.records})),
+            trained_on(each.records),
         )
         for each in by_accuracy
     ]
     if not lines:
         return "No weights come with the package yet.\n"
-    header = ("model", "parameters", "single view", "six views", "seeds", "minutes", "trained in")
+    sizes = ("weights", "parameters")
+    header = ("model", *sizes, "single view", "six views", "seeds", "minutes", "trained on")
     return rows(header, *lines) + (
         "\nMean ± standard deviation over the seeds, to which the finite test set adds about 0.5; "
-        "of one run its 95 %\ninterval. All 10,000 test images, scored once a run. Minutes of "
-        "training on two cores or one GPU; which, and\nwhat the one file that is shipped reaches, "
-        "says `cifarzoo info NAME`.\n"
+        "of one run its 95 %\ninterval. All 10,000 test images, scored once a run; six views are "
+        "test-time augmentation. Minutes are the\nmedian time of training. `cifarzoo info NAME` "
+        "names the machine, and says what the file that is shipped reaches.\n"
     )
 
 

@@ -19,9 +19,11 @@ __all__ = [
     "PUBLISHED",
     "Published",
     "Standing",
+    "machines_of",
     "measured",
     "percent",
     "standings",
+    "trained_on",
     "training_time",
 ]
 
@@ -30,24 +32,45 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A figure that another project gives."""
+    """A figure that others give.
+
+    Attributes:
+        name: of the network.
+        params: its parameters, as far as they say; None where they do not.
+        macs: multiply-accumulates for one image; None where they do not say.
+        accuracy: on the test set, in [0, 1].
+        source: who says so.
+        views: what it was scored with.
+    """
 
     name: str
-    params: int
-    macs: int
+    params: int | None
+    macs: int | None
     accuracy: float
     source: str
+    views: str = "single view"
 
 
-# Single runs, from a single view; sizes are those of pytorchcv's table.
 PUBLISHED = (
+    Published("cifar10-tiniest (mean of 5)", None, None, 0.944, "xvel"),
     Published("DenseNet-BC-40 (k=12)", 176_122, 74_890_000, 0.9357, "pytorchcv"),
     Published("ResNet-20", 272_474, 41_290_000, 0.9403, "pytorchcv"),
     Published("ResNet-20", 272_474, 41_290_000, 0.9260, "chenyaofo"),
+    Published("ResNet-20", 270_000, 41_290_000, 0.9125, "He 2015"),
+    Published("ShuffleNetV2 ×0.5", 350_000, 10_900_000, 0.9013, "chenyaofo"),
+    Published("ResNet-32", 470_000, 69_120_000, 0.9353, "chenyaofo"),
     Published("ResNet-56", 855_770, 127_060_000, 0.9437, "chenyaofo"),
     Published("SE-ResNet-56", 862_889, 127_190_000, 0.9587, "pytorchcv"),
     Published("SE-ResNet-164(BN)", 1_906_258, 256_550_000, 0.9661, "pytorchcv"),
+    Published("airbench94_muon", 1_972_792, None, 0.9401, "airbench", "six views"),
+    Published("MobileNetV2", 2_240_000, 87_980_000, 0.9379, "chenyaofo"),
+    Published("airbench96_faster", None, None, 0.96, "airbench", "six views"),
     Published("PreResNet-1001", 10_327_706, 1_536_180_000, 0.9735, "pytorchcv"),
+    Published("ResNet-18", 11_173_962, 556_000_000, 0.9302, "kuangliu"),
+    Published("ResNet-18", 11_173_962, None, 0.9307, "huyvnphan"),
+    Published("PyramidNet-272 (a=200, BN)", 26_752_702, 4_565_360_000, 0.9761, "pytorchcv"),
+    Published("RepVGG-A2", 26_820_000, 1_850_100_000, 0.9498, "chenyaofo"),
+    Published("WRN-40-8", 35_748_314, 5_176_900_000, 0.9763, "pytorchcv"),
 )
 
 
@@ -98,10 +121,11 @@ class Standing:
 
 
 def standings() -> list[Standing]:
-    """Give every model in the order of the cards, once for each of its packaged weights.
+    """Give every model in the order of the cards, once for each recipe that it was trained by.
 
-    A model without weights stands with the runs of the report or of the sprint benchmark by its
-    card's recipe, if there are any.
+    Packaged weights stand with the runs that they were chosen from. A card's own recipe without
+    weights stands with its runs in the report or in the sprint benchmark; a model of which there
+    is nothing at all stands for itself.
     """
     keys = {each.key: each.card.name for each in EXPERIMENTS}
     packed = load_results(RESULTS / "zoo").records if (RESULTS / "zoo").is_dir() else ()
@@ -114,7 +138,10 @@ def standings() -> list[Standing]:
         mine = [each for each in others if keys.get(each.key, each.key) == name]
         runs: list[tuple[list[Record], zoo.Weights | None]] = [
             (_runs_of(name, weights, packed), weights) for weights in card.weights
-        ] or [([each for each in mine if each.recipe == card.recipe], None)]
+        ]
+        own = [each for each in mine if each.recipe == card.recipe]
+        if not any(weights.recipe == card.recipe for weights in card.weights) and (own or not runs):
+            runs.insert(0, (own, None))
         for records, weights in runs:
             _require_alike(records)
             found.append(
@@ -138,7 +165,10 @@ def _runs_of(name: str, weights: zoo.Weights, records: Sequence[Record]) -> list
     key = name if weights.tag == "default" else f"{name}_{weights.tag}"
     runs = [each for each in records if each.key == key and each.recipe == weights.recipe]
     if {each.seed for each in runs} != set(weights.seeds):
-        raise ValueError(f"results/zoo does not hold the runs of {name}, {weights.tag}")
+        raise ValueError(
+            f"results/zoo does not hold the runs of {name}, {weights.tag}, seeds {weights.seeds}; "
+            "put their files back, or make the weights anew: cifarzoo train --record"
+        )
     return runs
 
 
@@ -150,7 +180,10 @@ def _require_alike(records: Sequence[Record]) -> None:
     """
     seeds = [record.seed for record in records]
     if len(seeds) != len(set(seeds)):
-        raise ValueError(f"runs of {records[0].key}: seeds {seeds}; needed is each once")
+        raise ValueError(
+            f"the runs of {records[0].key} have seeds {seeds}; needed is each once: take a file of "
+            "results/ or results/sprint away"
+        )
 
 
 def measured(scores: Sequence[Scores | None]) -> str:
@@ -169,6 +202,20 @@ def percent(values: Sequence[float]) -> str:
     """Write the mean of accuracies and, of several, their standard deviation."""
     found = zoo.mean_and_std(values)
     return f"{found.mean:.2%}" + (f" ± {100 * found.std:.2f}" if found.std is not None else "")
+
+
+def trained_on(records: Sequence[Record]) -> str:
+    """Write on how many threads, or on which GPU, and in what precision runs were trained."""
+    places = {
+        f"{'GPU' if place.device != 'cpu' else f'{place.threads} threads'}, {place.precision}"
+        for place in (record.machine for record in records)
+    }
+    return "; ".join(sorted(places)).replace("1 threads", "1 thread") or "–"
+
+
+def machines_of(records: Sequence[Record]) -> str:
+    """Name every machine that runs were trained on."""
+    return "; ".join(dict.fromkeys(str(record.machine) for record in records))
 
 
 def training_time(records: Sequence[Record]) -> str:

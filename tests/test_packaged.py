@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import statistics
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
 from cifarzoo import (
     ModelName,
@@ -19,6 +23,7 @@ from cifarzoo import (
     mean_and_std,
     model_card,
 )
+from cifarzoo.cli.app import app
 from cifarzoo.report.folder import read_record, record_path
 from cifarzoo.report.record import fingerprint_of
 from cifarzoo.weights import packaged_file, packaged_folder
@@ -26,6 +31,7 @@ from cifarzoo.weights import packaged_file, packaged_folder
 RESULTS = Path(__file__).parents[1] / "results" / "zoo"
 LIMIT_BYTES = 45_000_000  # of all files together
 AT_ONCE = 150_000_000  # multiply-accumulates an image; `nox -s weights` scores larger ones too
+HALF_AN_HOUR = 1800  # seconds: what takes less is run with three seeds or more
 TOLERANCE = 2e-4  # of the accuracy: two images of 10,000
 
 PACKED = [(name, weights) for name in list_models() for weights in model_card(name).weights]
@@ -57,6 +63,27 @@ def test_folder_holds_descriptions_and_files_and_stays_small() -> None:
     assert sum(weights.size_bytes for _, weights in PACKED) <= LIMIT_BYTES
 
 
+def test_every_recorded_recipe_has_its_weights() -> None:
+    recorded = {path.stem.rpartition("-seed")[0] for path in RESULTS.glob("*.json")}
+    assert recorded == {key_of(name, weights) for name, weights in PACKED}
+
+
+def key_of(name: str, weights: Weights) -> str:
+    return name if weights.tag == "default" else f"{name}_{weights.tag}"
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every connection fail."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something wants the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.usefixtures("no_network")
 @each_file
 def test_weights_load_and_are_finite(name: str, weights: Weights) -> None:
     model = build_model(name, weights=weights.tag)
@@ -65,7 +92,7 @@ def test_weights_load_and_are_finite(name: str, weights: Weights) -> None:
 
 @each_file
 def test_description_is_that_of_the_recorded_runs(name: str, weights: Weights) -> None:
-    key = name if weights.tag == "default" else f"{name}_{weights.tag}"
+    key = key_of(name, weights)
     records = [read_record(record_path(RESULTS, key, seed)) for seed in weights.seeds]
     tests = {record.seed: record.test for record in records}
     accuracies = [score.accuracy for score in tests.values() if score is not None]
@@ -77,6 +104,11 @@ def test_description_is_that_of_the_recorded_runs(name: str, weights: Weights) -
     assert weights.interval == pytest.approx(accuracy_interval(correct, 10_000))
     (shipped,) = (record for record in records if record.seed == weights.seed)
     assert shipped.sha256 == weights.sha256
+    assert shipped.test_tta is not None
+    assert weights.views == shipped.test_tta.accuracy
+    assert weights.seconds == statistics.median(record.history.seconds for record in records)
+    assert all(str(record.machine) in weights.machine for record in records)
+    assert len(records) >= 3 or weights.seconds >= HALF_AN_HOUR
     for record in records:
         assert record.recipe == weights.recipe
         assert record.source.commit
@@ -87,8 +119,18 @@ def test_description_is_that_of_the_recorded_runs(name: str, weights: Weights) -
 
 
 @each_file
-def test_default_weights_are_by_the_cards_recipe(name: str, weights: Weights) -> None:
-    assert (weights.recipe == model_card(name).recipe) == (weights.tag == "default")
+def test_weights_of_a_recipes_tag_are_by_that_recipe(name: str, weights: Weights) -> None:
+    card = model_card(name)
+    assert (weights.recipe == card.recipe) == (weights.tag == "default")
+    assert card.recipe_for(weights.tag) in (weights.recipe, None)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in PACKED}))
+def test_every_model_with_weights_has_default_ones(name: str) -> None:
+    first = model_card(name).weights[0]
+    default = build_model(name, weights="default").state_dict()
+    for key, tensor in build_model(name, weights=first.tag).state_dict().items():
+        assert torch.equal(tensor, default[key])
 
 
 @each_quick_file
@@ -98,6 +140,16 @@ def test_accuracy_on_the_real_test_set_is_the_one_that_is_said(
     model = build_model(name, weights=weights.tag)
     found = evaluate(model, cifar10_loaders(root=real_root).test, precision="float32")
     assert found.accuracy == pytest.approx(weights.accuracy, abs=TOLERANCE)
+
+
+def test_evaluate_on_the_command_line_gives_the_cards_accuracy(
+    real_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIFARZOO_DATA", str(real_root))
+    result = CliRunner().invoke(app, ["evaluate", "tiny_m", "--json"])
+    assert result.exit_code == 0
+    (weights,) = model_card("tiny_m").weights
+    assert json.loads(result.stdout)["accuracy"] == pytest.approx(weights.accuracy, abs=TOLERANCE)
 
 
 def test_descriptions_are_plain_json() -> None:

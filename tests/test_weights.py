@@ -111,13 +111,31 @@ def test_packaged_weights_load(packaged: tuple[ModelCard, ImageClassifier]) -> N
     assert_same(model, source)
 
 
-def test_default_is_a_tag_and_not_whatever_comes_first(
+def test_default_is_the_tag_or_else_the_cards_first(
     packaged: tuple[ModelCard, ImageClassifier],
 ) -> None:
-    card, _ = packaged
-    message = r"no weights 'default' of small, only the recipe; .* one of its tags \(median\)"
+    card, source = packaged
+    model = plain()
+    load_weights(model, "default", card)
+    assert_same(model, source)
+    (median,) = card.weights
+    own = replace(median, tag="default")
+    both = replace(card, weights=(own, median))
+    assert both.weights_for("default") is own
+    assert both.weights_for("median") is median
+    assert both.weights_for("long") is None
+    message = r"no weights 'best'; allowed: one of its tags \(median\), the path"
     with pytest.raises(WeightsError, match=message):
-        load_weights(plain(), "default", card)
+        load_weights(plain(), "best", card)
+
+
+def test_a_folder_of_a_tags_name_is_not_taken_for_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "long").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="small has no weights 'long'; allowed"):
+        load_weights(plain(), "long", CARD)
 
 
 def test_changed_packaged_weights_are_refused(
@@ -252,6 +270,22 @@ def test_a_published_backbone_is_downloaded_once(
     (host[1] / "backbone-1.pth").unlink()
     path = tmp_path / "cache" / "hub" / "checkpoints" / "backbone-1.pth"
     assert download_backbone(weights) == path
+
+
+def test_what_must_not_be_downloaded_is_not(
+    published: tuple[BackboneWeights, nn.Sequential], host: tuple[str, Path], tmp_path: Path
+) -> None:
+    weights, _ = published
+    model = transfer(published=(weights,))
+    message = (
+        r"backbone-1\.pth is not there, and is not to be downloaded\.\nWays out:\n .*checkpoints"
+    )
+    with pytest.raises(DownloadError, match=message):
+        load_weights(model, "elsewhere", CARD, download=False)
+    assert not (tmp_path / "cache").exists()
+    load_weights(model, "elsewhere", CARD)
+    (host[1] / "backbone-1.pth").unlink()
+    load_weights(model, "elsewhere", CARD, download=False)  # it is there now
 
 
 def test_a_swapped_download_is_refused_and_not_kept(

@@ -168,8 +168,8 @@ def build_model(
 
     Args:
         name: one of `list_models()`.
-        weights: None for random ones, "default" for the card's first, a tag of the card's, or
-            the path of a file.
+        weights: None for random ones; a tag of the card's; "default" for those by the card's
+            own recipe, or, where there are none, for the card's first; or the path of a file.
         num_classes: length of the logits, at least 1; trained weights fit the number they were
             trained with.
 
@@ -188,10 +188,13 @@ def build_model(
 
 
 def build_from_card(
-    card: ModelCard, weights: str | Path | None, num_classes: int
+    card: ModelCard, weights: str | Path | None, num_classes: int, *, download: bool = True
 ) -> ImageClassifier:
-    """Build a model as `build_model` does, from a card that need not be one of the zoo's."""
+    """Build a model as `build_model` does, from a card that need not be one of the zoo's.
+
+    Without `download`, a backbone's published weights have to be in torch's cache.
+    """
     require_whole("num_classes", num_classes, 1, math.inf, "1 or more")
     model = card.builder(num_classes).eval()
-    load_weights(model, weights, card)
+    load_weights(model, weights, card, download=download)
     return model

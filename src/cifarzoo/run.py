@@ -179,7 +179,7 @@ def train(
         checkpoint: a file to keep the run's state in, and to go on from if it is there.
         progress: whether to show a progress bar.
         callbacks: what looks on.
-        download: fetch CIFAR-10 where it is not found.
+        download: fetch CIFAR-10, and a backbone's published weights, where they are not found.
         memory_limit_bytes: of a transfer model's features, which are computed once and kept;
             those that do not fit are computed anew in every epoch.
 
@@ -223,6 +223,7 @@ def train(
         checkpoint=checkpoint,
         progress=progress,
         callbacks=callbacks,
+        download=download,
         memory_limit_bytes=memory_limit_bytes,
     )
     batches = fitted.batches
@@ -291,13 +292,13 @@ def fit_card(
     checkpoint: str | Path | None,
     progress: bool,
     callbacks: Sequence[Callback],
+    download: bool,
     memory_limit_bytes: int,
 ) -> Fitted:
     """Build and train a model as `train` does, and score nothing; the arguments are its."""
     with seeded(seed):
-        model = build_from_card(
-            card, card.initial_weights if weights is None else weights, num_classes
-        )
+        start = card.initial_weights if weights is None else weights
+        model = build_from_card(card, start, num_classes, download=download)
         teacher = _teacher_of(card, model, num_classes)
     trained, batches = _trained_part(
         model,

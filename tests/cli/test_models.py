@@ -43,6 +43,18 @@ def test_list_takes_filters(call: Call) -> None:
     assert "report_best" not in under
 
 
+def test_list_names_the_weights_and_those_that_the_accuracy_is_of(
+    call: Call, published: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = (replace(published, tag="default"), replace(published, tag="long"))
+    for weights, told in ((both, "default, long"), (both[1:], "long: 80.61 ± 0.21 % (3 seeds)")):
+        card = replace(model_card("report_baseline"), weights=weights)
+        monkeypatch.setattr("cifarzoo.registry.model_card", lambda _, card=card: card)
+        out = call("list", "--family", "report").stdout
+        assert told in out
+        assert out.count("80.61") == len(list_models(family="report"))
+
+
 def test_empty_list_says_so(call: Call) -> None:
     result = call("list", "--max-params", "5")
     assert result.exit_code == 0
@@ -84,7 +96,8 @@ def test_info_shows_weights(
     card = replace(model_card("report_baseline"), weights=(published,), initial_weights="v1")
     monkeypatch.setattr("cifarzoo.registry.model_card", lambda name: card)
     out = call("info", "report_baseline").stdout
-    (row,) = (line for line in out.splitlines() if line.startswith("v1"))
+    (row,) = (line for line in out.splitlines() if line.startswith("v1 "))
     cells = ("80.58 %", "81.23 %", "80.61 ± 0.21 % (3 seeds)", "0, 1, 2", "1 bytes", "A Processor")
     assert all(cell in row for cell in cells)
+    assert f"v1: {published.size_bytes:,} bytes, SHA-256 {published.sha256}" in out
     assert "starts from the weights 'v1'" in out

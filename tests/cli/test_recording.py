@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -160,6 +161,20 @@ def test_changed_checkout_is_refused(
     result = call("train", NAME, "--record")
     assert result.exit_code == 1
     assert "commit the changes first" in result.stderr
+    assert not (checkout / "runs").exists()
+
+
+@pytest.mark.parametrize("what", ["weights", "records"])
+def test_folders_that_cannot_be_written_are_told_before_anything_is_trained(
+    call: Call, checkout: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    locked = packaged.packaged_folder() if what == "weights" else definition.results_folder()
+    while not locked.exists():
+        locked = locked.parent
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked)
+    result = call("train", NAME, "--record")
+    assert result.exit_code == 1
+    assert f"{locked}, where {what} go, cannot be written" in result.stderr.replace("\n", " ")
     assert not (checkout / "runs").exists()
 
 

@@ -38,6 +38,9 @@ def test_recipes() -> None:
 def test_accuracies(published: Weights) -> None:
     card = model_card("report_best")
     assert words.accuracy_words(replace(card, weights=())) == "no weights"
+    tagged = words.accuracy_words(replace(card, weights=(published,)))
+    assert tagged == f"{published.tag}: 80.61 ± 0.21 % (3 seeds)"
+    published = replace(published, tag="default")
     assert words.accuracy_words(replace(card, weights=(published,))) == "80.61 ± 0.21 % (3 seeds)"
     one = replace(published, std=None, seeds=(0,), seed=0)
     assert words.accuracy_words(replace(card, weights=(one,))) == "80.58 % (79.80 to 81.34, 1 seed)"

@@ -418,7 +418,8 @@ def test_unknown_design_and_odd_confidence_are_refused() -> None:
     odd: Any = "pared"
     with pytest.raises(OptionError, match="unknown design 'pared'; did you mean 'paired'"):
         compare(GOOD, GOOD, design=odd)
-    for confidence in (0, 1, 95, math.nan):
+    shares: tuple[Any, ...] = (0, 1, 95, math.nan, "0.9", None)
+    for confidence in shares:
         with pytest.raises(OptionError, match=r"confidence is .*between 0 and 1"):
             compare(GOOD, GOOD, confidence=confidence)
 

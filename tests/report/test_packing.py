@@ -46,7 +46,7 @@ def test_the_median_is_kept_and_never_the_best(
         files[i].write_bytes(bytes([i]) * 9)
         digest = hashlib.sha256(files[i].read_bytes()).hexdigest()
         records.append(make_record("baseline", i, accuracy, sha256=digest))
-    weights = pack("report_baseline", "default", records[::-1], files)
+    weights = pack("report_baseline", "default", records[::-1], lambda run: files[run.seed])
     assert weights.seed == seed == median_run(records).seed
     assert weights.accuracy == accuracies[seed]
     assert weights.mean == pytest.approx(sum(accuracies) / len(accuracies))
@@ -61,11 +61,15 @@ def test_runs_that_differ_are_not_packed_together(
     one = make_record("baseline", 0)
     for other in (replace(one, seed=1, recipe=recipe), one):
         with pytest.raises(ResultsError, match="differ in more than their seed"):
-            pack("report_baseline", "default", [one, other], {})
+            pack("report_baseline", "default", [one, other], no_file)
     with pytest.raises(ResultsError, match="no test score"):
-        pack("report_baseline", "default", [replace(one, test=None)], {})
+        pack("report_baseline", "default", [replace(one, test=None)], no_file)
     with pytest.raises(ResultsError, match="there are no runs"):
-        pack("report_baseline", "default", [], {})
+        pack("report_baseline", "default", [], no_file)
+
+
+def no_file(record: Record) -> Path:
+    raise AssertionError(f"the weights of seed {record.seed} are not needed")
 
 
 def test_two_machines_are_both_named(make_record: Callable[..., Record], tmp_path: Path) -> None:
@@ -74,5 +78,11 @@ def test_two_machines_are_both_named(make_record: Callable[..., Record], tmp_pat
     digest = hashlib.sha256(b"a").hexdigest()
     one = make_record("baseline", 0, sha256=digest)
     other = replace(one, seed=1, machine=replace(one.machine, cores=8))
-    weights = pack("report_baseline", "default", [one, other], {0: file, 1: file})
+    weights = pack("report_baseline", "default", [one, other], lambda _: file)
     assert weights.machine == f"{one.machine}; {other.machine}"
+    resumed = replace(one, total_seconds=None)
+    weights = pack("report_baseline", "default", [resumed], lambda _: file)
+    assert weights.machine == f"{one.machine} (earlier parts: not known)"
+    resumed = replace(resumed, machines=("first", "second"))
+    weights = pack("report_baseline", "default", [resumed], lambda _: file)
+    assert weights.machine == "first; second"

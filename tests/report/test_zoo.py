@@ -221,7 +221,23 @@ def test_lost_or_changed_weights_of_a_recorded_run_are_noticed(recording: Record
     assert not packaged_file("report_baseline", "default").exists()
     path.unlink()
     with pytest.raises(WeightsError, match=r"does not exist.* --out"):
-        record_seed(recording, chosen)
+        pack_recording(recording)
+
+
+def test_seeds_are_added_where_only_the_shipped_weights_are_left(recording: Recording) -> None:
+    records = [record_seed(recording, seed) for seed in (0, 1, 2)]
+    shipped = pack_recording(recording)
+    elsewhere = replace(recording, work=recording.work / "elsewhere", tta="flip_translate")
+    assert pack_recording(elsewhere) == shipped  # from the package's own file
+    again = record_seed(elsewhere, shipped.seed)
+    assert again.test_tta is not None
+    assert pack_recording(elsewhere).views == again.test_tta.accuracy
+    records.append(record_seed(elsewhere, 3))
+    if median_run(records).seed in (shipped.seed, 3):
+        assert pack_recording(elsewhere).seeds == (0, 1, 2, 3)
+    else:
+        with pytest.raises(WeightsError, match=r"does not exist.* --out"):
+            pack_recording(elsewhere)
 
 
 def test_weights_whose_accuracy_rounding_would_move_stay_whole(
@@ -287,6 +303,12 @@ def test_teacher_is_named_by_its_hash(
     own = replace(recording, card=replace(recording.card, recipe=learning))
     with pytest.raises(WeightsError, match="'default', which do not come with the package; record"):
         record_seed(own, 0)
+    other = Distillation(teacher="report_model2", weights="long")
+    longer = replace(
+        recording, card=replace(own.card, recipe=replace(learning, distillation=other))
+    )
+    with pytest.raises(WeightsError, match="cifarzoo train report_model2 --tag long --record"):
+        record_seed(longer, 0)
     for seed in (0, 1):
         teacher = model_card("report_model2")
         with seeded(seed):

@@ -80,6 +80,26 @@ def test_checkpoint_of_another_run_is_refused_with_the_differences(
     assert "more" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"processes": 2}, "start as many as before (torchrun --nproc-per-node), give another"),
+        (
+            {"precision": "bfloat16"},
+            "go on in precision='float32' (--precision), give another",
+        ),
+        ({"precision": "bfloat16", "processes": 2}, "now); give another path"),
+    ],
+)
+def test_what_the_next_command_can_mend_is_said(
+    path: Path, changes: dict[str, object], told: str
+) -> None:
+    save_checkpoint(path, PAYLOAD, {**IDENTITY, "precision": "float32", "processes": 1})
+    with pytest.raises(CheckpointError, match="belongs to another run") as caught:
+        load_checkpoint(path, {**IDENTITY, "precision": "float32", "processes": 1, **changes})
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize(("differing", "told"), [(4, ""), (5, "; and 1 more"), (7, "; and 3 more")])
 def test_of_many_differences_four_are_named(path: Path, differing: int, told: str) -> None:
     others = {f"z{i}": i for i in range(differing)}

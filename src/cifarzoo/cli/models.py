@@ -58,11 +58,12 @@ def list_command(
             f"{record['macs'] / 1e6:,.1f} M",
             recipe_words(card.recipe),
             accuracy_words(card),
+            ", ".join(weights.tag for weights in card.weights) or "–",
             card.summary,
         )
         for card, record in zip(cards, records, strict=True)
     ]
-    header = ("name", "parameters", "MACs", "recipe", "test accuracy", "summary")
+    header = ("name", "parameters", "MACs", "recipe", "test accuracy", "weights", "summary")
     show_table(header, rows, numbers=("parameters", "MACs"))
 
 
@@ -116,4 +117,7 @@ def _show_weights(card: ModelCard) -> None:
         *("trained in", "trained on"),
     )
     show_table(header, rows)
+    say()
+    for weights in card.weights:
+        say(f"{weights.tag}: {weights.size_bytes:,} bytes, SHA-256 {weights.sha256}")
     say()

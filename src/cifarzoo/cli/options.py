@@ -76,7 +76,8 @@ Root = Annotated[
     ),
 ]
 NoDownload = Annotated[
-    bool, typer.Option("--no-download", help="Do not fetch CIFAR-10 where it is not found.")
+    bool,
+    typer.Option("--no-download", help="Fetch neither CIFAR-10 nor ImageNet weights."),
 ]
 Limit = Annotated[
     int | None,

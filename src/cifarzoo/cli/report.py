@@ -44,7 +44,7 @@ def report_command(
     ] = False,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="TAG|FILE", help="ResNet-18's, instead of torchvision's download."),
+        typer.Option(metavar="TAG|FILE", help="ResNet-18's; else torchvision's are fetched."),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",

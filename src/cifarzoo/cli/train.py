@@ -46,7 +46,7 @@ def train_command(
         typer.Option(
             metavar="N",
             callback=at_least(0),
-            help="Of initial weights, order, augmentation, 0 or more; without it 0.",
+            help="Seed of initial weights, order, augmentation; else 0.",
         ),
     ] = None,
     seeds: Annotated[
@@ -89,13 +89,13 @@ def train_command(
         typer.Option(
             metavar="GIB",
             callback=at_least(0),
-            help="Of a transfer model's features, which are kept, in GiB, 0 or more.",
+            help="Memory for a transfer model's features, which are kept, in GiB.",
         ),
     ] = 4.0,
     no_download: NoDownload = False,
     minutes: Annotated[
         float | None,
-        typer.Option(metavar="N", help="Stop after so long, with exit code 75."),
+        typer.Option(metavar="N", help="Stop after N minutes; exit code 75 if not finished."),
     ] = None,
     record: Annotated[
         bool,
@@ -103,7 +103,7 @@ def train_command(
     ] = False,
     tag: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of recipe and recorded weights; without it default."),
+        typer.Option(metavar="NAME", help="Name of recipe and recorded weights; else default."),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the final figures and nothing else.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from cifarzoo.spec import DEFAULT_TAG
+
 if TYPE_CHECKING:
     from cifarzoo.spec import ModelCard, Recipe, Weights
 
@@ -64,10 +66,16 @@ def recipe_words(recipe: Recipe) -> str:
 
 
 def accuracy_words(card: ModelCard) -> str:
-    """Write what the default weights' runs reach, or "no weights"."""
-    if not card.weights:
+    """Write what the runs reach whose weights load by default, or "no weights".
+
+    Returns:
+        As `spread_words` gives it; of weights that are not by the card's own recipe with their tag.
+    """
+    weights = card.weights_for(DEFAULT_TAG)
+    if weights is None:
         return "no weights"
-    return spread_words(card.weights[0])
+    tag = "" if weights.tag == DEFAULT_TAG else f"{weights.tag}: "
+    return f"{tag}{spread_words(weights)}"
 
 
 def spread_words(weights: Weights) -> str:

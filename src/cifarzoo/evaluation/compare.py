@@ -14,6 +14,7 @@ from cifarzoo.evaluation.comparison import Comparison
 from cifarzoo.evaluation.predict import Predictions, predict
 from cifarzoo.evaluation.runs import DesignName, Runs, by_runs, side_of
 from cifarzoo.evaluation.score import check_labels, check_probabilities
+from cifarzoo.evaluation.statistics import require_confidence
 
 __all__ = ["compare"]
 
@@ -86,8 +87,7 @@ def compare(
     """
     if design not in get_args(DesignName):
         raise one_of("design", design, get_args(DesignName))
-    if not 0 < confidence < 1:
-        raise OptionError(f"confidence is {confidence}; allowed: between 0 and 1, such as 0.95")
+    require_confidence(confidence)
     if isinstance(a, nn.Module) and isinstance(b, nn.Module):
         a, b = _predicted(a, b, data, device)
     elif data is not None:

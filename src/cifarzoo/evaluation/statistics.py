@@ -10,7 +10,13 @@ from numbers import Real
 from cifarzoo.errors import OptionError
 from cifarzoo.spec import require, require_number
 
-__all__ = ["Estimate", "accuracy_interval", "mean_and_std", "paired_difference"]
+__all__ = [
+    "Estimate",
+    "accuracy_interval",
+    "mean_and_std",
+    "paired_difference",
+    "require_confidence",
+]
 
 LARGEST = 1e150  # whose square is still a number
 
@@ -59,7 +65,7 @@ def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> 
             f"correct={correct!r}, total={total!r}; needed are whole numbers 0 <= correct <= total "
             "and total >= 1"
         )
-    _require_confidence(confidence)
+    require_confidence(confidence)
     from scipy.stats import binomtest
 
     test = binomtest(int(correct), int(total))
@@ -67,7 +73,12 @@ def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> 
     return float(interval.low), float(interval.high)
 
 
-def _require_confidence(confidence: object) -> None:
+def require_confidence(confidence: object) -> None:
+    """Refuse what is no share of intervals that are to hold the truth.
+
+    Raises:
+        OptionError: it is no number between 0 and 1.
+    """
     between = isinstance(confidence, Real) and 0 < float(confidence) < 1
     require("confidence", confidence, "between 0 and 1", met=between)
 
@@ -93,7 +104,7 @@ def mean_and_std(values: Sequence[float], *, confidence: float = 0.95) -> Estima
     for value in values:
         require_number("a value", value, "finite numbers")
         require("a value", value, f"numbers under {LARGEST:g}", met=abs(value) < LARGEST)
-    _require_confidence(confidence)
+    require_confidence(confidence)
     mean = math.fsum(values) / n
     if n == 1:
         return Estimate(mean=mean, std=None, low=None, high=None, n=1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cifarzoo.errors import ResultsError, WeightsError
@@ -14,7 +15,7 @@ from cifarzoo.registry import forget_weights
 from cifarzoo.report.folder import load_results
 from cifarzoo.report.record import Record, Scores
 from cifarzoo.report.recording import SIX_VIEWS, Recording
-from cifarzoo.report.zoo import recorded
+from cifarzoo.report.zoo import file_of, recorded
 from cifarzoo.spec import Weights
 from cifarzoo.weights import packaged_file, verify
 from cifarzoo.weights.packaged import write_description
@@ -47,7 +48,7 @@ def pack(
     name: str,
     tag: str,
     records: Sequence[Record],
-    files: Mapping[int, Path],
+    file_of: Callable[[Record], Path],
     folder: Path | None = None,
 ) -> Weights:
     """Put the median run's weights, and what is known of them, into the package.
@@ -56,7 +57,7 @@ def pack(
         name: of the model.
         tag: of the weights.
         records: the finished runs, one a seed.
-        files: the weights of each seed, as they were scored.
+        file_of: gives the weights of a run, as they were scored; asked for the median one alone.
         folder: another one than the package's own.
 
     Returns:
@@ -69,11 +70,12 @@ def pack(
     shipped = median_run(records)
     _require_alike(records)
     path = packaged_file(name, tag, folder)
-    verify(files[shipped.seed], sha256=str(shipped.sha256))
-    weights = _description(tag, records, shipped, files[shipped.seed].stat().st_size)
+    scored = file_of(shipped)
+    verify(scored, sha256=str(shipped.sha256))
+    weights = _description(tag, records, shipped, scored.stat().st_size)
     try:
         with replacing(path) as temporary:
-            shutil.copyfile(files[shipped.seed], temporary)
+            shutil.copyfile(scored, temporary)
     except OSError as error:
         raise WeightsError(f"cannot write {path} ({error})") from error
     write_description(name, weights, folder)
@@ -85,14 +87,14 @@ def pack_recording(recording: Recording) -> Weights:
     """Put the median of all recorded runs, also of seeds not asked for, into the package.
 
     Raises:
-        And what `recorded` raises.
+        And what `recorded`, `file_of` and `pack` raise.
     """
     seeds = [each.seed for each in load_results(recording.results).of(recording.key)]
     records = [
         found for seed in seeds for found in [recorded(recording, seed)] if found is not None
     ]
-    files = {seed: recording.weights(seed) for seed in seeds}
-    return pack(recording.card.name, recording.tag, records, files)
+    own = functools.partial(file_of, recording)
+    return pack(recording.card.name, recording.tag, records, own)
 
 
 def _require_alike(records: Sequence[Record]) -> None:
@@ -109,7 +111,13 @@ def _require_alike(records: Sequence[Record]) -> None:
 
 
 def _machines_of(records: Sequence[Record]) -> list[str]:
-    return [each for record in records for each in record.machines or (str(record.machine),)]
+    found: list[str] = []
+    for record in records:
+        if record.machines or record.total_seconds is not None:
+            found += record.machines or (str(record.machine),)
+        else:  # it was resumed, and the list of its parts is lost
+            found.append(f"{record.machine} (earlier parts: not known)")
+    return found
 
 
 def _description(tag: str, records: Sequence[Record], shipped: Record, size_bytes: int) -> Weights:

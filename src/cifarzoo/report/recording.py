@@ -112,7 +112,7 @@ def require_checkout(card: ModelCard) -> None:
 
     Raises:
         ResultsError: the package is not in a git checkout, was changed since its commit, or its
-            folder of weights cannot be written.
+            folders of weights and of records cannot be written.
     """
     source = this_source()
     if source.commit is None:
@@ -132,5 +132,7 @@ def require_checkout(card: ModelCard) -> None:
             f"weights that are not in commit {source.commit[:10]}, which a record would point to; "
             "commit them first"
         )
-    if not os.access(packaged_folder(), os.W_OK):
-        raise ResultsError(f"{packaged_folder()}, where weights go, cannot be written")
+    results = next(each for each in (results_folder(), *results_folder().parents) if each.exists())
+    for folder, what in ((packaged_folder(), "weights"), (results, "records")):
+        if not os.access(folder, os.W_OK):
+            raise ResultsError(f"{folder}, where {what} go, cannot be written")

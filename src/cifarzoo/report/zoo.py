@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -26,23 +27,23 @@ from cifarzoo.report.provenance import this_machine, this_source, weights_label
 from cifarzoo.report.record import Record, Scores, fingerprint_of, utc_now
 from cifarzoo.report.recording import Recording
 from cifarzoo.run import fit_card, load_data
-from cifarzoo.spec import ModelCard
+from cifarzoo.spec import DEFAULT_TAG, ModelCard
 from cifarzoo.training.history import History
-from cifarzoo.weights import save_weights, sha256_of, verify
+from cifarzoo.weights import packaged_file, save_weights, sha256_of, verify
 from cifarzoo.weights.notes import notes_on
 
-__all__ = ["record_seed", "recorded"]
+__all__ = ["file_of", "record_seed", "recorded"]
 
 ROUNDING_IMAGES = 5000  # that decide whether half precision moves the accuracy
 ROUNDING_TOLERANCE = 1e-3  # of that accuracy: five of them
 
 
 def recorded(recording: Recording, seed: int) -> Record | None:
-    """Give the record of a run, if there is one, after a look at its weights.
+    """Give the record of a run, if there is one, after a look at its weights, if they are there.
 
     Raises:
         ResultsError: the file is damaged, or of another run: it is never written over.
-        WeightsError: the run's weights are not in the work folder, or were changed.
+        WeightsError: the run's weights in the work folder were changed.
     """
     path = record_path(recording.results, recording.key, seed)
     if not path.exists():
@@ -63,15 +64,38 @@ def recorded(recording: Recording, seed: int) -> Record | None:
     ]
     if differences or found.sha256 is None:
         what = "; ".join(differences) or "its weights were not kept"
-        raise ResultsError(f"{path} is of another run ({what}). Delete it to have it run again")
+        raise ResultsError(
+            f"{path} is of another run ({what}). Give this one a tag of its own (--tag), or move "
+            "that record out of the way, into a folder of results that shows it was scored"
+        )
+    if recording.weights(seed).exists():
+        _require_own(recording, found, recording.weights(seed))
+    return found
+
+
+def file_of(recording: Recording, record: Record) -> Path:
+    """Give a recorded run's weights: from the work folder, or those that are in the package.
+
+    Raises:
+        WeightsError: they are in neither, or were changed.
+    """
+    own = recording.weights(record.seed)
+    shipped = packaged_file(recording.card.name, recording.tag)
+    if not own.exists() and shipped.exists() and sha256_of(shipped) == record.sha256:
+        return shipped
+    _require_own(recording, record, own)
+    return own
+
+
+def _require_own(recording: Recording, record: Record, path: Path) -> None:
     try:
-        verify(recording.weights(seed), sha256=found.sha256)
+        verify(path, sha256=str(record.sha256))
     except WeightsError as error:
+        about = record_path(recording.results, recording.key, record.seed)
         raise WeightsError(
-            f"{error}; it is the file that {path} is about. Put it back, name its folder with "
+            f"{error}; it is the file that {about} is about. Put it back, name its folder with "
             "--out, or delete the record to have it run again"
         ) from error
-    return found
 
 
 def _start_of(card: ModelCard) -> str | None:
@@ -87,15 +111,15 @@ def _teacher_of(card: ModelCard) -> str | None:
     distillation = card.recipe.distillation
     if distillation is None:
         return None
-    wanted, entries = distillation.weights, model_card(distillation.teacher).weights
-    hashes = {entry.tag: entry.sha256 for entry in entries}
-    if wanted not in hashes:
+    name, wanted = distillation.teacher, distillation.weights
+    found = model_card(name).weights_for(wanted)
+    if found is None:
+        option = "" if wanted == DEFAULT_TAG else f" --tag {wanted}"
         raise WeightsError(
-            f"{card.name} learns from {distillation.teacher} with weights {wanted!r}, which do not "
-            f"come with the package; record them first: cifarzoo train {distillation.teacher} "
-            "--record"
+            f"{card.name} learns from {name} with weights {wanted!r}, which do not come with the "
+            f"package; record them first: cifarzoo train {name}{option} --record"
         )
-    return f"{distillation.teacher}-{wanted} {hashes[wanted][:16]}"
+    return f"{name}-{found.tag} {found.sha256[:16]}"
 
 
 def record_seed(recording: Recording, seed: int) -> Record:
@@ -167,6 +191,7 @@ def _train_to_file(recording: Recording, seed: int, loaders: Loaders) -> History
         checkpoint=recording.checkpoint(seed),
         progress=recording.progress,
         callbacks=recording.callbacks,
+        download=recording.download,
         memory_limit_bytes=recording.memory_limit_bytes,
     )
     notes = notes_on(model=recording.card.name, data=recording.data)
@@ -191,10 +216,10 @@ def _scores_alike(
     return abs(found[0] - found[1]) <= ROUNDING_TOLERANCE
 
 
-def _model_of(recording: Recording, seed: int) -> ImageClassifier:
+def _model_of(recording: Recording, seed: int, path: Path | None = None) -> ImageClassifier:
     """Build what loads from a run's file."""
     with seeded(seed):
-        return build_from_card(recording.card, recording.weights(seed), 10)
+        return build_from_card(recording.card, path or recording.weights(seed), 10)
 
 
 def _scored(recording: Recording, seed: int, loaders: Loaders, history: History) -> Record:
@@ -236,7 +261,7 @@ def _with_views(recording: Recording, record: Record) -> Record:
     test = _load(recording, record.seed).test
     assert test is not None  # its single view was scored
     views = evaluate(
-        _model_of(recording, record.seed),
+        _model_of(recording, record.seed, file_of(recording, record)),
         test,
         device=recording.device,
         precision="float32",

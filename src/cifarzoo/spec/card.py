@@ -134,7 +134,7 @@ class ModelCard(Shown):
         builder: takes the number of classes and returns the model with random weights.
         recipe: how it is trained.
         more_recipes: other ways to train it: pairs of the tag of their weights and the recipe.
-        weights: trained weights that come with the package, the default first; may be empty.
+        weights: trained weights that come with the package, those by `recipe` first; may be empty.
         initial_weights: the tag that `train` starts from; None starts from random weights.
         paper: where the architecture comes from.
 
@@ -176,6 +176,20 @@ class ModelCard(Shown):
             The recipe; None where the card has none with that tag.
         """
         return self.recipe if tag == DEFAULT_TAG else dict(self.more_recipes).get(tag)
+
+    def weights_for(self, tag: str) -> Weights | None:
+        """Give the weights that come with the package and have a tag.
+
+        Args:
+            tag: of the weights; "default" also stands for the first ones of a card that has none
+                with that tag.
+
+        Returns:
+            What is known of them; None where there are none.
+        """
+        if tag == DEFAULT_TAG:
+            return next(iter(self.weights), None)
+        return next((each for each in self.weights if each.tag == tag), None)
 
     def _display(self) -> Display:
         weights = [(f"weights {each.tag!r}", each.measured) for each in self.weights]

@@ -48,7 +48,7 @@ def _tensorboard() -> ModuleType:
         from torch.utils import tensorboard
     except ImportError as error:
         raise MissingExtraError(
-            "TensorBoardCallback needs tensorboard; pip install 'cifarzoo[tensorboard]'"
+            "TensorBoardCallback needs tensorboard; pip install tensorboard"
         ) from error
     return tensorboard
 
@@ -60,7 +60,7 @@ class TensorBoardCallback(Callback):
         folder: where the event files go; made if it is not there.
 
     Raises:
-        MissingExtraError: tensorboard is not installed; `pip install "cifarzoo[tensorboard]"`.
+        MissingExtraError: tensorboard is not installed; `pip install tensorboard`.
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -146,8 +146,11 @@ def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
         rest = len(differences) - SHOWN
         more = f"; and {rest} more" if rest > 0 else ""
         way_out = "give another path, or delete it"
-        if [key for key in wanted if stored.get(key) != wanted[key]] == ["processes"]:
+        differing = [key for key in wanted if stored.get(key) != wanted[key]]
+        if differing == ["processes"]:
             way_out = f"start as many as before (torchrun --nproc-per-node), {way_out}"
+        if differing == ["precision"]:
+            way_out = f"go on in precision={stored.get('precision')!r} (--precision), {way_out}"
         raise CheckpointError(
             f"{path} belongs to another run ({'; '.join(differences[:SHOWN])}{more}); {way_out}"
         )

@@ -58,8 +58,8 @@ def fit(
     """Train a model by a recipe.
 
     The model is trained in place, moved to the device, and left in the state that the recipe
-    keeps, in evaluation mode. For one seed, on one machine, the result is always the same; the
-    global random state is left as it was.
+    keeps, in evaluation mode. For one seed, on one machine, with one number of threads and one
+    version of torch, the result is always the same; the global random state is left as it was.
 
     Where torch's default process group has several processes, they train one model together, and
     each of them calls this with the same arguments: a `TensorLoader`'s batches are shared out, the

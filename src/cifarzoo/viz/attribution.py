@@ -62,7 +62,7 @@ def plot_grad_cam(
         last the colour bar, from none to the most in that image.
 
     Raises:
-        MissingExtraError: captum is not installed; `pip install "cifarzoo[explain]"`.
+        MissingExtraError: captum is not installed; `pip install captum`.
         OptionError: there is no such layer, or there are not K names.
         ShapeError: images are not (N,3,H,W), targets not (N,), or the layer gives no maps.
         RangeError: images are neither uint8 nor float in [0, 1], or a map is not finite.
@@ -118,7 +118,7 @@ def plot_occlusion(
         The figure, laid out as that of `plot_grad_cam`.
 
     Raises:
-        MissingExtraError: captum is not installed; `pip install "cifarzoo[explain]"`.
+        MissingExtraError: captum is not installed; `pip install captum`.
         OptionError: window or stride is not allowed, or there are not K names.
         ShapeError: images are not (N,3,H,W), or targets not (N,).
         RangeError: images are neither uint8 nor float in [0, 1].
@@ -160,7 +160,7 @@ def _captum() -> Any:  # noqa: ANN401 - captum has no types
     except ImportError as error:
         raise MissingExtraError(
             "captum computes these pictures and is not installed; install it with "
-            "pip install 'cifarzoo[explain]'"
+            "pip install captum"
         ) from error
     return attr
 

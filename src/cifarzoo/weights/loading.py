@@ -16,16 +16,19 @@ from cifarzoo.weights.packaged import packaged_file
 __all__ = ["load_weights"]
 
 
-def load_weights(model: ImageClassifier, weights: str | Path | None, card: ModelCard) -> None:
+def load_weights(
+    model: ImageClassifier, weights: str | Path | None, card: ModelCard, *, download: bool = True
+) -> None:
     """Put weights into a model that was built by its card.
 
     Args:
         model: what the card's builder gave.
         weights: None leaves the model as it is; else the tag of weights that come with the
-            package, "default" for those by the card's own recipe; the tag of a backbone's
-            weights that are published elsewhere; or the path of a file. A file holds what
-            `save_weights` wrote, or a transfer model's backbone.
+            package, "default" for the card's first; the tag of a backbone's weights that are
+            published elsewhere; or the path of a file. A file holds what `save_weights` wrote, or
+            a transfer model's backbone.
         card: the model's.
+        download: whether to fetch a backbone's weights that are not in torch's cache.
 
     Raises:
         WeightsError: there are no such weights, the file is damaged, or does not fit the model.
@@ -33,18 +36,19 @@ def load_weights(model: ImageClassifier, weights: str | Path | None, card: Model
     """
     if weights is None:
         return
-    packaged = {entry.tag: entry for entry in card.weights}
     published = _published(model)
     tag = str(weights)
-    if tag in packaged:
-        _load_file(model, _verified(card, packaged[tag]))
+    packaged = card.weights_for(tag)
+    if packaged is not None:
+        _load_file(model, _verified(card, packaged))
     elif tag in published and isinstance(model, TransferClassifier):
-        path = download_backbone(published[tag])
+        path = download_backbone(published[tag], download=download)
         model.load_backbone(read_state_dict(path), source=str(path))
     elif _is_path(weights):
         _load_file(model, to_path("weights", weights))
     else:
-        raise WeightsError(_no_such(tag, card, (*packaged, *published)))
+        tags = [each.tag for each in card.weights]
+        raise WeightsError(_no_such(tag, card, (*tags, *published)))
 
 
 def _published(model: ImageClassifier) -> dict[str, BackboneWeights]:
@@ -55,7 +59,7 @@ def _published(model: ImageClassifier) -> dict[str, BackboneWeights]:
 
 def _is_path(weights: str | Path) -> bool:
     path = to_path("weights", weights)
-    return isinstance(weights, Path) or bool(path.suffix) or len(path.parts) > 1 or path.exists()
+    return isinstance(weights, Path) or bool(path.suffix) or len(path.parts) > 1 or path.is_file()
 
 
 def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:

@@ -1,0 +1,90 @@
+"""The leaderboard shows every model and every figure, ours and theirs apart."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cifarzoo import list_models, model_card
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def page() -> ModuleType:
+    """The script that writes the page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        spec = importlib.util.spec_from_file_location(
+            "leaderboard", ROOT / "docs" / "leaderboard.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def found(page: ModuleType) -> list[Any]:
+    """Where every model stands."""
+    standings: list[Any] = page.standings()
+    return standings
+
+
+def test_every_model_and_all_weights_stand_in_it(page: ModuleType, found: list[Any]) -> None:
+    assert {each.card.name for each in found} == set(list_models())
+    weights = [(each.card.name, each.weights.tag) for each in found if each.weights]
+    packed = [(name, each.tag) for name in list_models() for each in model_card(name).weights]
+    assert sorted(weights) == sorted(packed)
+    text = page._leaderboard(found, ["resnet"])
+    assert all(f"`{each.label}`" in text for each in found)
+    assert all(f"| {each.single_view} |" in text for each in found)
+
+
+def test_a_recipe_that_was_run_stands_in_it_also_without_weights(found: list[Any]) -> None:
+    for each in found:
+        assert each.records or not model_card(each.card.name).weights
+        assert all(record.recipe == each.recipe for record in each.records)
+    recipes = [(each.card.name, each.recipe) for each in found]
+    assert len({(name, str(recipe)) for name, recipe in recipes}) == len(recipes)
+    assert ("sprint_m", model_card("sprint_m").recipe) in recipes
+
+
+def test_figures_of_others_are_marked_as_theirs(page: ModuleType, found: list[Any]) -> None:
+    ours, theirs = page._leaderboard(found, ["resnet"]).split("## What others publish")
+    for each in page.PUBLISHED:
+        (row,) = (
+            line
+            for line in theirs.splitlines()
+            if line.startswith(f"| {each.name} | {each.source} |")
+        )
+        assert f"{each.accuracy:.2%} | {each.views} |" in row
+        assert f"| {each.name} |" not in ours
+    for size in ("parameters", "multiply-accumulates"):
+        points = page._points(found, size)
+        mine = {point.name for point in points if not point.source}
+        assert mine == {each.label for each in found if each.accuracy}
+        others = [point for point in points if point.source]
+        assert {point.source for point in others} <= {each.source for each in page.PUBLISHED}
+        known = [each for each in page.PUBLISHED if each.views == "single view"]
+        sizes = [each.params if size == "parameters" else each.macs for each in known]
+        assert len(others) == sum(each is not None for each in sizes)
+
+
+def test_a_lost_record_is_told_with_the_way_out(
+    page: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(ROOT / "results" / "zoo", results / "zoo")
+    (results / "zoo" / "tiny_m-seed0.json").unlink()
+    (results / "sprint").mkdir()
+    monkeypatch.setattr(sys.modules[page.standings.__module__], "RESULTS", results)
+    with pytest.raises(ValueError, match=r"the runs of tiny_m, default, .* put their files back"):
+        page.standings()
