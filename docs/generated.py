@@ -63,7 +63,9 @@ def _rooms() -> dict[str, list[str]]:
 
 
 def _api_page(title: str, module: str, names: list[str]) -> str:
-    return "\n".join([f"# {title}", "", *_entry(module, *names)])
+    """Write the page of one kind: functions first, then what they take and give."""
+    first = sorted(names, key=lambda name: isinstance(getattr(zoo, name), type))
+    return "\n".join([f"# {title}", "", *_entry(module, *first)])
 
 
 def _pictures_page(names: list[str]) -> str:

@@ -149,7 +149,9 @@ def test_evaluate_on_the_command_line_gives_the_cards_accuracy(
     result = CliRunner().invoke(app, ["evaluate", "tiny_m", "--json"])
     assert result.exit_code == 0
     (weights,) = model_card("tiny_m").weights
-    assert json.loads(result.stdout)["accuracy"] == pytest.approx(weights.accuracy, abs=TOLERANCE)
+    found = json.loads(result.stdout)
+    assert found["weights"] == "default"
+    assert found["accuracy"] == pytest.approx(weights.accuracy, abs=TOLERANCE)
 
 
 def test_descriptions_are_plain_json() -> None:

@@ -50,8 +50,11 @@ def evaluate_command(
     from cifarzoo.cli.records import environment_record, evaluation_record, tta_record
     from cifarzoo.cli.trained import trained
     from cifarzoo.evaluation.evaluate import evaluate
+    from cifarzoo.registry import model_card
 
     model, chosen = trained(name, weights, data)
+    packaged = model_card(name).weights_for(weights)
+    used = weights if packaged is None else packaged.tag
     loaders = load(
         chosen,
         Recipe(batch_size=1),  # nothing is trained: any number of images will do
@@ -67,13 +70,14 @@ def evaluate_command(
     record["tta"] = None if tta == "none" else tta_record(score(tta=tta))
     if json:
         environment = environment_record(device, precision)
-        show_json({"model": name, "data": chosen, **record, "environment": environment})
+        of = {"model": name, "weights": used, "data": chosen}
+        show_json({**of, **record, "environment": environment})
     else:
-        _show(name, chosen, record)
+        _show(f"{name}, weights {used},", chosen, record)
 
 
-def _show(name: str, data: DataName, record: Record) -> None:
-    say(f"{name} on the {record['n']:,} test images of {data}", style="bold")
+def _show(model: str, data: DataName, record: Record) -> None:
+    say(f"{model} on the {record['n']:,} test images of {data}", style="bold")
     say()
     views = record["tta"]
     rows = [_row("single view", record), *([] if views is None else [_row(views["name"], views)])]
