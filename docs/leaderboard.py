@@ -73,6 +73,8 @@ def _both(name: str, alt: str) -> list[str]:
 
 def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
     best = sorted(found, key=lambda each: -each.accuracy.mean if each.accuracy else 0)
+    places = dict.fromkeys(trained_on(each.records) for each in best if each.records)
+    marks = dict(zip(places, "abcdefghij", strict=False))
     rows = [
         (
             f"[`{each.label}`]({each.card.family}.md#{each.card.name.replace('_', '-')})",
@@ -82,23 +84,24 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
             f"{each.macs / 1e6:,.1f}",
             len(each.records) or "–",
             f"`{each.weights.tag}`" if each.weights else "–",
-            training_time(each.records),
-            trained_on(each.records),
+            training_time(each.records)
+            + (f" <sup>{marks[trained_on(each.records)]}</sup>" if each.records else ""),
         )
         for each in best
     ]
     sizes = ("parameters", "million MACs")
-    header = ("model", "single view", "six views", *sizes, "seeds", "weights", "minutes", "on")
+    header = ("model", "single view", "six views", *sizes, "seeds", "weights", "minutes")
     theirs = sorted(PUBLISHED, key=lambda each: -each.accuracy)
     return "\n".join(
         [
             "# The models",
             "",
-            table(header, rows, numbers=8),
+            table(header, rows, numbers=7),
+            "; ".join(f"<sup>{mark}</sup> {place}" for place, mark in marks.items()),
+            "",
             "Accuracy on all 10,000 test images, scored once a run: mean ± standard deviation over",
-            "the seeds, of one run its 95 % interval. Minutes are the median time of training, on",
-            "so many threads of the machine that the model's page names. MACs are",
-            "multiply-accumulates for one image.",
+            "the seeds, of one run its 95 % interval. Minutes are the median time of training on",
+            "the machine that the model's page names. MACs are multiply-accumulates for one image.",
             "Weights are the tag of those that come with the package. A dash is what there is not,",
             "or what was not measured. How numbers are made, and what they are worth:",
             "[](../numbers.md).",

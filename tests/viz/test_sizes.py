@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -27,6 +28,25 @@ def test_points_names_and_units(assert_fits: Callable[[Figure], None]) -> None:
         "published by others",
     ]
     assert_fits(figure)
+
+
+def test_halving_the_errors_is_always_as_far() -> None:
+    (axis,) = plot_sizes(POINTS).figure.axes
+    heights = axis.transData.transform([(1e5, each) for each in (80, 90, 95, 97.5)])[:, 1]
+    assert np.allclose(np.diff(heights), heights[1] - heights[0])
+    assert heights[1] > heights[0]
+    ticks = [label.get_text() for label in axis.get_yticklabels()]
+    assert ticks[:2] == ["90", "92"]
+    assert ticks[-2:] == ["94", "95"]
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_extremes_have_a_place(accuracy: float) -> None:
+    points = [ModelPoint(name="x", size=10, accuracy=accuracy), *POINTS]
+    (axis,) = plot_sizes(points).figure.axes
+    frame = axis.get_window_extent()
+    x, y = axis.transData.transform((10, 100 * accuracy))
+    assert frame.contains(x, y)
 
 
 def test_without_others_there_is_no_legend() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelPoint", "SizeName", "plot_sizes"]
 
+Values: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 SizeName: TypeAlias = Literal["parameters", "multiply-accumulates"]
 OURS, THEIRS = "ours", "published by others"
+LEAST_ERROR = 0.1  # percent: an accuracy of 100 % has a place too
+ROUND = (0, 20, 40, 50, 60, 70, 75, 80, 85, 88, 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,10 @@ class ModelPoint:
 def plot_sizes(
     points: Sequence[ModelPoint], *, size: SizeName = "parameters", title: str | None = None
 ) -> Figure:
-    """Draw the accuracy of models against their size, which is on a logarithmic scale.
+    """Draw the accuracy of models against their size.
+
+    Both scales are logarithmic, that of the accuracy in the errors that are left: from 90 to 95 %
+    is as far as from 95 to 97.5 %, for each halves the errors.
 
     Args:
         points: the models, at least one.
@@ -75,19 +81,32 @@ def plot_sizes(
     for point in points:
         if not isinstance(point, ModelPoint):
             raise wrong_kind("a point", point, "a ModelPoint(name=..., size=..., accuracy=...)")
-    figure = _style.new_figure(7.5, 5.0, title=title)
+    figure = _style.new_figure(7.5, 6.0, title=title)
     axis = figure.subplots()
     axis.set_xscale("log")
+    axis.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
     colours = _style.palette()
     _draw_points(axis, [p for p in points if not p.source], colours.blue, OURS, hollow=False)
     _draw_points(axis, [p for p in points if p.source], colours.vermillion, THEIRS, hollow=True)
     unit = " for one image" if size == "multiply-accumulates" else ""
     _style.dress(axis, x=f"{size}{unit}", y="accuracy (%)")
     axis.margins(x=0.12, y=0.1)
+    low, high = axis.get_ylim()
+    ticks = [tick for tick in ROUND if low <= tick <= high]
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     if any(point.source for point in points):
         _style.legend_below(figure, *axis.get_legend_handles_labels())
     _name_points(figure, axis, points)
     return figure
+
+
+def _from_accuracy(percent: Values) -> Values:
+    """Give where an accuracy lies on its scale."""
+    return -np.log10(np.maximum(100 - percent, LEAST_ERROR))
+
+
+def _to_accuracy(place: Values) -> Values:
+    return 100 - 10**-place
 
 
 def _draw_points(
