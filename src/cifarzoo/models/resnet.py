@@ -133,7 +133,7 @@ RESNET32 = ResNetLayout(blocks_per_stage=5)
 RESNET56 = ResNetLayout(blocks_per_stage=9)
 
 CARDS = (
-    _card(RESNET20, "0.27", distilled=distilled_recipe(epochs=45)),
+    _card(RESNET20, "0.27", long=muon_recipe(epochs=90), distilled=distilled_recipe(epochs=45)),
     _card(RESNET32, "0.46"),
     _card(RESNET56, "0.85"),
 )
