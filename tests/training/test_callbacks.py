@@ -117,5 +117,5 @@ def test_missing_tensorboard_gets_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.delattr("torch.utils.tensorboard", raising=False)
-    with pytest.raises(MissingExtraError, match=r"pip install 'cifarzoo\[tensorboard\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install tensorboard"):
         TensorBoardCallback(tmp_path)

@@ -118,5 +118,5 @@ def test_without_captum_the_error_says_what_to_install(monkeypatch: pytest.Monke
     for name in [name for name in sys.modules if name.startswith("captum")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MissingExtraError, match=r"pip install 'cifarzoo\[explain\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install captum"):
         plot_occlusion(_Corner(), _image())
