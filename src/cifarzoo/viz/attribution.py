@@ -159,8 +159,7 @@ def _captum() -> Any:  # noqa: ANN401 - captum has no types
         from captum import attr
     except ImportError as error:
         raise MissingExtraError(
-            "captum computes these pictures and is not installed; "
-            "pip install captum"
+            "captum computes these pictures and is not installed; pip install captum"
         ) from error
     return attr
 
