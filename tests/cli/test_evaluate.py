@@ -97,3 +97,13 @@ def test_other_data_than_the_weights_know_is_remarked(
     )
     assert result.exit_code == 1
     assert "were trained on shapes, not on cifar10" in result.stderr
+
+
+def test_no_download_also_holds_for_imagenet_weights(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    result = call("evaluate", "resnet18_transfer", "--weights", "imagenet", "--no-download")
+    assert result.exit_code == 1
+    assert "is not there, and is not to be downloaded" in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -52,7 +52,7 @@ def evaluate_command(
     from cifarzoo.evaluation.evaluate import evaluate
     from cifarzoo.registry import model_card
 
-    model, chosen = trained(name, weights, data)
+    model, chosen = trained(name, weights, data, download=not no_download)
     packaged = model_card(name).weights_for(weights)
     used = weights if packaged is None else packaged.tag
     loaders = load(

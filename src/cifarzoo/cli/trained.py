@@ -10,20 +10,23 @@ from cifarzoo.cli.console import remark
 from cifarzoo.cli.options import DataName
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.registry import build_model
+from cifarzoo.registry import build_from_card, model_card
 from cifarzoo.spec import to_path
 from cifarzoo.weights.notes import NOTES_KEY
 
 __all__ = ["trained"]
 
 
-def trained(name: str, weights: str, data: DataName | None) -> tuple[ImageClassifier, DataName]:
+def trained(
+    name: str, weights: str, data: DataName | None, *, download: bool = True
+) -> tuple[ImageClassifier, DataName]:
     """Build a model with its weights, and find out what data they are for.
 
     Args:
         name: of the model.
         weights: a tag of its card, or a file.
         data: what the user says; None takes what the file says, else CIFAR-10.
+        download: whether to fetch ImageNet weights that are not in torch's cache.
 
     Returns:
         The model, on the CPU in evaluation mode, and the name of a data set.
@@ -36,11 +39,12 @@ def trained(name: str, weights: str, data: DataName | None) -> tuple[ImageClassi
     model, trained_on = notes.get("model"), notes.get("data")
     if model not in (None, name):
         raise WeightsError(f"{weights} holds weights of {model}, not of {name}; name that model")
+    built = build_from_card(model_card(name), weights, 10, download=download)
     if trained_on not in get_args(DataName):
-        return build_model(name, weights=weights), data or "cifar10"
+        return built, data or "cifar10"
     if data not in (None, trained_on):
         remark(f"These weights were trained on {trained_on}, not on {data}.")
-    return build_model(name, weights=weights), data or cast("DataName", trained_on)
+    return built, data or cast("DataName", trained_on)
 
 
 def _notes(path: Path) -> dict[str, str]:
