@@ -28,7 +28,7 @@ from cifarzoo.report.summary import Summary, summaries
 from cifarzoo.viz import plot_histories
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/speed.md", "docs/howto/several_gpus.md")
+PAGES = ("README.md", "docs/speed.md", "docs/howto/several_gpus.md", "docs/howto/own_recipe.md")
 NETWORK_BYTES_PER_SECOND = 10e9 / 8  # of the machines that are computed
 COMPUTED = (2, 4, 8, 16)  # machines
 SHOWN = ("2", "3b", "3e", "4a")  # tasks; 3c and 3d are comparisons, for the report's page
@@ -263,6 +263,45 @@ def models(folder: Path) -> str:
     )
 
 
+def recipes(folder: Path) -> str:
+    """Write what benchmarks/recipes.py found, a network's most accurate recipe first."""
+    records = load_results(folder / "recipes").records
+    networks: dict[tuple[str, int], dict[str, list[Record]]] = {}
+    for record in records:
+        name, recipe, epochs = record.key.rsplit("_", 2)
+        networks.setdefault((name, int(epochs)), {}).setdefault(recipe, []).append(record)
+    lines = []
+    for (name, epochs), runs in sorted(networks.items()):
+        seeds = {recipe: _val_by_seed(found) for recipe, found in runs.items()}
+        ranked = sorted(runs, key=lambda recipe: -statistics.fmean(seeds[recipe].values()))
+        for recipe in ranked:
+            better = zoo.compare(seeds[ranked[0]], seeds[recipe])
+            lines.append(
+                (
+                    f"`{name}`, {recipe}",
+                    epochs,
+                    percent(list(seeds[recipe].values())),
+                    len(seeds[recipe]),
+                    training_time(runs[recipe]),
+                    "" if recipe == ranked[0] else _behind(better),
+                )
+            )
+    header = ("network, recipe", "epochs", "validation", "seeds", "minutes", "points behind")
+    return rows(header, *lines) + f"\n{'; '.join(sorted({trained_on([r]) for r in records}))}.\n"
+
+
+def _val_by_seed(records: Sequence[Record]) -> dict[int, float]:
+    return {record.seed: record.val.accuracy for record in records if record.val is not None}
+
+
+def _behind(better: zoo.Comparison) -> str:
+    """Write a difference in points and its interval."""
+    words = f"{100 * better.difference:.2f}"
+    if better.low is None or better.high is None:
+        return words
+    return f"{words} ({100 * better.low:.2f} to {100 * better.high:.2f})"
+
+
 TABLES: Mapping[str, Callable[[Path], str]] = {
     "results": table,
     "models": models,
@@ -273,6 +312,7 @@ TABLES: Mapping[str, Callable[[Path], str]] = {
     "scaling": scaling,
     "processes": processes,
     "time_to_accuracy": time_to_accuracy,
+    "recipes": recipes,
 }
 
 

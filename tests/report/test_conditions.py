@@ -49,6 +49,13 @@ def test_quick_run_on_other_data_takes_its_first_images(
     assert not torch.equal(first, second)
 
 
+def test_test_set_can_be_left_alone(tmp_path: Path) -> None:
+    conditions = Conditions(folder=tmp_path, data="shapes", mode="quick", scored="val")
+    loaders = load(conditions, Recipe(), seed=0)
+    assert loaders.val is not None
+    assert loaders.test is None
+
+
 def test_unknown_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="unknown data set 'cifar'"):
         load(Conditions(folder=tmp_path, data="cifar"), Recipe(), seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from cifarzoo.data.loaders import Loaders, first_images, shapes_loaders
 from cifarzoo.hardware import resolve_device
@@ -31,6 +32,8 @@ class Conditions:
         device: "auto", or what `torch.device` takes.
         precision: as `train` takes it.
         tta: test-time augmentation of a second score, as `train` takes it.
+        scored: the set that a finished run is scored on; "val" leaves the test set alone, as is
+            right where settings are chosen.
         progress: whether to show progress bars.
     """
 
@@ -42,6 +45,7 @@ class Conditions:
     device: str = "auto"
     precision: PrecisionName = "auto"
     tta: TtaName = "none"
+    scored: Literal["test", "val"] = "test"
     progress: bool = True
 
 
@@ -57,6 +61,11 @@ def load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
     Raises:
         OptionError: no data set has that name; and what the loaders raise.
     """
+    loaders = _load(conditions, recipe, seed=seed)
+    return replace(loaders, test=None) if conditions.scored == "val" else loaders
+
+
+def _load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
     quick = conditions.mode == "quick"
     if quick and conditions.data == "shapes":
         return shapes_loaders(
