@@ -62,7 +62,7 @@ def load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
         OptionError: no data set has that name; and what the loaders raise.
     """
     loaders = _load(conditions, recipe, seed=seed)
-    return replace(loaders, test=None) if conditions.scored == "val" else loaders
+    return Loaders(loaders.train, loaders.val) if conditions.scored == "val" else loaders
 
 
 def _load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
