@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interleaved import spread
-from standings import measured, percent, standings, trained_on, training_time
+from standings import machines_of, measured, percent, standings, trained_on, training_time
 
 import cifarzoo as zoo
 from cifarzoo.report import load_results
@@ -266,35 +266,29 @@ def models(folder: Path) -> str:
 def recipes(folder: Path) -> str:
     """Write what benchmarks/recipes.py found, a network's most accurate recipe first."""
     records = load_results(folder / "recipes").records
-    networks: dict[tuple[str, int], dict[str, list[Record]]] = {}
+    compared: dict[tuple[str, int], dict[str, list[Record]]] = {}
     for record in records:
-        name, recipe, epochs = record.key.rsplit("_", 2)
-        networks.setdefault((name, int(epochs)), {}).setdefault(recipe, []).append(record)
-    lines = []
-    for (name, epochs), runs in sorted(networks.items()):
-        seeds = {recipe: _val_by_seed(found) for recipe, found in runs.items()}
-        ranked = sorted(runs, key=lambda recipe: -statistics.fmean(seeds[recipe].values()))
-        for recipe in ranked:
-            better = zoo.compare(seeds[ranked[0]], seeds[recipe])
-            lines.append(
-                (
-                    f"`{name}`, {recipe}",
-                    epochs,
-                    percent(list(seeds[recipe].values())),
-                    len(seeds[recipe]),
-                    training_time(runs[recipe]),
-                    "" if recipe == ranked[0] else _behind(better),
-                )
-            )
+        name, recipe, _ = record.key.rsplit("_", 2)
+        runs = compared.setdefault((name, record.recipe.epochs), {})
+        runs.setdefault(recipe, []).append(record)
+    lines: list[Sequence[object]] = []
+    for (name, length), runs in sorted(compared.items()):
+        found = {recipe: _val_by_seed(each) for recipe, each in runs.items()}
+        first, *others = sorted(runs, key=lambda recipe: -statistics.fmean(found[recipe].values()))
+        behind = {each: _points(zoo.compare(found[first], found[each])) for each in others}
+        for recipe in (first, *others):
+            accuracies, minutes = list(found[recipe].values()), training_time(runs[recipe])
+            figures = (percent(accuracies), len(accuracies), minutes, behind.get(recipe, ""))
+            lines.append((f"`{name}`, {recipe}", length, *figures))
     header = ("network, recipe", "epochs", "validation", "seeds", "minutes", "points behind")
-    return rows(header, *lines) + f"\n{'; '.join(sorted({trained_on([r]) for r in records}))}.\n"
+    return rows(header, *lines) + f"\nMinutes: median of training. {machines_of(records)}.\n"
 
 
 def _val_by_seed(records: Sequence[Record]) -> dict[int, float]:
     return {record.seed: record.val.accuracy for record in records if record.val is not None}
 
 
-def _behind(better: zoo.Comparison) -> str:
+def _points(better: zoo.Comparison) -> str:
     """Write a difference in points and its interval."""
     words = f"{100 * better.difference:.2f}"
     if better.low is None or better.high is None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cifarzoo as zoo
-from cifarzoo.models._recipes import LONG, long_sprint_recipe, muon_recipe
+from cifarzoo.models._recipes import long_sprint_recipe, muon_recipe
 from cifarzoo.models.sprint import LARGE, MEDIUM, SMALL
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
@@ -37,7 +37,20 @@ def muon(name: str, epochs: int) -> zoo.Recipe:
 def sgd(name: str, epochs: int) -> zoo.Recipe:
     """Give the field's usual recipe."""
     del name
-    return replace(LONG, epochs=epochs, warmup_epochs=epochs / 10)
+    return zoo.Recipe(
+        epochs=epochs,
+        batch_size=128,
+        optimizer="sgd",
+        lr=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-4,
+        schedule="cosine",
+        warmup_epochs=epochs / 10,
+        label_smoothing=0.1,
+        keep="last",
+        augmentation=zoo.Augmentation(flip="random", translate=4),
+    )
 
 
 def cutout(name: str, epochs: int) -> zoo.Recipe:
@@ -51,6 +64,7 @@ def cutout(name: str, epochs: int) -> zoo.Recipe:
 def cutmix(name: str, epochs: int) -> zoo.Recipe:
     """Give the same with a rectangle of another image, in every second batch."""
     recipe = cutout(name, epochs)
+    assert recipe.augmentation is not None
     whole = replace(recipe.augmentation, cutout=0)
     return replace(recipe, augmentation=whole, mixing=zoo.Mixing(kind="cutmix", share=0.5))
 

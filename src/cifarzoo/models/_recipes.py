@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cifarzoo.spec import Augmentation, Distillation, ParamGroup, Recipe
 
-__all__ = ["LONG", "distilled_recipe", "long_sprint_recipe", "muon_recipe", "sprint_recipe"]
-
-LONG = Recipe(
-    epochs=100,
-    batch_size=128,
-    optimizer="sgd",
-    lr=0.1,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=5e-4,
-    schedule="cosine",
-    warmup_epochs=5,
-    label_smoothing=0.1,
-    keep="last",
-    val_fraction=0.0,
-    augmentation=Augmentation(flip="random", translate=4),
-)
+__all__ = ["distilled_recipe", "long_sprint_recipe", "muon_recipe", "sprint_recipe"]
 
 
-def muon_recipe(*, epochs: int, batch_size: int = 256) -> Recipe:
+def muon_recipe(*, epochs: int, batch_size: int = 256, sgd: Sequence[str] = ()) -> Recipe:
     """Give the sprint family's way to train, for networks whose convolutions have batch norms.
 
     Their scale does nothing, so filters keep their norm and Muon turns them; norms, biases and the
@@ -35,8 +20,9 @@ def muon_recipe(*, epochs: int, batch_size: int = 256) -> Recipe:
     Args:
         epochs: passes over all training images.
         batch_size: images per step; the rate goes with its root, as the sprint family's.
+        sgd: patterns of other parameters that SGD is to change: those that are no matrices.
     """
-    sgd = ParamGroup(params="*", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=5e-4)
+    plain = ParamGroup(params="*", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=5e-4)
     return Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -45,8 +31,7 @@ def muon_recipe(*, epochs: int, batch_size: int = 256) -> Recipe:
         momentum=0.6,
         nesterov=True,
         groups=(
-            replace(sgd, params="*norm*"),
-            replace(sgd, params="*head*"),
+            *(replace(plain, params=pattern) for pattern in ("*norm*", "*head*", *sgd)),
             ParamGroup(params="*", norm="kept"),
         ),
         schedule="linear",

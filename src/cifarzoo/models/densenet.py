@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models._recipes import LONG
+from cifarzoo.models._recipes import muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import he_normal, pooled_head
 from cifarzoo.spec import ModelCard, require_whole
@@ -137,7 +137,7 @@ CARDS = (
         family="densenet",
         summary="DenseNet-BC of depth 40 and growth rate 12: 0.18 M parameters.",
         builder=functools.partial(dense_model, DENSE40),
-        recipe=LONG,
+        recipe=muon_recipe(epochs=10),
         paper="arXiv 1608.06993",
     ),
 )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models._recipes import LONG
+from cifarzoo.models._recipes import muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import conv_norm, he_normal, pooled_head, stage
 from cifarzoo.spec import ModelCard, require_whole
@@ -161,7 +161,7 @@ CARDS = (
         family="mobilenet_v2",
         summary="Inverted residuals with depthwise filters, with strides for 32 pixels.",
         builder=functools.partial(mobile_model, MOBILE),
-        recipe=LONG,
+        recipe=muon_recipe(epochs=10, sgd=("*.filter.conv.weight",)),
         paper="arXiv 1801.04381",
     ),
 )

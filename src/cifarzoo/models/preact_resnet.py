@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models._recipes import LONG
+from cifarzoo.models._recipes import muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import PreActBlock, he_normal, pooled_head, stage
 from cifarzoo.spec import ModelCard, require_whole
@@ -90,7 +90,7 @@ CARDS = (
         family="preact_resnet",
         summary="The usual 11 M ResNet-18 for CIFAR, with norms before the convolutions.",
         builder=functools.partial(preact_model, PREACT18),
-        recipe=LONG,
+        recipe=muon_recipe(epochs=8),
         paper="arXiv 1603.05027",
     ),
 )

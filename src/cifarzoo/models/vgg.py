@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models._recipes import LONG
+from cifarzoo.models._recipes import muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import he_normal, pooled_head
 from cifarzoo.spec import ModelCard, require_whole
@@ -92,7 +92,7 @@ def _card(name: str, summary: str, layout: VggLayout) -> ModelCard:
         family="vgg",
         summary=summary,
         builder=functools.partial(vgg_model, layout),
-        recipe=LONG,
+        recipe=muon_recipe(epochs=16, sgd=("*conv*.bias",)),
         paper="arXiv 1409.1556",
     )
 

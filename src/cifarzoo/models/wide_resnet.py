@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cifarzoo.errors import OptionError
-from cifarzoo.models._recipes import LONG
+from cifarzoo.models._recipes import muon_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import PreActBlock, he_normal, pooled_head, stage
 from cifarzoo.spec import ModelCard, require_whole
@@ -101,7 +101,7 @@ def _card(layout: WideLayout, size: str) -> ModelCard:
         family="wide_resnet",
         summary=f"Wide ResNet: depth {layout.depth}, {layout.widen} times as wide, {size} M.",
         builder=functools.partial(wide_model, layout),
-        recipe=LONG,
+        recipe=muon_recipe(epochs=8),
         paper="arXiv 1605.07146",
     )
 
