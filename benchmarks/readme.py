@@ -277,11 +277,11 @@ def recipes(folder: Path) -> str:
         first, *others = sorted(runs, key=lambda recipe: -statistics.fmean(found[recipe].values()))
         behind = {each: _points(zoo.compare(found[first], found[each])) for each in others}
         for recipe in (first, *others):
-            accuracies, minutes = list(found[recipe].values()), training_time(runs[recipe])
-            figures = (percent(accuracies), len(accuracies), minutes, behind.get(recipe, ""))
+            accuracies = list(found[recipe].values())
+            figures = (percent(accuracies), len(accuracies), behind.get(recipe, ""))
             lines.append((f"`{name}`, {recipe}", length, *figures))
-    header = ("network, recipe", "epochs", "validation", "seeds", "minutes", "points behind")
-    return rows(header, *lines) + f"\nMinutes: median of training. {machines_of(records)}.\n"
+    header = ("network, recipe", "epochs", "validation", "seeds", "points behind")
+    return rows(header, *lines) + f"\n{machines_of(records)}.\n"
 
 
 def _val_by_seed(records: Sequence[Record]) -> dict[int, float]:
