@@ -9,18 +9,16 @@ lies beside those of `cifarzoo report`, whose page shows it in task 4a.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from efficientnet_lite0 import CARD
+from runs import parser_of, run_once
 
 from cifarzoo.report import write_page
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
-from cifarzoo.report.record import Failure
-from cifarzoo.report.runner import recorded, run_experiment
 from cifarzoo.report.words import duration
 
 EXPERIMENT = Experiment(
@@ -34,18 +32,11 @@ EXPERIMENT = Experiment(
 
 def main() -> None:
     """Run what is not recorded yet."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", default="0")
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--quiet", action="store_true")
-    options = parser.parse_args()
+    options = parser_of(__doc__, out="results", seeds="0").parse_args()
     conditions = Conditions(folder=options.out, progress=not options.quiet)
-    for seed in map(int, options.seeds.split(",")):
-        record = recorded(EXPERIMENT, seed, conditions) or run_experiment(
-            EXPERIMENT, seed, conditions
-        )
-        if isinstance(record, Failure) or record.test is None:
-            sys.exit(f"seed {seed} could not be run: {record}")
+    for seed in options.seeds:
+        record = run_once(EXPERIMENT, seed, conditions)
+        assert record.test is not None
         print(
             f"seed {seed}: test {record.test.accuracy:.2%}, {record.trainable:,} of "
             f"{record.params:,} parameters trained, {duration(record.history.seconds)} of training"

@@ -9,32 +9,29 @@ initial weights, order and dropout, so the difference is taken pair by pair.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+
+from runs import parser_of, run_once
 
 import cifarzoo as zoo
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import experiment_of
-from cifarzoo.report.record import Failure, Record
-from cifarzoo.report.runner import recorded, run_experiment
+from cifarzoo.report.record import Record
 from cifarzoo.report.words import interval, plus_minus
 
 
 def record_of(key: str, seed: int, conditions: Conditions) -> Record:
     """Read one run, or make it."""
-    experiment = experiment_of(key)
-    found = recorded(experiment, seed, conditions) or run_experiment(experiment, seed, conditions)
-    if isinstance(found, Failure):
-        sys.exit(f"{key}, seed {seed}: {found.error}")
+    found = run_once(experiment_of(key), seed, conditions)
     print(f"{key}, seed {seed}, {found.machine.precision}: {_test(found):.2%}", flush=True)
     return found
 
 
 def compare(
-    key: str, seeds: list[int], default: Conditions, plain: Conditions
+    key: str, seeds: Sequence[int], default: Conditions, plain: Conditions
 ) -> dict[str, object]:
     """Compare the test accuracies of one experiment."""
     ours = [record_of(key, seed, default) for seed in seeds]
@@ -65,18 +62,15 @@ def _test(record: Record) -> float:
 
 def main() -> None:
     """Run what is not recorded yet, print the comparison, write it to results/."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, out="results", seeds="0,1,2")
     parser.add_argument("--keys", default="baseline,best")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     default = Conditions(folder=options.out, progress=not options.quiet)
     plain = Conditions(
         folder=options.out / "float32", precision="float32", progress=not options.quiet
     )
-    seeds = [int(seed) for seed in options.seeds.split(",")]
-    compared = {key: compare(key, seeds, default, plain) for key in options.keys.split(",")}
+    keys = options.keys.split(",")
+    compared = {key: compare(key, options.seeds, default, plain) for key in keys}
     text = json.dumps(compared, indent=1)
     (options.out / "benchmark-precision.json").write_text(text + "\n")
 

@@ -14,17 +14,27 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 from interleaved import spread
-from standings import machines_of, measured, percent, standings, trained_on, training_time
+from standings import (
+    TITLE,
+    measured,
+    percent,
+    standings,
+    trained_on,
+    training_time,
+    val_by_seed,
+)
 
 import cifarzoo as zoo
 from cifarzoo.report import load_results
 from cifarzoo.report.provenance import Source
 from cifarzoo.report.record import Record
 from cifarzoo.report.summary import Summary, summaries
+from cifarzoo.report.words import interval, signed
 from cifarzoo.viz import plot_histories
 
 ROOT = Path(__file__).parents[1]
@@ -105,20 +115,27 @@ def sprint_row(name: str, records: Sequence[Record]) -> Sequence[object]:
 
 def sprint(folder: Path) -> str:
     """Write what benchmarks/sprint.py found, a table for every kind of machine."""
-    places: dict[str, dict[str, list[Record]]] = {}
-    of_gpus = sorted(path for path in (folder / "sprint").glob("[!.]*") if path.is_dir())
-    for record in (r for each in (folder / "sprint", *of_gpus) for r in load_results(each).records):
+    return "\n".join(starmap(sprint_table, by_place(folder / "sprint")))
+
+
+def by_place(folder: Path) -> list[tuple[str, list[Record]]]:
+    """Sort runs by the kind of machine; those on GPUs lie in folders of their own."""
+    places: dict[str, list[Record]] = {}
+    of_gpus = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+    for record in (r for each in (folder, *of_gpus) for r in load_results(each).records):
         machine = record.machine
         place = f"{part(machine.device, machine.threads)}{machine.processor}, {machine.precision}"
-        places.setdefault(place, {}).setdefault(record.key, []).append(record)
-    return "\n".join(sprint_table(place, places[place]) for place in sorted(places))
+        places.setdefault(place, []).append(record)
+    return sorted(places.items())
 
 
-def sprint_table(place: str, records: Mapping[str, Sequence[Record]]) -> str:
+def sprint_table(place: str, runs: Sequence[Record]) -> str:
     """Write one machine's table, the smallest network first."""
-    by_size = sorted(records, key=lambda name: records[name][0].params)
+    records: dict[str, list[Record]] = {}
+    for record in sorted(runs, key=lambda each: each.params):
+        records.setdefault(record.key, []).append(record)
     header = ("network", "parameters", "seconds of training", "single view", "six views", "seeds")
-    return rows(header, *(sprint_row(name, records[name]) for name in by_size)) + (
+    return rows(header, *(sprint_row(name, each) for name, each in records.items())) + (
         f"\nAll 50,000 training images, last state, 10,000 test images scored once a run; seconds: "
         f"median (least to most);\naccuracy: mean ± standard deviation. {place}.\n"
     )
@@ -255,45 +272,63 @@ def models(folder: Path) -> str:
         return "No weights come with the package yet.\n"
     sizes = ("weights", "parameters")
     header = ("model", *sizes, "single view", "six views", "seeds", "minutes", "trained on")
+    runs = [record for each in found for record in each.records]
+    ends = [record.test.interval for record in runs if record.test]
+    half = [50 * (high - low) for low, high in ends]
+    gains = [
+        100 * (record.test_tta.accuracy - record.test.accuracy)
+        for record in runs
+        if record.test and record.test_tta
+    ]
     return rows(header, *lines) + (
-        "\nMean ± standard deviation over the seeds, to which the finite test set adds about 0.5; "
-        "of one run its 95 %\ninterval. All 10,000 test images, scored once a run; six views are "
-        "test-time augmentation. Minutes are the\nmedian time of training. `cifarzoo info NAME` "
-        "names the machine, and says what the file that is shipped reaches.\n"
+        "\nMean ± standard deviation over the seeds, to which the finite test set adds "
+        f"{min(half):.1f} to {max(half):.1f}; of one run its\n95 % interval. All 10,000 test "
+        "images, scored once a run; six views are test-time augmentation, which adds\n"
+        f"{min(gains):.1f} to {max(gains):.1f} points. Minutes are the median time of training. "
+        "`cifarzoo info NAME` names the\nmachine, and says what the file that is shipped reaches."
+        "\n"
     )
 
 
 def recipes(folder: Path) -> str:
-    """Write what benchmarks/recipes.py found, a network's most accurate recipe first."""
-    records = load_results(folder / "recipes").records
+    """Write what benchmarks/recipes.py found, a table for every kind of machine."""
+    return "\n".join(starmap(recipes_table, by_place(folder / "recipes")))
+
+
+def recipes_table(place: str, records: Sequence[Record]) -> str:
+    """Write one machine's table, a network's most accurate recipe first."""
     compared: dict[tuple[str, int], dict[str, list[Record]]] = {}
     for record in records:
-        name, recipe, _ = record.key.rsplit("_", 2)
+        name, recipe = record.title.split(TITLE.format(name="", recipe=""))
         runs = compared.setdefault((name, record.recipe.epochs), {})
         runs.setdefault(recipe, []).append(record)
     lines: list[Sequence[object]] = []
     for (name, length), runs in sorted(compared.items()):
-        found = {recipe: _val_by_seed(each) for recipe, each in runs.items()}
+        found = {recipe: val_by_seed(each) for recipe, each in runs.items()}
         first, *others = sorted(runs, key=lambda recipe: -statistics.fmean(found[recipe].values()))
-        behind = {each: _points(zoo.compare(found[first], found[each])) for each in others}
+        behind = {each: _behind(found[first], found[each]) for each in others}
         for recipe in (first, *others):
             accuracies = list(found[recipe].values())
-            figures = (percent(accuracies), len(accuracies), behind.get(recipe, ""))
+            figures = (percent(accuracies), len(accuracies), *behind.get(recipe, ("", "")))
             lines.append((f"`{name}`, {recipe}", length, *figures))
-    header = ("network, recipe", "epochs", "validation", "seeds", "points behind")
-    return rows(header, *lines) + f"\n{machines_of(records)}.\n"
+    header = ("network, recipe", "epochs", "validation", "seeds", "points behind", "seed by seed")
+    images = {record.val.n for record in records if record.val is not None}
+    return rows(header, *lines) + (
+        f"\nMean ± standard deviation over the seeds, on {' or '.join(f'{n:,}' for n in images)} "
+        "validation images; how many points a recipe is behind\nthe first one, with the 95 % "
+        f"interval of a paired t-test over the seeds that both have. {place}.\n"
+    )
 
 
-def _val_by_seed(records: Sequence[Record]) -> dict[int, float]:
-    return {record.seed: record.val.accuracy for record in records if record.val is not None}
-
-
-def _points(better: zoo.Comparison) -> str:
-    """Write a difference in points and its interval."""
-    words = f"{100 * better.difference:.2f}"
-    if better.low is None or better.high is None:
-        return words
-    return f"{words} ({100 * better.low:.2f} to {100 * better.high:.2f})"
+def _behind(best: Mapping[int, float], other: Mapping[int, float]) -> tuple[str, str]:
+    """Write how many points a recipe is behind: the mean with its interval, and of each seed."""
+    seeds = sorted(best.keys() & other.keys())
+    if not seeds:
+        return "no seed in common", ""
+    found = zoo.paired_difference([best[seed] for seed in seeds], [other[seed] for seed in seeds])
+    ends = interval(found, 2, 100)
+    each = (signed(best[seed] - other[seed], 2, 100) for seed in seeds)
+    return signed(found.mean, 2, 100) + (f" ({ends})" if ends else ""), ", ".join(each)
 
 
 TABLES: Mapping[str, Callable[[Path], str]] = {

@@ -1,42 +1,50 @@
 """Recipes compared on the validation split: one network, the same epochs, the same seeds.
 
-    python benchmarks/recipes.py resnet20 --epochs 6 --recipes muon,sgd [--seeds 0,1,2]
+    python benchmarks/recipes.py resnet20 --epochs 6 --recipes own,sgd [--seeds 0,1,2]
     python benchmarks/recipes.py sprint_s --epochs 16 --recipes cutout,cutmix
 
 Each run trains on 45,000 of the training images, keeps its last state, and is scored on the other
 5,000; nobody looks at the test set. Records lie in results/recipes/, one a run; what is recorded
-already is not run again. The first recipe is compared with each of the others.
+already is not run again. The first recipe is compared with each of the others, on the seeds that
+both have. A GPU has a folder of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+
+from runs import folder_of, parser_of, run_once
+from standings import TITLE, val_by_seed
 
 import cifarzoo as zoo
-from cifarzoo.models._recipes import long_sprint_recipe, muon_recipe
+from cifarzoo.models._recipes import long_sprint_recipe
 from cifarzoo.models.sprint import LARGE, MEDIUM, SMALL
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
-from cifarzoo.report.record import Failure, Record
-from cifarzoo.report.runner import recorded, run_experiment
 
 VAL_FRACTION = 0.1
+LONG_BATCH = 1000  # of the family's long recipe
 SPRINT = {"sprint_s": SMALL, "sprint_m": MEDIUM, "sprint_l": LARGE}
 
 
-def muon(name: str, epochs: int) -> zoo.Recipe:
-    """Give the recipe of the zoo's residual networks."""
-    del name
-    return muon_recipe(epochs=epochs)
+def own(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
+    """Give the card's recipe; what ends before the others ends at the same part of the run."""
+    part = epochs / card.recipe.epochs
+    groups = [
+        group if group.epochs is None else replace(group, epochs=part * group.epochs)
+        for group in card.recipe.groups
+    ]
+    return replace(card.recipe, epochs=epochs, groups=tuple(groups))
 
 
-def sgd(name: str, epochs: int) -> zoo.Recipe:
-    """Give the field's usual recipe."""
-    del name
+def sgd(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
+    """Give the field's usual recipe: SGD with momentum, a tenth of the run to warm up, a cosine.
+
+    Source: the settings of github.com/kuangliu/pytorch-cifar, with warm-up and label smoothing.
+    """
+    del card  # it is the same for all
     return zoo.Recipe(
         epochs=epochs,
         batch_size=128,
@@ -53,70 +61,89 @@ def sgd(name: str, epochs: int) -> zoo.Recipe:
     )
 
 
-def cutout(name: str, epochs: int) -> zoo.Recipe:
-    """Give the sprint family's long recipe: a square of each image is grey."""
-    if name not in SPRINT:
-        sys.exit(f"cutout and cutmix are recipes of {', '.join(SPRINT)}, not of {name}")
-    width = SPRINT[name].filters[-1]
-    return long_sprint_recipe(width=width, epochs=epochs, batch_size=1000)
+def cutout(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
+    """Give the sprint family's long recipe: a square of each image is grey.
+
+    Raises:
+        OptionError: the card is of another family.
+    """
+    if card.name not in SPRINT:
+        raise zoo.OptionError(
+            f"cutout and cutmix are recipes of {', '.join(SPRINT)}, not of {card.name}; own and "
+            "sgd are everybody's"
+        )
+    width = SPRINT[card.name].filters[-1]
+    return long_sprint_recipe(width=width, epochs=epochs, batch_size=LONG_BATCH)
 
 
-def cutmix(name: str, epochs: int) -> zoo.Recipe:
-    """Give the same with a rectangle of another image, in every second batch."""
-    recipe = cutout(name, epochs)
+def cutmix(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
+    """Give the same with a rectangle of another image, in every second batch.
+
+    Raises:
+        OptionError: the card is of another family.
+    """
+    recipe = cutout(card, epochs)
     assert recipe.augmentation is not None
     whole = replace(recipe.augmentation, cutout=0)
     return replace(recipe, augmentation=whole, mixing=zoo.Mixing(kind="cutmix", share=0.5))
 
 
-RECIPES: Mapping[str, Callable[[str, int], zoo.Recipe]] = {
-    "muon": muon,
+RECIPES: Mapping[str, Callable[[zoo.ModelCard, int], zoo.Recipe]] = {
+    "own": own,
     "sgd": sgd,
     "cutout": cutout,
     "cutmix": cutmix,
 }
 
 
-def record_of(name: str, recipe: str, epochs: int, seed: int, conditions: Conditions) -> Record:
-    """Read one run, or make it."""
-    tried = replace(RECIPES[recipe](name, epochs), val_fraction=VAL_FRACTION)
-    card = replace(zoo.model_card(name), recipe=tried, more_recipes=(), weights=())
-    key = f"{name}_{recipe}_{epochs}"
-    experiment = Experiment(key=key, title=f"{name}, {recipe}", task="", card=card)
-    found = recorded(experiment, seed, conditions) or run_experiment(experiment, seed, conditions)
-    if isinstance(found, Failure):
-        sys.exit(f"{key}, seed {seed}: {found.error}")
-    print(f"{key}, seed {seed}: {accuracy(found):.2%} of the validation images", flush=True)
-    return found
+def experiment_of(name: str, recipe: str, epochs: int) -> Experiment:
+    """Give a network with one of the recipes.
 
-
-def accuracy(record: Record) -> float:
-    """Give a run's accuracy on the validation split."""
-    assert record.val is not None
-    return record.val.accuracy
+    Raises:
+        OptionError: there is no such model or recipe, the two do not go together, or the epochs are
+            none that a recipe can have.
+    """
+    if recipe not in RECIPES:
+        raise zoo.OptionError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
+    card = zoo.model_card(name)
+    tried = replace(RECIPES[recipe](card, epochs), val_fraction=VAL_FRACTION, keep="last")
+    return Experiment(
+        key=f"{name}_{recipe}_{epochs}",
+        title=TITLE.format(name=name, recipe=recipe),
+        task="",
+        card=replace(card, recipe=tried, more_recipes=(), weights=()),
+    )
 
 
 def main() -> None:
     """Run what is not recorded yet, print the comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, out="results/recipes", seeds="0,1,2")
     parser.add_argument("model")
     parser.add_argument("--epochs", type=int, required=True)
-    parser.add_argument("--recipes", required=True, help=f"of {', '.join(RECIPES)}")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--out", type=Path, default=Path("results", "recipes"))
-    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--recipes", required=True, help=f"two or more of {', '.join(RECIPES)}")
+    parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    recipes = options.recipes.split(",")
-    if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
-        parser.error(f"no recipe is called {', '.join(unknown)}; there are {', '.join(RECIPES)}")
-    conditions = Conditions(folder=options.out, scored="val", progress=not options.quiet)
-    found: dict[str, dict[int, float]] = {recipe: {} for recipe in recipes}
-    for seed in map(int, options.seeds.split(",")):  # all recipes, then the next seed
-        for recipe in recipes:
-            record = record_of(options.model, recipe, options.epochs, seed, conditions)
-            found[recipe][seed] = accuracy(record)
-    for recipe in recipes[1:]:
-        print(f"a is {recipes[0]}, b is {recipe}: {zoo.compare(found[recipes[0]], found[recipe])}")
+    names = options.recipes.split(",")
+    if len(set(names)) < max(2, len(names)):
+        parser.error(f"--recipes is {options.recipes!r}; allowed: two or more, each once")
+    try:
+        tried = {name: experiment_of(options.model, name, options.epochs) for name in names}
+        folder = folder_of(options.out, options.device)
+    except zoo.CifarZooError as error:
+        sys.exit(str(error))
+    conditions = Conditions(
+        folder=folder, device=options.device, scored="val", progress=not options.quiet
+    )
+    found: dict[str, dict[int, float]] = {name: {} for name in names}
+    for seed in options.seeds:  # all recipes, then the next seed
+        for name, experiment in tried.items():
+            found[name] |= val_by_seed([run_once(experiment, seed, conditions)])
+            accuracy = f"{found[name][seed]:.2%} of the validation images"
+            print(f"{experiment.key}, seed {seed}: {accuracy}", flush=True)
+    first, *others = names
+    for name in others:
+        compared = zoo.compare(found[first], found[name], design="paired")
+        print(f"a is {first}, b is {name}: {compared}")
 
 
 if __name__ == "__main__":

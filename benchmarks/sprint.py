@@ -11,20 +11,16 @@ a run; what is recorded already is not run again. A GPU has a folder of its own.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from runs import folder_of, parser_of, run_once
 from standings import percent
 
 import cifarzoo as zoo
-from cifarzoo.hardware import processor_name, resolve_device
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
-from cifarzoo.report.record import Failure, Record
-from cifarzoo.report.runner import recorded, run_experiment
+from cifarzoo.report.record import Record
 from cifarzoo.spec import TtaName
 
 TTA: TtaName = "flip_translate"
@@ -35,9 +31,7 @@ def record_of(name: str, seed: int, conditions: Conditions) -> Record:
     """Read one run, or make it."""
     card = zoo.model_card(name)
     experiment = Experiment(key=name, title=name, task="", card=card)
-    found = recorded(experiment, seed, conditions) or run_experiment(experiment, seed, conditions)
-    if isinstance(found, Failure):
-        sys.exit(f"{name}, seed {seed}: {found.error}")
+    found = run_once(experiment, seed, conditions)
     assert found.test is not None
     assert found.test_tta is not None
     print(
@@ -67,21 +61,18 @@ def summary(name: str, records: Sequence[Record]) -> str:
 
 def main() -> None:
     """Run what is not recorded yet, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, out="results/sprint", seeds="0,1,2,3,4")
     parser.add_argument("--models", default="sprint_s,sprint_m")
-    parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, default=Path("results", "sprint"))
-    parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
-    device = resolve_device(options.device)
-    kind = "" if device.type == "cpu" else processor_name(device).replace(" ", "_")
     conditions = Conditions(
-        folder=options.out / kind, device=str(device), tta=TTA, progress=not options.quiet
+        folder=folder_of(options.out, options.device),
+        device=options.device,
+        tta=TTA,
+        progress=not options.quiet,
     )
-    seeds = [int(seed) for seed in options.seeds.split(",")]
     table = {
-        name: [record_of(name, seed, conditions) for seed in seeds]
+        name: [record_of(name, seed, conditions) for seed in options.seeds]
         for name in options.models.split(",")
     }
     for name, records in table.items():

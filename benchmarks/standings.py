@@ -17,6 +17,7 @@ from cifarzoo.report.record import Record, Scores
 
 __all__ = [
     "PUBLISHED",
+    "TITLE",
     "Published",
     "Standing",
     "machines_of",
@@ -25,9 +26,11 @@ __all__ = [
     "standings",
     "trained_on",
     "training_time",
+    "val_by_seed",
 ]
 
 RESULTS = Path(__file__).parents[1] / "results"
+TITLE = "{name}, {recipe}"  # of a run that is compared with another recipe's
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,3 +226,15 @@ def training_time(records: Sequence[Record]) -> str:
     if not records:
         return "–"
     return f"{statistics.median(record.history.seconds for record in records) / 60:,.1f}"
+
+
+def val_by_seed(records: Sequence[Record]) -> dict[int, float]:
+    """Give the accuracy on the validation split of every seed.
+
+    Raises:
+        ValueError: a run was not scored on it.
+    """
+    lost = [f"{record.key}, seed {record.seed}" for record in records if record.val is None]
+    if lost:
+        raise ValueError(f"{'; '.join(lost)}: no validation images were scored")
+    return {record.seed: record.val.accuracy for record in records if record.val is not None}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pytest
@@ -22,6 +25,7 @@ hypothesis.settings.register_profile("untimed", UNTIMED)
 hypothesis.settings.register_profile("fuzz", UNTIMED, max_examples=15000, derandomize=False)
 hypothesis.settings.load_profile("untimed")
 
+ROOT = Path(__file__).parents[1]
 TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
 
 
@@ -49,6 +53,24 @@ def real_root() -> Path:
     if not root:
         pytest.skip("CIFARZOO_DATA is not set: the real CIFAR-10 is needed")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """Give what loads a script that is not in the package, by its path in the repository."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(ROOT / "benchmarks"))
+            patch.setitem(sys.modules, spec.name, module)
+            spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from cifarzoo import (
     ImageClassifier,
     ModelCard,
     Preprocess,
+    Recipe,
     ShapeError,
     build_model,
     count_params,
@@ -31,6 +32,7 @@ from cifarzoo import (
 )
 from cifarzoo.hardware import seeded
 from cifarzoo.registry import outline
+from cifarzoo.training.optim import Optimizers
 
 FILES = sorted(Path(inspect.getfile(models)).parent.glob("[!_]*.py"))
 CARDS: list[ModelCard] = [
@@ -246,3 +248,24 @@ def test_model_is_one_short_file(file: Path) -> None:
 def test_network_is_any_module() -> None:
     model = ImageClassifier(Preprocess(), nn.Sequential(nn.Flatten(), nn.LazyLinear(3)))
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
+
+
+@pytest.mark.muon
+@pytest.mark.parametrize(
+    ("card", "recipe"),
+    [
+        pytest.param(card, recipe, id=f"{card.name}-{tag}")
+        for card in CARDS
+        for tag, recipe in (("default", card.recipe), *card.more_recipes)
+    ],
+)
+def test_recipes_fit_the_parameters(card: ModelCard, recipe: Recipe) -> None:
+    model = outline(card).to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)  # a filter whose norm is kept needs one
+    optimizers = Optimizers(recipe, model.named_parameters(), steps_per_epoch=10)
+    taken = [
+        id(p) for each in optimizers.optimizers for g in each.param_groups for p in g["params"]
+    ]
+    assert len(taken) == len(set(taken)) > 0

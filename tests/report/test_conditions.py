@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,26 @@ def test_test_set_can_be_left_alone(tmp_path: Path) -> None:
     loaders = load(conditions, Recipe(), seed=0)
     assert loaders.val is not None
     assert loaders.test is None
+
+
+def test_no_set_is_left_to_score_where_none_is_held_out(tmp_path: Path) -> None:
+    conditions = Conditions(folder=tmp_path, data="shapes", scored="val", device="cpu")
+    with pytest.raises(OptionError, match=r"val_fraction is 0.0; needed is one above 0"):
+        load(conditions, Recipe(val_fraction=0.0), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scored": "vall"}, "unknown scored 'vall'; did you mean 'val'"),
+        ({"scored": "val", "tta": "flip"}, "tta is 'flip'.*allowed with it: 'none'"),
+    ],
+)
+def test_scoring_that_cannot_be_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        Conditions(folder=tmp_path, **changes)
 
 
 def test_unknown_data_is_refused(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_is_recorded_is_found(experiment: Experiment, conditions: Condition
     assert recorded(experiment, 1, conditions) is None
 
 
-@pytest.mark.parametrize("what", ["data", "mode", "recipe", "network"])
+@pytest.mark.parametrize("what", ["data", "mode", "recipe", "network", "scored"])
 def test_other_run_of_that_name_is_not_written_over(
     experiment: Experiment, conditions: Conditions, what: str
 ) -> None:
@@ -101,6 +101,8 @@ def test_other_run_of_that_name_is_not_written_over(
         conditions = replace(conditions, data="shapes")
     elif what == "mode":
         conditions = replace(conditions, mode="quick")
+    elif what == "scored":
+        conditions = replace(conditions, scored="val")
     elif what == "recipe":
         experiment = replace(experiment, card=replace(card, recipe=replace(card.recipe, lr=0.5)))
     else:

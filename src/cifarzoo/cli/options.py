@@ -25,6 +25,7 @@ __all__ = [
     "Tta",
     "WeightsData",
     "WeightsOption",
+    "seed_numbers",
     "usable",
 ]
 
@@ -52,6 +53,21 @@ def at_least(low: int) -> Callable[[float | None], float | None]:
         return value
 
     return checked
+
+
+def seed_numbers(text: str) -> tuple[int, ...]:
+    """Read "0,1,2".
+
+    Raises:
+        OptionError: it is no list of whole numbers, each 0 or more and there once.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise OptionError(f"--seeds is {text!r}; allowed: whole numbers, such as 0,1,2")
+    numbers = tuple(map(int, parts))
+    if len(set(numbers)) != len(numbers):
+        raise OptionError(f"--seeds is {text!r}; allowed: each seed once")
+    return numbers
 
 
 # The same names as `cifarzoo.run.DataName`, which cannot be imported without torch.

@@ -8,17 +8,9 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark, say
-from cifarzoo.cli.options import Data, Device, Precision, Root, usable
+from cifarzoo.cli.options import Data, Device, Precision, Root, seed_numbers, usable
 
 __all__ = ["report_command"]
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Read "0,1,2"."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list like 0,1,2") from None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -57,7 +49,7 @@ def report_command(
     What is recorded already is not run again: the same command goes on after Ctrl-C or a crash,
     and more seeds add to what is there.
     """
-    wanted_seeds, wanted = _numbers(seeds), None if only is None else _names(only)
+    wanted_seeds, wanted = seed_numbers(seeds), None if only is None else _names(only)
     from cifarzoo.report import load_results, run_report
 
     try:

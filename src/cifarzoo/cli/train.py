@@ -18,6 +18,7 @@ from cifarzoo.cli.options import (
     Root,
     Tta,
     at_least,
+    seed_numbers,
     usable,
 )
 from cifarzoo.errors import OptionError
@@ -190,13 +191,7 @@ def _seeds(seed: int | None, seeds: str | None) -> tuple[int, ...]:
         return (seed or 0,)
     if seed is not None:
         raise OptionError("--seed and --seeds say the same; give one of them")
-    parts = [part.strip() for part in seeds.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise OptionError(f"--seeds is {seeds!r}; allowed: whole numbers, such as 0,1,2")
-    wanted = tuple(map(int, parts))
-    if len(set(wanted)) != len(wanted):
-        raise OptionError(f"--seeds is {seeds!r}; allowed: each seed once")
-    return wanted
+    return seed_numbers(seeds)
 
 
 def _changed(

@@ -14,13 +14,15 @@ __all__ = ["distilled_recipe", "long_sprint_recipe", "muon_recipe", "sprint_reci
 def muon_recipe(*, epochs: int, batch_size: int = 256, sgd: Sequence[str] = ()) -> Recipe:
     """Give the sprint family's way to train, for networks whose convolutions have batch norms.
 
-    Their scale does nothing, so filters keep their norm and Muon turns them; norms, biases and the
-    head, which has "head" in its name, are SGD's.
+    Where a norm follows a convolution, the filters' scale does nothing, so they keep their norm and
+    Muon turns them; in a pre-activation block it stays what it was at the start. Norms, biases and
+    the head, which has "head" in its name, are SGD's.
 
     Args:
         epochs: passes over all training images.
         batch_size: images per step; the rate goes with its root, as the sprint family's.
-        sgd: patterns of other parameters that SGD is to change: those that are no matrices.
+        sgd: patterns of other parameters that SGD is to change, such as biases, which are no
+            matrices, and filters of a single channel.
     """
     plain = ParamGroup(params="*", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=5e-4)
     return Recipe(

@@ -6,7 +6,8 @@ without activation; the narrow maps are what is added up.
 
 Deviations: stride 1, not 2, in the first convolution and in the stage of 24 channels, so that an
 image of 32 pixels ends as a map of 4×4. The dropout before the linear layer is torchvision's. A
-depthwise filter's first weights are drawn by the 9 it has, not by those of all channels.
+depthwise filter's first weights are drawn by the 9 it has, not by those of all channels. The recipe
+is the zoo's, not the paper's.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ ImageNet's ResNet-18 (arXiv 1512.03385, table 1): four stages of two blocks, 64 
 
 Deviations: the first layer is a 3×3 convolution of stride 1 without pooling, as in
 github.com/kuangliu/pytorch-cifar, since an image of 32 pixels would be down to 8 before the first
-block. That repository's PreActResNet18 lacks the last norm, and has 1,024 parameters less.
+block. That repository's PreActResNet18 lacks the last norm, and has 1,024 parameters less. The
+recipe is the zoo's, not the paper's.
 """
 
 from __future__ import annotations

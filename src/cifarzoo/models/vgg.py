@@ -6,7 +6,8 @@ convolutions with ReLUs, each stage with a 2×2 maximum pooling at its end.
 Deviations: a batch norm follows every convolution (arXiv 1502.03167, a year younger), and what
 remains of the image, one pixel of 32, goes to a single linear layer in place of three, as in
 github.com/kuangliu/pytorch-cifar. The convolutions keep their biases, though the batch norms undo
-them; the names in the paper count the three linear layers.
+them; the names in the paper count the three linear layers. The recipe is the zoo's, not the
+paper's.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from cifarzoo.data.loaders import Loaders, first_images, shapes_loaders
+from cifarzoo.errors import OptionError, one_of
 from cifarzoo.hardware import resolve_device
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.record import ModeName
@@ -32,9 +33,12 @@ class Conditions:
         device: "auto", or what `torch.device` takes.
         precision: as `train` takes it.
         tta: test-time augmentation of a second score, as `train` takes it.
-        scored: the set that a finished run is scored on; "val" leaves the test set alone, as is
-            right where settings are chosen.
+        scored: "test", or "val", which leaves the test set alone, as is right where settings are
+            chosen. The training and validation images are scored in both cases.
         progress: whether to show progress bars.
+
+    Raises:
+        OptionError: `scored` is neither, or `tta` is to score a test set that is left alone.
     """
 
     folder: Path
@@ -48,6 +52,15 @@ class Conditions:
     scored: Literal["test", "val"] = "test"
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        if self.scored not in ("test", "val"):
+            raise one_of("scored", self.scored, ("test", "val"))
+        if self.scored == "val" and self.tta != "none":
+            raise OptionError(
+                f"tta is {self.tta!r}, a second score of the test set, which scored='val' leaves "
+                "alone; allowed with it: 'none'"
+            )
+
 
 def recipe_of(experiment: Experiment, mode: ModeName) -> Recipe:
     """Give what an experiment is trained with; a quick run is a single epoch."""
@@ -58,11 +71,21 @@ def recipe_of(experiment: Experiment, mode: ModeName) -> Recipe:
 def load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:
     """Load the data of a run: all of it, or the first few images for a quick one.
 
+    Returns:
+        The loaders; `test` is None where the test set is left alone.
+
     Raises:
-        OptionError: no data set has that name; and what the loaders raise.
+        OptionError: no data set has that name, or the validation images alone are to be scored and
+            the recipe holds none out; and what the loaders raise.
     """
     loaders = _load(conditions, recipe, seed=seed)
-    return Loaders(loaders.train, loaders.val) if conditions.scored == "val" else loaders
+    if conditions.scored == "test":
+        return loaders
+    if loaders.val is None:
+        raise OptionError(
+            f"val_fraction is {recipe.val_fraction}; needed is one above 0 where scored='val'"
+        )
+    return Loaders(loaders.train, loaders.val)
 
 
 def _load(conditions: Conditions, recipe: Recipe, *, seed: int) -> Loaders:

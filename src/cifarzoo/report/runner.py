@@ -36,17 +36,18 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
     if not path.exists():
         return None
     found = read_record(path)
-    wanted: dict[str, object] = {
-        "data": conditions.data,
-        "mode": conditions.mode,
-        "recipe": recipe_of(experiment, conditions.mode),
-        "network": _fingerprint(experiment),
-        "weights": _weights_of(experiment, conditions),
+    compared: dict[str, tuple[object, object]] = {
+        "data": (found.data, conditions.data),
+        "mode": (found.mode, conditions.mode),
+        "recipe": (found.recipe, recipe_of(experiment, conditions.mode)),
+        "network": (found.network, _fingerprint(experiment)),
+        "weights": (found.weights, _weights_of(experiment, conditions)),
+        "scored": ("val" if found.test is None else "test", conditions.scored),
     }
     differences = [
-        f"{name}: {getattr(found, name)} in the file, {value} now"
-        for name, value in wanted.items()
-        if getattr(found, name) != value
+        f"{name}: {before} in the file, {now} now"
+        for name, (before, now) in compared.items()
+        if before != now
     ]
     if differences:
         raise ResultsError(
