@@ -28,6 +28,7 @@ from cifarzoo import (
     Recipe,
     Run,
     UnknownModelError,
+    WeightsError,
     build_model,
     evaluate,
     fit,
@@ -439,3 +440,22 @@ def test_building_a_teacher_leaves_the_global_random_state(
     recipe = replace(card.recipe, epochs=1, distillation=distillation)
     train_quietly(card, data=make_loaders(), recipe=recipe)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_recipe_by_its_tag(card: ModelCard, make_loaders: MakeLoaders) -> None:
+    other = replace(card.recipe, epochs=1, lr=0.01)
+    card = replace(card, more_recipes=(("other", other),))
+    run = train_quietly(card, data=make_loaders(), recipe="other")
+    assert run.card.recipe == other
+    with pytest.raises(OptionError, match=r"unknown recipe .*'othr'; did you mean 'other'"):
+        train_quietly(card, data=make_loaders(), recipe="othr")
+
+
+def test_teacher_that_cannot_be_is_told_from_the_model(
+    card: ModelCard, make_loaders: MakeLoaders
+) -> None:
+    distillation = Distillation(teacher="report_baseline", weights="default")
+    recipe = replace(card.recipe, distillation=distillation)
+    message = r"the teacher report_baseline cannot be built: .*classes"
+    with pytest.raises(WeightsError, match=message):
+        train_quietly(card, data=make_loaders(), recipe=recipe, num_classes=100)

@@ -160,8 +160,10 @@ def test_averaging_begins_before_the_end() -> None:
 def test_recipes_by_their_tags() -> None:
     long = Recipe(epochs=99)
     card = replace(CARD, more_recipes=(("long", long),))
-    found = [card.recipe_for(tag) for tag in ("default", "long", "short")]
-    assert found == [card.recipe, long, None]
+    assert card.recipe_tags == ("default", "long")
+    assert [card.recipe_for(tag) for tag in card.recipe_tags] == [card.recipe, long]
+    with pytest.raises(OptionError, match=f"unknown recipe of {card.name} 'lnog'; did you mean"):
+        card.recipe_for("lnog")
     for tags in (("long", "long"), ("default",)):
         with pytest.raises(OptionError, match=r"more_recipes is .* allowed: each tag once"):
             replace(CARD, more_recipes=tuple((tag, long) for tag in tags))

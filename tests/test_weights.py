@@ -33,6 +33,7 @@ from cifarzoo.weights import (
     write_description,
 )
 from cifarzoo.weights import packaged as packaged_module
+from cifarzoo.weights.notes import notes_on
 
 
 def layers(classes: int) -> nn.Sequential:
@@ -151,7 +152,7 @@ def test_changed_packaged_weights_are_refused(
     with pytest.raises(WeightsError, match=r"bytes, expected .*: truncated"):
         load_weights(plain(), "median", card)
     path.unlink()
-    with pytest.raises(WeightsError, match="does not exist"):
+    with pytest.raises(WeightsError, match="a part of the package, is missing; install cifarzoo"):
         load_weights(plain(), "median", card)
 
 
@@ -189,7 +190,8 @@ def test_a_path_loads_what_was_saved(tmp_path: Path) -> None:
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     save_weights(plain(100), tmp_path / "mine.safetensors")
     with pytest.raises(
-        WeightsError, match=r"network.3.weight has shape \(100, 64\), needed is \(10"
+        WeightsError,
+        match=r"network.3.weight has shape \(100, 64\), needed is \(10.*number of classes: build",
     ):
         load_weights(plain(), str(tmp_path / "mine.safetensors"), CARD)
 
@@ -440,7 +442,7 @@ def test_flipped_byte_or_lost_end_is_noticed(shipped: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="its content was changed"):
+    with pytest.raises(WeightsError, match="its content was changed; install cifarzoo anew, or"):
         build_model(NAME, weights="default")
     path.write_bytes(content[:-1])
     with pytest.raises(WeightsError, match="truncated"):
@@ -506,3 +508,24 @@ def test_every_file_that_ships_is_whole() -> None:
     files = [*folder.glob("*.json"), *folder.glob("*.safetensors")]
     assert {path.stem for path in files} == known
     assert len(files) == 2 * len(known)
+
+
+def test_file_of_another_model_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_weights(plain(), path, metadata=notes_on(model="report_model2", data="cifar10"))
+    with pytest.raises(WeightsError, match=r"holds weights of report_model2, not of tiny_s; name"):
+        build_model("tiny_s", weights=path)
+    load_weights(plain(), path, CARD)  # what fits may have another name
+
+
+def test_folder_is_refused_with_the_file_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_weights(plain(), Path("run", "weights.safetensors"))
+    with pytest.raises(
+        WeightsError, match=r"no weights 'run'; .* in it is run/weights.safetensors"
+    ):
+        load_weights(plain(), "run", CARD)
+    with pytest.raises(WeightsError, match=r"is a folder; did you mean run/weights.safetensors\?"):
+        load_weights(plain(), Path("run"), CARD)

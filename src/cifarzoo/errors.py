@@ -7,7 +7,7 @@ other libraries raise in its place, so code that catches `ValueError` goes on wo
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -125,6 +125,17 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(value, list(allowed), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def some_of(names: Sequence[str], most: int = 6) -> str:
+    """List the first few names, and say how many more there are.
+
+    Example:
+        >>> some_of(["a", "b", "c"], 2)
+        'a, b and 1 more'
+    """
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{rest}"
 
 
 def wrong_kind(what: str, value: object, needed: str) -> OptionError:

@@ -19,7 +19,7 @@ from cifarzoo.data.loaders import (
     cifar10_loaders,
     shapes_loaders,
 )
-from cifarzoo.errors import NonFiniteLossError, OptionError, one_of, wrong_kind
+from cifarzoo.errors import NonFiniteLossError, OptionError, WeightsError, one_of, wrong_kind
 from cifarzoo.evaluation.evaluate import Evaluation, evaluation_of
 from cifarzoo.evaluation.predict import scored
 from cifarzoo.hardware import resolve_device, seeded
@@ -107,7 +107,7 @@ def train(
     *,
     data: DataName | Loaders = "cifar10",
     root: str | Path | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     weights: str | Path | None = None,
     num_classes: int = 10,
     seed: int = 0,
@@ -126,7 +126,7 @@ def train(
     *,
     data: str | Loaders = "cifar10",
     root: str | Path | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     weights: str | Path | None = None,
     num_classes: int = 10,
     seed: int = 0,
@@ -144,7 +144,7 @@ def train(
     *,
     data: str | Loaders = "cifar10",
     root: str | Path | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     weights: str | Path | None = None,
     num_classes: int = 10,
     seed: int = 0,
@@ -167,7 +167,8 @@ def train(
         data: "cifar10", "shapes" (built in, no download), or loaders of your own, which then
             decide on batch size and augmentation.
         root: where CIFAR-10 is; None looks in `CIFARZOO_DATA`, else in the user's cache folder.
-        recipe: instead of the card's; vary that one with `dataclasses.replace`.
+        recipe: instead of the card's own: the tag of another one of the card's, such as "long",
+            or one of yours; vary the card's with `dataclasses.replace`.
         weights: where to start from: a tag of the card's or a file; None takes the card's
             `initial_weights`, else random ones.
         num_classes: length of the logits, 1 or more; 10 for the data sets that have a name here.
@@ -204,8 +205,10 @@ def train(
         card = name
     else:
         card = bare_card(name) if weights is None else model_card(name)
-    if not isinstance(recipe, Recipe | None):
-        raise wrong_kind("recipe", recipe, "Recipe(...), or None")
+    if isinstance(recipe, str):
+        recipe = card.recipe_for(recipe)
+    elif not isinstance(recipe, Recipe | None):
+        raise wrong_kind("recipe", recipe, "Recipe(...), a tag of the card's recipes, or None")
     card = card if recipe is None else replace(card, recipe=recipe)
     loaders = (
         data
@@ -344,7 +347,11 @@ def _teacher_of(card: ModelCard, model: ImageClassifier, num_classes: int) -> nn
         )
     if distillation is None:
         return None
-    return build_model(distillation.teacher, weights=distillation.weights, num_classes=num_classes)
+    teacher, weights = distillation.teacher, distillation.weights
+    try:
+        return build_model(teacher, weights=weights, num_classes=num_classes)
+    except WeightsError as error:
+        raise WeightsError(f"the teacher {teacher} cannot be built: {error}") from error
 
 
 def _trained_part(

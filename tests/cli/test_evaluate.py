@@ -41,7 +41,7 @@ def test_table_shows_every_class(call: Call, trained: Path) -> None:
     weights = trained / "weights.safetensors"
     result = call("evaluate", "report_baseline", "--weights", weights, "--limit", "50")
     lines = result.stdout.splitlines()
-    assert lines[0] == f"report_baseline, weights {weights}, on the 50 test images of shapes"
+    assert lines[0] == f"report_baseline, weights {weights}, on the first 50 test images of shapes"
     assert lines[2].split("  ")[-1] == "calibration error"
     first = [line.split()[0] for line in lines if line]
     assert first[1:4] == ["accuracy", "single", "class"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -8,7 +9,7 @@ from typing import TypeAlias
 import pytest
 from typer.testing import Result
 
-from cifarzoo import Weights, count_params, list_models, model_card
+from cifarzoo import Weights, build_model, count_params, layer_table, list_models, model_card
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -96,8 +97,61 @@ def test_info_shows_weights(
     card = replace(model_card("report_baseline"), weights=(published,), initial_weights="v1")
     monkeypatch.setattr("cifarzoo.registry.model_card", lambda name: card)
     out = call("info", "report_baseline").stdout
-    (row,) = (line for line in out.splitlines() if line.startswith("v1 "))
-    cells = ("80.58 %", "81.23 %", "80.61 ± 0.21 % (3 seeds)", "0, 1, 2", "1 bytes", "A Processor")
-    assert all(cell in row for cell in cells)
+    begin = out.splitlines().index("weights        v1")
+    rows = dict(line.split("  ", 1) for line in out.splitlines()[begin : begin + 9])
+    assert {what: cell.strip() for what, cell in rows.items()} == {
+        "weights": "v1",
+        "this file": "80.58 %",
+        "95 % interval": "79.8 to 81.3 %",
+        "six views": "81.23 %",
+        "all runs": "80.61 ± 0.21 % (3 seeds)",
+        "seeds": "0, 1, 2",
+        "size": "1 bytes",
+        "trained in": "12 s",
+        "trained on": "A Processor, 2 cores, 2 threads, cpu, float32",
+    }
     assert f"v1: {published.size_bytes:,} bytes, SHA-256 {published.sha256}" in out
     assert "starts from the weights 'v1'" in out
+
+
+def test_info_says_in_what_another_recipe_differs(call: Call) -> None:
+    out = call("info", "sprint_m").stdout
+    told = out.split("Another recipe, --tag long: ")[1].split("\n\n")[0]
+    assert "32 epochs, linear, augmented. It differs in" in told
+    assert "cutout 12" in told
+    assert "label_smoothing" not in told
+
+
+@pytest.fixture
+def narrow(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Run a command in a terminal of 80 columns, and give the lines of its tables."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def lines(*command: str) -> list[str]:
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", call(*command).stdout)
+        assert "…" not in shown
+        return [line for line in shown.splitlines() if line.startswith(" ")]
+
+    return lines
+
+
+def test_list_in_a_narrow_terminal_has_every_name(narrow: Callable[..., list[str]]) -> None:
+    lines = narrow("list")
+    assert max(map(len, lines)) <= 80
+    cells = [line.split() for line in lines]
+    sizes = {row[0]: row[1] for row in cells if row and row[0] in list_models()}
+    assert sizes == {name: f"{count_params(build_model(name)):,}" for name in list_models()}
+
+
+@pytest.mark.parametrize("name", ["resnet56", "densenet40_k12", "report_baseline"])
+def test_layers_in_a_narrow_terminal_are_whole(narrow: Callable[..., list[str]], name: str) -> None:
+    lines = narrow("info", name)
+    assert max(map(len, lines)) <= 80
+    (header,) = (line for line in lines if line.startswith(" layer"))
+    table = lines[lines.index(header) + 2 :]
+    layers = layer_table(build_model(name))
+    column = "".join(line[: header.index("kind")].strip() for line in table)
+    assert column == "".join(row.name for row in layers) + "total"
+    shown = {word for line in table for word in line.split()}
+    assert {f"{row.macs:,}" for row in layers} | {f"{row.params:,}" for row in layers} <= shown

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from cifarzoo import build_model
+from cifarzoo import build_model, predict
 from cifarzoo.cli.loading import class_names
 from cifarzoo.cli.pictures import read_picture
 
@@ -44,9 +44,11 @@ def test_probabilities_are_the_models(call: Call, trained: Path, image: Path) ->
 
 def test_table_names_three_classes_and_what_was_cut(call: Call, trained: Path, image: Path) -> None:
     result = call("predict", "report_baseline", image, "--weights", trained / "weights.safetensors")
-    header, row = result.stdout.splitlines()
-    assert header.split() == ["image", "guess", "1", "p1", "guess", "2", "p2", "guess", "3", "p3"]
-    assert row.count("%") == 3
+    header, *rows = result.stdout.splitlines()
+    assert header.split() == ["image", "guess", "probability"]
+    assert len(rows) == 3
+    assert all(row.startswith(str(image)) and row.endswith(" %") for row in rows)
+    assert f"report_baseline, weights {trained / 'weights.safetensors'}" in result.stderr
     assert f"{image}: 64×48 pixels: only its central 48×48 are looked at" in result.stderr
 
 
@@ -85,3 +87,17 @@ def test_no_picture_at_all_prints_no_table(call: Call, trained: Path, tmp_path: 
     result = call("predict", "report_baseline", tmp_path, "--weights", weights)
     assert result.exit_code == 1
     assert result.stdout == ""
+
+
+def test_several_views_are_averaged(call: Call, trained: Path, image: Path) -> None:
+    weights = trained / "weights.safetensors"
+    options = ("predict", "report_baseline", image, "--weights", weights, "--top", "20", "--json")
+    result = call(*options, "--tta", "flip", "--precision", "float32")
+    record = json.loads(result.stdout)
+    assert (record["tta"], record["weights"]) == ("flip", str(weights))
+    (entry,) = record["images"]
+    model = build_model("report_baseline", weights=weights)
+    found = predict(model, read_picture(image).pixels[None], precision="float32", tta="flip")
+    shares = {each["class"]: each["probability"] for each in entry["predictions"]}
+    names = class_names("shapes")
+    assert shares == pytest.approx(dict(zip(names, found.probabilities[0].tolist(), strict=True)))

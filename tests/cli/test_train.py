@@ -252,3 +252,13 @@ def test_stopped_run_goes_on_to_the_same_weights(
     result = call("train", "report_baseline", *LONGER, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "weights.safetensors").read_bytes() == whole
+
+
+def test_no_download_also_holds_for_a_backbone(
+    call: Call, tmp_path: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    result = call("train", "resnet18_transfer", *tiny, "--no-download", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "is not there, and is not to be downloaded" in result.stderr
+    assert not (tmp_path / "hub").exists()

@@ -168,7 +168,7 @@ def test_weights(folder: Path, weights: bytes, edits: list[Edit], in_header: boo
     length = len(header).to_bytes(8, "little") if in_header else weights[:8]
     path.write_bytes(length + header + weights[end:])
     with own_error(WeightsError, path):
-        found, _ = trained("tiny_s", str(path), "cifar10")
+        found = trained("tiny_s", str(path), "cifar10").model
         assert all(value.isfinite().all() for value in found.state_dict().values())
 
 
@@ -306,4 +306,4 @@ def test_notes_that_are_nested_without_end(folder: Path, weights: bytes, depth: 
     header["__metadata__"] = {"cifarzoo": "[" * depth}
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + weights[8 + size :])
-    assert trained("tiny_s", str(path), None)[1] == "cifar10"
+    assert trained("tiny_s", str(path), None).data == "cifar10"

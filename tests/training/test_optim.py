@@ -204,7 +204,21 @@ def test_first_group_that_fits_holds_and_the_recipe_fills_in() -> None:
 
 def test_pattern_that_fits_nothing_is_refused_with_the_names_there_are() -> None:
     recipe = Recipe(groups=(ParamGroup(params="*.gamma"),))
-    with pytest.raises(OptionError, match=r"'\*\.gamma' fits no trainable parameter.*3\.weight"):
+    with pytest.raises(OptionError, match=r"'\*\.gamma' fits no trainable parameter;.*3\.weight"):
+        _of(_net(), recipe)
+
+
+def test_pattern_with_a_typo_gets_the_closest_that_fits() -> None:
+    recipe = Recipe(groups=(ParamGroup(params="*.wieght"),))
+    with pytest.raises(OptionError, match=r"did you mean '\*\.weight'\? model\.named_parameters"):
+        _of(_net(), recipe)
+
+
+def test_pattern_whose_parameters_are_taken_before_says_by_which() -> None:
+    recipe = Recipe(groups=(ParamGroup(params="*.bias"), ParamGroup(params="3.bias")))
+    with pytest.raises(
+        OptionError, match=r"'3\.bias' fits 3\.bias, which '\*\.bias' takes before it; .* first"
+    ):
         _of(_net(), recipe)
 
 

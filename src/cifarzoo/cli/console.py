@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
+    "columns",
     "is_terminal",
     "remark",
     "say",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 INTERRUPTED = 130  # exit code: what a shell shows for a command that Ctrl-C ended
+_LEAST = 7  # columns for prose
 _WIDE = 10_000  # columns; what is not a terminal has no edge to wrap at
 
 
@@ -72,6 +74,11 @@ def _console(*, to_stderr: bool = False) -> Console:
     return console
 
 
+def columns() -> int:
+    """Give how many characters a line of results can have; a file's line has no end."""
+    return _console().width
+
+
 def say(message: str = "", *, style: str | None = None) -> None:
     """Print a result."""
     _console().print(visible(message), style=style, soft_wrap=True)
@@ -88,16 +95,22 @@ def show_table(
     *,
     title: str | None = None,
     numbers: Collection[str] = (),
+    prose: Collection[str] = (),
 ) -> None:
     """Print a table: dressed in a terminal, else plain columns two spaces apart.
+
+    A terminal that is too narrow gets cells of several lines: prose first, then whatever is no
+    number; nothing is cut off.
 
     Args:
         header: names of the columns.
         rows: cells, as many as there are names in the header.
         title: a line above it.
         numbers: names of the columns that are flush right.
+        prose: names of the columns that are the first to be broken into lines.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
@@ -106,11 +119,21 @@ def show_table(
     table = Table(
         box=box.SIMPLE_HEAD if dressed else None, pad_edge=False, header_style="bold", padding=0
     )
-    table.padding = (0, 2, 0, 0)
+    table.padding = (0, 1 if dressed else 2, 0, 0)  # a dressed one has a blank between columns
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
+    fixed = [_LEAST if name in prose else w for name, w in zip(header, widths, strict=True)]
+    is_narrow = sum(fixed) + 2 * len(header) > console.width
     for name in header:
-        table.add_column(name, justify="right" if name in numbers else "left")
-    for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
+        is_number = name in numbers
+        table.add_column(
+            name.replace(" ", "\n") if is_number and is_narrow else name,
+            justify="right" if is_number else "left",
+            no_wrap=name not in prose and (is_number or not is_narrow),
+            overflow="fold",
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
     if title is not None:
         say(title, style="bold")
     if dressed:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from cifarzoo.cli.console import say, show_json, show_table
 from cifarzoo.cli.options import (
-    DataName,
     Device,
     Json,
     Limit,
@@ -50,13 +49,10 @@ def evaluate_command(
     from cifarzoo.cli.records import environment_record, evaluation_record, tta_record
     from cifarzoo.cli.trained import trained
     from cifarzoo.evaluation.evaluate import evaluate
-    from cifarzoo.registry import model_card
 
-    model, chosen = trained(name, weights, data, download=not no_download)
-    packaged = model_card(name).weights_for(weights)
-    used = weights if packaged is None else packaged.tag
+    of = trained(name, weights, data, download=not no_download)
     loaders = load(
-        chosen,
+        of.data,
         Recipe(batch_size=1),  # nothing is trained: any number of images will do
         root=root,
         seed=0,
@@ -65,19 +61,20 @@ def evaluate_command(
         device=device,
     )
     assert loaders.test is not None  # both data sets have one
-    score = functools.partial(evaluate, model, loaders.test, device=device, precision=precision)
-    record = evaluation_record(score(), class_names(chosen))
+    score = functools.partial(evaluate, of.model, loaders.test, device=device, precision=precision)
+    record = evaluation_record(score(), class_names(of.data))
     record["tta"] = None if tta == "none" else tta_record(score(tta=tta))
     if json:
         environment = environment_record(device, precision)
-        of = {"model": name, "weights": used, "data": chosen}
-        show_json({**of, **record, "environment": environment})
+        what = {"model": name, "weights": of.weights, "data": of.data}
+        show_json({**what, **record, "environment": environment})
     else:
-        _show(f"{name}, weights {used},", chosen, record)
+        images = f"{'first ' if record['n'] == limit else ''}{record['n']:,} test images"
+        _show(f"{name}, weights {of.weights}, on the {images} of {of.data}", record)
 
 
-def _show(model: str, data: DataName, record: Record) -> None:
-    say(f"{model} on the {record['n']:,} test images of {data}", style="bold")
+def _show(title: str, record: Record) -> None:
+    say(title, style="bold")
     say()
     views = record["tta"]
     rows = [_row("single view", record), *([] if views is None else [_row(views["name"], views)])]
@@ -95,8 +92,8 @@ def _show(model: str, data: DataName, record: Record) -> None:
         for i, (label, row) in enumerate(zip(classes, record["confusion"], strict=True))
     ]
     header = ("class", "accuracy", "images", "most often taken for")
-    title = None if views is None else "classes, single view"
-    show_table(header, cells, title=title, numbers=("accuracy", "images"))
+    subtitle = None if views is None else "classes, single view"
+    show_table(header, cells, title=subtitle, numbers=("accuracy", "images"))
 
 
 def _row(label: str, score: Record) -> tuple[str, ...]:

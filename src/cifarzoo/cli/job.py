@@ -39,7 +39,7 @@ class Job:
         data: name of the data set.
         root: where CIFAR-10 is; None looks in `CIFARZOO_DATA`, else in the user's cache.
         limit: how many training and test images are used at most; None takes all.
-        download: whether to fetch CIFAR-10 where it is not found.
+        download: whether to fetch CIFAR-10, and a backbone's weights, where they are not found.
         seed: of initial weights, order, augmentation and dropout.
         weights: where to start from; None leaves it to the card.
         out: the folder that is written.
@@ -160,6 +160,7 @@ def _run(job: Job, loaders: Loaders, checkpoint: Path, callbacks: Sequence[Callb
         checkpoint=checkpoint,
         progress=not job.quiet and is_terminal(),
         callbacks=callbacks,
+        download=job.download,
         memory_limit_bytes=job.memory_limit_bytes,
     )
 

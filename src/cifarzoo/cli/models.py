@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarzoo.cli.console import remark, say, show_json, show_table
+from cifarzoo.cli.console import columns, remark, say, show_json, show_table
 from cifarzoo.cli.options import Json, Name, at_least
 from cifarzoo.cli.words import (
     accuracy_words,
+    epochs_words,
     interval_words,
+    optimizer_words,
     percent,
     recipe_words,
     size_words,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from cifarzoo.spec import ModelCard
 
 __all__ = ["info_command", "list_command"]
+
+SUMMARY_COLUMNS = 110
 
 
 def list_command(
@@ -51,20 +55,22 @@ def list_command(
     if not cards:
         remark(f"no model has at most {max_params:,} parameters; `cifarzoo list` shows them all")
         return
+    is_wide = columns() >= SUMMARY_COLUMNS  # a narrow terminal leaves that to `info`
     rows = [
         (
             card.name,
             f"{record['params']:,}",
             f"{record['macs'] / 1e6:,.1f} M",
-            recipe_words(card.recipe),
+            f"{optimizer_words(card.recipe)}, {epochs_words(card.recipe)}",
             accuracy_words(card),
             ", ".join(weights.tag for weights in card.weights) or "–",
-            card.summary,
+            *([card.summary] if is_wide else []),
         )
         for card, record in zip(cards, records, strict=True)
     ]
-    header = ("name", "parameters", "MACs", "recipe", "test accuracy", "weights", "summary")
-    show_table(header, rows, numbers=("parameters", "MACs"))
+    words = ("recipe", "test accuracy", "weights", *(["summary"] if is_wide else []))
+    sizes = ("parameters", "MACs")
+    show_table(("name", *sizes, *words), rows, numbers=sizes, prose=words)
 
 
 def info_command(name: Name, json: Json = False) -> None:
@@ -80,10 +86,15 @@ def info_command(name: Name, json: Json = False) -> None:
     say(card.name, style="bold")
     say(card.summary)
     say(f"family {card.family}; {card.paper}\n")
-    show_table(("recipe", ""), settings_rows(card.recipe))
+    show_table(("recipe", ""), settings_rows(card.recipe), prose=("",))
     say()
     for tag, recipe in card.more_recipes:
-        say(f"Another recipe, --tag {tag}: {recipe_words(recipe)}\n")
+        say(f"Another recipe, --tag {tag}: {recipe_words(recipe)}. It differs in")
+        own = dict(settings_rows(card.recipe))
+        changed = [row for row in settings_rows(recipe) if own.pop(row[0], None) != row[1]]
+        gone = [(name, "–") for name in own]
+        show_table((tag, ""), [*changed, *gone], prose=("",))
+        say()
     _show_weights(card)
     table = rows._display()
     show_table(table.header, table.rows, numbers=table.numbers)
@@ -99,24 +110,17 @@ def _show_weights(card: ModelCard) -> None:
         say("No trained weights come with the package.\n")
         return
     rows = [
-        (
-            weights.tag,
-            percent(weights.accuracy),
-            interval_words(*weights.interval),
-            percent(weights.views),
-            spread_words(weights),
-            ", ".join(map(str, weights.seeds)),
-            size_words(weights.size_bytes),
-            duration(weights.seconds),
-            weights.machine,
-        )
-        for weights in card.weights
+        ("this file", [percent(weights.accuracy) for weights in card.weights]),
+        ("95 % interval", [interval_words(*weights.interval) for weights in card.weights]),
+        ("six views", [percent(weights.views) for weights in card.weights]),
+        ("all runs", [spread_words(weights) for weights in card.weights]),
+        ("seeds", [", ".join(map(str, weights.seeds)) for weights in card.weights]),
+        ("size", [size_words(weights.size_bytes) for weights in card.weights]),
+        ("trained in", [duration(weights.seconds) for weights in card.weights]),
+        ("trained on", [weights.machine for weights in card.weights]),
     ]
-    header = (
-        *("weights", "this file", "95 % interval", "six views", "all runs", "seeds", "size"),
-        *("trained in", "trained on"),
-    )
-    show_table(header, rows)
+    tags = [weights.tag for weights in card.weights]
+    show_table(("weights", *tags), [(what, *cells) for what, cells in rows], prose=tags)
     say()
     for weights in card.weights:
         say(f"{weights.tag}: {weights.size_bytes:,} bytes, SHA-256 {weights.sha256}")

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarzoo.cli.console import one_line, remark, show_json, show_table
-from cifarzoo.cli.options import Device, Json, Name, Precision, WeightsData, WeightsOption, at_least
+from cifarzoo.cli.options import (
+    Device,
+    Json,
+    Name,
+    Precision,
+    WeightsData,
+    WeightsOption,
+    at_least,
+)
 from cifarzoo.cli.words import percent
 from cifarzoo.errors import OptionError
+from cifarzoo.spec import TtaName
 
 if TYPE_CHECKING:
     from cifarzoo.cli.pictures import Picture
@@ -33,6 +42,9 @@ def predict_command(
             metavar="N", callback=at_least(1), help="How many classes to show, 1 or more."
         ),
     ] = 3,
+    tta: Annotated[
+        TtaName, typer.Option(help="Average over several views of each image.")
+    ] = "none",
     device: Device = "auto",
     precision: Precision = "auto",
     json: Json = False,
@@ -45,18 +57,22 @@ def predict_command(
     from cifarzoo.cli.loading import class_names
     from cifarzoo.cli.trained import trained
 
-    model, chosen = trained(name, weights, data)
-    classes = class_names(chosen)
+    of = trained(name, weights, data)
+    classes = class_names(of.data)
     pictures = _read(images)
-    likely = _probabilities(model, list(pictures.values()), device, precision)
+    likely = _probabilities(
+        of.model, list(pictures.values()), tta=tta, device=device, precision=precision
+    )
     records: list[Record] = []
     for path, row in zip(pictures, likely, strict=True):
         best = sorted(zip(classes, row, strict=True), key=lambda pair: -pair[1])[:top]
         predictions = [{"class": label, "probability": share} for label, share in best]
         records.append({"image": str(path), "predictions": predictions})
     if json:
-        show_json({"model": name, "data": chosen, "images": records})
+        what = {"model": name, "weights": of.weights, "data": of.data, "tta": tta}
+        show_json({**what, "images": records})
     elif records:
+        remark(f"{name}, weights {of.weights}")
         _show(records)
     if len(pictures) < len(set(images)):
         raise typer.Exit(1)
@@ -79,7 +95,12 @@ def _read(paths: Sequence[Path]) -> dict[Path, Picture]:
 
 
 def _probabilities(
-    model: ImageClassifier, pictures: Sequence[Picture], device: str, precision: PrecisionName
+    model: ImageClassifier,
+    pictures: Sequence[Picture],
+    *,
+    tta: TtaName,
+    device: str,
+    precision: PrecisionName,
 ) -> list[list[float]]:
     """Give each picture's probabilities, one for each class."""
     import torch
@@ -89,23 +110,16 @@ def _probabilities(
     if not pictures:
         return []
     pixels = torch.stack([picture.pixels for picture in pictures])
-    found = predict(model, pixels, device=device, precision=precision)
+    found = predict(model, pixels, tta=tta, device=device, precision=precision)
     rows: list[list[float]] = found.probabilities.tolist()
     return rows
 
 
 def _show(records: Sequence[Record]) -> None:
-    top = len(records[0]["predictions"])
-    header = ["image", *(column for i in range(1, top + 1) for column in (f"guess {i}", f"p{i}"))]
     rows = [
-        (
-            record["image"],
-            *(
-                cell
-                for prediction in record["predictions"]
-                for cell in (prediction["class"], percent(prediction["probability"]))
-            ),
-        )
+        (record["image"], each["class"], percent(each["probability"]))
         for record in records
+        for each in record["predictions"]
     ]
-    show_table(header, rows, numbers=[column for column in header if column.startswith("p")])
+    header = ("image", "guess", "probability")
+    show_table(header, rows, numbers=("probability",), prose=("image",))

@@ -51,17 +51,18 @@ def recording_of(
     given = [option for option, is_given in unfit.items() if is_given]
     if given:
         raise OptionError(f"--record does not go with {', '.join(given)}; leave that out")
-    if bare_card(job.card.name).recipe_for(tag or DEFAULT_TAG) not in (None, job.card.recipe):
+    card, chosen = bare_card(job.card.name), tag or DEFAULT_TAG
+    if chosen in card.recipe_tags and card.recipe_for(chosen) != job.card.recipe:
         raise OptionError(
-            f"the tag {tag or DEFAULT_TAG!r} is for the card's own recipe, and --epochs, "
+            f"the tag {chosen!r} is for the card's own recipe, and --epochs, "
             "--batch-size and --lr change it; give the weights another name with --tag"
         )
     shows = not job.quiet
     return Recording(
         card=job.card,
-        tag=tag or DEFAULT_TAG,
+        tag=chosen,
         seeds=seeds,
-        work=out or Path("runs", "record", f"{job.card.name}-{tag or DEFAULT_TAG}"),
+        work=out or Path("runs", "record", f"{job.card.name}-{chosen}"),
         results=results_folder(),
         root=job.root,
         download=job.download,

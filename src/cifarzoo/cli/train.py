@@ -134,15 +134,16 @@ def train_command(
 
     wanted = _seeds(seed, seeds)
     card = bare_card(name) if weights is None else model_card(name)
-    own = card.recipe if tag is None else card.recipe_for(tag)
+    known = tag is None or tag in card.recipe_tags
     changed = any(value is not None for value in (epochs, batch_size, lr))
-    if own is None and not (record and changed):
-        tags = ", ".join((DEFAULT_TAG, *(each for each, _ in card.more_recipes)))
+    if not known and not (record and changed):
         raise OptionError(
-            f"--tag is {tag!r}, and {name} has no recipe of that name; allowed: {tags}. A name of "
-            "your own goes with --record and a recipe of your own: --epochs, --batch-size, --lr"
+            f"--tag is {tag!r}, and {name} has no recipe of that name; allowed: "
+            f"{', '.join(card.recipe_tags)}. A name of your own goes with --record and a recipe of "
+            "your own: --epochs, --batch-size, --lr"
         )
-    recipe = _changed(own or card.recipe, epochs, batch_size, lr)
+    own = card.recipe if tag is None or not known else card.recipe_for(tag)
+    recipe = _changed(own, epochs, batch_size, lr)
     card = dataclasses.replace(card, recipe=recipe)
     job = Job(
         card=card,

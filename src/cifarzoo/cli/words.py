@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "accuracy_words",
+    "epochs_words",
     "interval_words",
+    "optimizer_words",
     "percent",
     "recipe_words",
     "size_words",
@@ -44,13 +46,11 @@ def recipe_words(recipe: Recipe) -> str:
         >>> recipe_words(Recipe())
         'SGD, lr 0.05, batch 64, 10 epochs'
     """
-    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
-    at_most = "≤ " if recipe.early_stopping is not None else ""
     parts = [
-        names[recipe.optimizer],
+        optimizer_words(recipe),
         f"lr {recipe.lr:g}",
         f"batch {recipe.batch_size}",
-        f"{at_most}{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}",
+        epochs_words(recipe),
     ]
     if recipe.schedule != "constant":
         parts.append(recipe.schedule.replace("_", "-"))
@@ -65,17 +65,31 @@ def recipe_words(recipe: Recipe) -> str:
     return ", ".join(parts)
 
 
+def optimizer_words(recipe: Recipe) -> str:
+    """Write an optimizer's name as its authors do."""
+    return {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}[recipe.optimizer]
+
+
+def epochs_words(recipe: Recipe) -> str:
+    """Write how long a recipe trains; with early stopping, at most."""
+    at_most = "≤ " if recipe.early_stopping is not None else ""
+    return f"{at_most}{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}"
+
+
 def accuracy_words(card: ModelCard) -> str:
     """Write what the runs reach whose weights load by default, or "no weights".
 
     Returns:
         As `spread_words` gives it; of weights that are not by the card's own recipe with their tag.
+        Where others reach more, these follow.
     """
     weights = card.weights_for(DEFAULT_TAG)
     if weights is None:
         return "no weights"
     tag = "" if weights.tag == DEFAULT_TAG else f"{weights.tag}: "
-    return f"{tag}{spread_words(weights)}"
+    best = max(card.weights, key=lambda each: each.mean)
+    more = f"; {best.tag}: {percent(best.mean)}" if best.mean > weights.mean else ""
+    return f"{tag}{spread_words(weights)}{more}"
 
 
 def spread_words(weights: Weights) -> str:

@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import OptionError, WeightsError, wrong_kind
+from cifarzoo.errors import OptionError, WeightsError, some_of, wrong_kind
 from cifarzoo.files import replacing, require_whole_zip
 from cifarzoo.spec import is_dense, to_path
 
-__all__ = ["load_state", "read_state_dict", "require_file", "save_weights"]
+__all__ = ["SUFFIXES", "load_state", "read_state_dict", "require_file", "save_weights"]
 
 PICKLED = (".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", *PICKLED)
 SHOWN = 3
 COUNTER = "num_batches_tracked"  # of a batch norm; files of torch before 0.4.1 lack it
 
@@ -55,6 +56,11 @@ def load_state(
         hint = ""
         if state and all(name.startswith("module.") for name in state):
             hint = "; it was saved from a DataParallel: take 'module.' off its names"
+        elif _differs_in_classes(own, state):
+            hint = (
+                "; it is for another number of classes: build the model with that number, or give "
+                "what the file holds a new head (transfer_classifier)"
+            )
         raise WeightsError(f"{source} does not fit the model: {'; '.join(problems)}{hint}")
     module.load_state_dict({**own, **state})
 
@@ -64,8 +70,7 @@ def _names(what: str, names: list[str], optional: str) -> list[str]:
         names = [name for name in names if not name.startswith(optional)]
     if not names:
         return []
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return [f"{what} {', '.join(names[:SHOWN])}{rest}"]
+    return [f"{what} {some_of(names, SHOWN)}"]
 
 
 def _shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
@@ -75,6 +80,19 @@ def _shapes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]
         for name in wrong[:SHOWN]
     ]
     return shown + ([f"{len(wrong) - SHOWN} more shapes differ"] if len(wrong) > SHOWN else [])
+
+
+def _differs_in_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+    """Tell whether all that does not fit is the last layer, whose rows are the classes."""
+    wrong = {name for name in own if name in state and own[name].shape != state[name].shape}
+    matrices = [name for name in own if own[name].ndim == 2]
+    return bool(
+        matrices
+        and own.keys() == state.keys()
+        and matrices[-1] in wrong
+        and wrong <= {matrices[-1], matrices[-1].removesuffix("weight") + "bias"}
+        and own[matrices[-1]].shape[1:] == state[matrices[-1]].shape[1:]
+    )
 
 
 def _kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
@@ -111,9 +129,11 @@ def require_file(path: Path) -> None:
     """
     if not path.is_file():
         kind = "is no regular file" if path.exists() else "does not exist"
-        kind = "is a folder" if path.is_dir() else kind
+        inside = sorted(path.glob("*.safetensors")) if path.is_dir() else []
+        hint = f"; did you mean {inside[0]}?" if len(inside) == 1 else ";"
+        kind = f"is a folder{hint}" if path.is_dir() else f"{kind};"
         raise WeightsError(
-            f"the weights file {path} {kind}; needed is a .safetensors file, or a state dict that "
+            f"the weights file {path} {kind} needed is a .safetensors file, or a state dict that "
             f"torch saved ({', '.join(PICKLED)})"
         )
     try:

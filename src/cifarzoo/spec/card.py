@@ -10,6 +10,7 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 from cifarzoo.display import Display, Shown, settings_rows
+from cifarzoo.errors import one_of
 from cifarzoo.spec.checks import (
     require,
     require_number,
@@ -166,16 +167,23 @@ class ModelCard(Shown):
         once = len({DEFAULT_TAG, *tags}) == 1 + len(tags)
         require("more_recipes", tags, allowed, met=once)
 
-    def recipe_for(self, tag: str) -> Recipe | None:
+    @property
+    def recipe_tags(self) -> tuple[str, ...]:
+        """What `recipe_for` takes: "default" for `recipe`, and the tags of `more_recipes`."""
+        return (DEFAULT_TAG, *(tag for tag, _ in self.more_recipes))
+
+    def recipe_for(self, tag: str) -> Recipe:
         """Give the recipe whose weights have a tag.
 
         Args:
-            tag: "default" for `recipe`, or one of `more_recipes`.
+            tag: one of `recipe_tags`.
 
-        Returns:
-            The recipe; None where the card has none with that tag.
+        Raises:
+            OptionError: the card has no recipe with that tag.
         """
-        return self.recipe if tag == DEFAULT_TAG else dict(self.more_recipes).get(tag)
+        if tag not in self.recipe_tags:
+            raise one_of(f"recipe of {self.name}", tag, self.recipe_tags)
+        return self.recipe if tag == DEFAULT_TAG else dict(self.more_recipes)[tag]
 
     def weights_for(self, tag: str) -> Weights | None:
         """Give the weights that come with the package and have a tag.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from cifarzoo.errors import OptionError
+from cifarzoo.errors import OptionError, some_of
 from cifarzoo.spec import OptimizerName, ParamGroup, Recipe, ScheduleName
 from cifarzoo.training.matrices import muon
 
@@ -82,16 +84,36 @@ def _assigned(recipe: Recipe, trained: Iterable[Named]) -> dict[ParamGroup, list
     for name, tensor in trained:
         fits = (group for group in recipe.groups if fnmatchcase(name, group.params))
         found[next(fits, _REST)].append((name, tensor))
-    for group in recipe.groups:
+    names = [name for name, _ in trained]
+    for i, group in enumerate(recipe.groups):
         if not found[group]:
-            known = ", ".join(name for name, _ in trained)
-            raise OptionError(
-                f"the pattern {group.params!r} fits no trainable parameter, or others took them "
-                f"before; there are {known}"
-            )
+            raise OptionError(_why_none(group.params, recipe.groups[:i], names))
     if recipe.decay == "weights":
         found = _by_decay(found)
     return {group: named for group, named in found.items() if named}
+
+
+def _why_none(pattern: str, before: Iterable[ParamGroup], names: Sequence[str]) -> str:
+    """Tell why a pattern gets no parameter, and what to write in its place."""
+    fits = [name for name in names if fnmatchcase(name, pattern)]
+    if fits:
+        takers = dict.fromkeys(
+            next(repr(group.params) for group in before if fnmatchcase(name, group.params))
+            for name in fits
+        )
+        return (
+            f"the pattern {pattern!r} fits {some_of(fits)}, which {', '.join(takers)} takes before "
+            "it; the first pattern that fits holds, so put this one first"
+        )
+    words = {word for name in names for word in re.findall(r"[A-Za-z]+", name)}
+    typos = [word for word in re.findall(r"[A-Za-z]+", pattern) if word not in words]
+    close = {typo: found[0] for typo in typos if (found := get_close_matches(typo, words, n=1))}
+    meant = re.sub(r"[A-Za-z]+", lambda word: close.get(word[0], word[0]), pattern)
+    hint = f"; did you mean {meant!r}?" if any(fnmatchcase(name, meant) for name in names) else ";"
+    return (
+        f"the pattern {pattern!r} fits no trainable parameter{hint} "
+        f"model.named_parameters() gives the names: {some_of(names)}"
+    )
 
 
 def _by_decay(assigned: Mapping[ParamGroup, list[Named]]) -> dict[ParamGroup, list[Named]]:
@@ -152,7 +174,7 @@ def _require_matrices(named: Iterable[Named]) -> None:
     flat = [f"{name} {tuple(tensor.shape)}" for name, tensor in named if tensor.ndim < 2]
     if flat:
         raise OptionError(
-            f"optimizer is 'muon' for {', '.join(flat)}; allowed: two or more dimensions. Give the "
+            f"optimizer is 'muon' for {some_of(flat)}; allowed: two or more dimensions. Give the "
             "others a group with another optimizer, for example "
             "ParamGroup(params='*.bias', optimizer='sgd')"
         )

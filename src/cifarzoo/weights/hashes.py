@@ -17,13 +17,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify(path: Path, *, sha256: str, size_bytes: int | None = None) -> None:
+def verify(
+    path: Path,
+    *,
+    sha256: str,
+    size_bytes: int | None = None,
+    way_out: str = "delete it and get it anew",
+) -> None:
     """Refuse a file that is not the one that was published.
 
     Args:
         path: of the file.
         sha256: 64 lower-case hex digits.
         size_bytes: its length; None takes any.
+        way_out: what the error tells the user to do.
 
     Raises:
         WeightsError: it is not there, or its length or hash differs.
@@ -32,12 +39,9 @@ def verify(path: Path, *, sha256: str, size_bytes: int | None = None) -> None:
     size = path.stat().st_size
     if size_bytes is not None and size != size_bytes:
         kind = "truncated" if size < size_bytes else "another file"
-        raise WeightsError(
-            f"{path} has {size:,} bytes, expected {size_bytes:,}: {kind}; delete it and get it anew"
-        )
+        raise WeightsError(f"{path} has {size:,} bytes, expected {size_bytes:,}: {kind}; {way_out}")
     found = sha256_of(path)
     if found != sha256:
         raise WeightsError(
-            f"{path} has SHA-256 {found}, expected {sha256}: its content was changed; delete it "
-            "and get it anew"
+            f"{path} has SHA-256 {found}, expected {sha256}: its content was changed; {way_out}"
         )

@@ -7,11 +7,12 @@ from pathlib import Path
 from cifarzoo.errors import WeightsError, suggest
 from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.models.state import load_state, read_state_dict
+from cifarzoo.models.state import SUFFIXES, load_state, read_state_dict
 from cifarzoo.spec import DEFAULT_TAG, ModelCard, Weights, to_path
 from cifarzoo.weights.download import download_backbone
 from cifarzoo.weights.hashes import verify
-from cifarzoo.weights.packaged import packaged_file
+from cifarzoo.weights.notes import read_notes
+from cifarzoo.weights.packaged import REINSTALL, packaged_file
 
 __all__ = ["load_weights"]
 
@@ -40,12 +41,12 @@ def load_weights(
     tag = str(weights)
     packaged = card.weights_for(tag)
     if packaged is not None:
-        _load_file(model, _verified(card, packaged))
+        _load_file(model, _verified(card, packaged), card)
     elif tag in published and isinstance(model, TransferClassifier):
         path = download_backbone(published[tag], download=download)
         model.load_backbone(read_state_dict(path), source=str(path))
     elif _is_path(weights):
-        _load_file(model, to_path("weights", weights))
+        _load_file(model, to_path("weights", weights), card)
     else:
         tags = [each.tag for each in card.weights]
         raise WeightsError(_no_such(tag, card, (*tags, *published)))
@@ -65,27 +66,39 @@ def _is_path(weights: str | Path) -> bool:
 def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:
     known = f"one of its tags ({', '.join(tags)}), " if tags else ""
     command = f"cifarzoo train {card.name}"
-    if card.recipe_for(tag) is not None:
+    if tag in card.recipe_tags:
         command += "" if tag == DEFAULT_TAG else f" --tag {tag}"
         reason = f"the package has no weights {tag!r} of {card.name}, only the recipe"
     else:
         reason = f"{card.name} has no weights {tag!r}"
+    inside = sorted(Path(tag).glob("*.safetensors"))
+    folder = f". {tag} is a folder; in it is {inside[0]}" if len(inside) == 1 else ""
     return (
-        f"{reason}{suggest(tag, tags) or ';'} allowed: {known}the path of a .safetensors or .pth "
-        f"file. `{command}` trains some"
+        f"{reason}{suggest(tag, tags) or ';'} allowed: {known}the path of a file "
+        f"({', '.join(SUFFIXES)}){folder}. `{command}` trains some"
     )
 
 
-def _load_file(model: ImageClassifier, path: Path) -> None:
+def _load_file(model: ImageClassifier, path: Path, card: ModelCard) -> None:
     state = read_state_dict(path)
     whole = any(name.startswith(("network.", "preprocess.")) for name in state)
     if isinstance(model, TransferClassifier) and not whole:
         model.load_backbone(state, source=str(path))
-    else:
+        return
+    try:
         load_state(model, state, source=str(path))
+    except WeightsError as error:
+        other = read_notes(path).get("model", card.name)
+        if other != card.name:
+            raise WeightsError(
+                f"{path} holds weights of {other}, not of {card.name}; name that model"
+            ) from error
+        raise
 
 
 def _verified(card: ModelCard, weights: Weights) -> Path:
     path = packaged_file(card.name, weights.tag)
-    verify(path, sha256=weights.sha256, size_bytes=weights.size_bytes)
+    if not path.exists():
+        raise WeightsError(f"{path}, a part of the package, is missing; {REINSTALL}")
+    verify(path, sha256=weights.sha256, size_bytes=weights.size_bytes, way_out=REINSTALL)
     return path

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-__all__ = ["NOTES_KEY", "notes_on"]
+__all__ = ["NOTES_KEY", "notes_on", "read_notes"]
 
 NOTES_KEY = "cifarzoo"
 
@@ -16,3 +17,17 @@ def notes_on(*, model: str, data: str) -> dict[str, str]:
     be the same file.
     """
     return {NOTES_KEY: json.dumps({"model": model, "data": data})}
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Read what `notes_on` wrote; nothing of other files, damaged ones among them."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            notes = json.loads((file.metadata() or {}).get(NOTES_KEY, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return {}
+    return notes if isinstance(notes, dict) else {}

@@ -16,6 +16,7 @@ from cifarzoo.files import read_object, replacing
 from cifarzoo.spec import DEFAULT_TAG, Weights, require_tag
 
 __all__ = [
+    "REINSTALL",
     "SCHEMA",
     "description_file",
     "packaged_file",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+REINSTALL = "install cifarzoo anew, or in its repository `git restore` the file"
 
 _FOLDER = Path(__file__).parent
 
@@ -106,7 +108,7 @@ def _read(path: Path, name: str) -> Weights:
             raise ValueError(f"it describes the weights {weights.tag!r} of {model!r}")
     except (OSError, ValueError) as error:  # JSON's and msgspec's among them
         raise WeightsError(
-            f"{path} cannot be read as the description of weights: {error}; get it anew, or "
+            f"{path} cannot be read as the description of weights: {error}; {REINSTALL}, or "
             "delete it and the .safetensors file beside it"
         ) from error
     return weights
