@@ -9,7 +9,16 @@ from typing import TypeAlias
 import pytest
 from typer.testing import Result
 
-from cifarzoo import Weights, build_model, count_params, layer_table, list_models, model_card
+from cifarzoo import (
+    ModelCard,
+    Weights,
+    WeightsError,
+    build_model,
+    count_params,
+    layer_table,
+    list_models,
+    model_card,
+)
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -54,6 +63,22 @@ def test_list_names_the_weights_and_those_that_the_accuracy_is_of(
         out = call("list", "--family", "report").stdout
         assert told in out
         assert out.count("80.61") == len(list_models(family="report"))
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_damaged_description_is_named_beside_the_list(
+    call: Call, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    def card_of(name: str) -> ModelCard:
+        if name == "report_best":
+            raise WeightsError("report_best-default.json cannot be read")
+        return model_card(name)
+
+    monkeypatch.setattr("cifarzoo.registry.model_card", card_of)
+    result = call("list", *options)
+    assert result.exit_code == 1
+    assert result.stderr == "error: report_best-default.json cannot be read\n"
+    assert all(name in result.stdout for name in list_models())
 
 
 def test_empty_list_says_so(call: Call) -> None:

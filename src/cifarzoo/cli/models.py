@@ -45,13 +45,21 @@ def list_command(
 ) -> None:
     """List the models: size, recipe, accuracy."""
     from cifarzoo.cli.records import card_record
-    from cifarzoo.registry import list_models, model_card
+    from cifarzoo.errors import WeightsError
+    from cifarzoo.registry import bare_card, list_models, model_card
 
-    cards = [model_card(name) for name in list_models(family=family, max_params=max_params)]
+    cards, is_whole = [], True
+    for name in list_models(family=family, max_params=max_params):
+        try:
+            cards.append(model_card(name))
+        except WeightsError as error:  # of one model: the others have theirs
+            remark(f"error: {error}", style="red")
+            cards.append(bare_card(name))
+            is_whole = False
     records = [card_record(card) for card in cards]
     if json:
         show_json(records)
-        return
+        raise typer.Exit(not is_whole)
     if not cards:
         remark(f"no model has at most {max_params:,} parameters; `cifarzoo list` shows them all")
         return
@@ -71,6 +79,7 @@ def list_command(
     words = ("recipe", "test accuracy", "weights", *(["summary"] if is_wide else []))
     sizes = ("parameters", "MACs")
     show_table(("name", *sizes, *words), rows, numbers=sizes, prose=words)
+    raise typer.Exit(not is_whole)
 
 
 def info_command(name: Name, json: Json = False) -> None:
