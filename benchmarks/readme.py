@@ -276,14 +276,18 @@ def models(folder: Path) -> str:
     ends = [record.test.interval for record in runs if record.test]
     half = [50 * (high - low) for low, high in ends]
     gains = [
-        100 * statistics.fmean(r.test_tta.accuracy - r.test.accuracy for r in each.records)
+        statistics.fmean(
+            100 * (record.test_tta.accuracy - record.test.accuracy)
+            for record in each.records
+            if record.test and record.test_tta
+        )
         for each in found
         if all(record.test and record.test_tta for record in each.records)
     ]
     return rows(header, *lines) + (
-        "\nMean ± standard deviation over the seeds; that the test set is finite makes every figure "
-        f"uncertain by another\n{min(half):.1f} to {max(half):.1f} points. Of one run its 95 % "
-        "interval. All 10,000 test images, scored once a run; six views are\ntest-time "
+        "\nMean ± standard deviation over the seeds; that the test set is finite makes every "
+        f"figure uncertain by another\n{min(half):.1f} to {max(half):.1f} points. Of one run its "
+        "95 % interval. All 10,000 test images, scored once a run; six views are\ntest-time "
         f"augmentation, which adds {min(gains):.1f} to {max(gains):.1f} points. Minutes are the "
         "median time of training.\n`cifarzoo info NAME` names the machine, and says what the file "
         "that is shipped reaches.\n"

@@ -3,10 +3,10 @@
     python benchmarks/recipes.py resnet20 --epochs 6 --recipes own,sgd [--seeds 0,1,2]
     python benchmarks/recipes.py sprint_s --epochs 16 --recipes cutout,cutmix
 
-Each run trains on 45,000 of the training images, keeps its last state, and is scored on the other
-5,000; nobody looks at the test set. Records lie in results/recipes/, one a run; what is recorded
-already is not run again. The first recipe is compared with each of the others, on the seeds that
-both have. A GPU has a folder of its own.
+Each run trains on 45,000 of the training images for all its epochs, keeps its last state, and is
+scored on the other 5,000; nobody looks at the test set. Records lie in results/recipes/, one a run;
+what is recorded already is not run again. The first recipe is compared with each of the others, on
+the seeds that both have. A GPU has a folder of its own.
 """
 
 from __future__ import annotations
@@ -30,13 +30,23 @@ SPRINT = {"sprint_s": SMALL, "sprint_m": MEDIUM, "sprint_l": LARGE}
 
 
 def own(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
-    """Give the card's recipe; what ends before the others ends at the same part of the run."""
-    part = epochs / card.recipe.epochs
+    """Give the card's recipe; what begins or ends in it does so at the same part of the run."""
+    recipe = card.recipe
+    part = epochs / recipe.epochs
     groups = [
         group if group.epochs is None else replace(group, epochs=part * group.epochs)
-        for group in card.recipe.groups
+        for group in recipe.groups
     ]
-    return replace(card.recipe, epochs=epochs, groups=tuple(groups))
+    averaging = recipe.averaging
+    if averaging is not None:
+        averaging = replace(averaging, start_epochs=part * averaging.start_epochs)
+    return replace(
+        recipe,
+        epochs=epochs,
+        groups=tuple(groups),
+        warmup_epochs=part * recipe.warmup_epochs,
+        averaging=averaging,
+    )
 
 
 def sgd(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
@@ -106,7 +116,12 @@ def experiment_of(name: str, recipe: str, epochs: int) -> Experiment:
     if recipe not in RECIPES:
         raise zoo.OptionError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
     card = zoo.model_card(name)
-    tried = replace(RECIPES[recipe](card, epochs), val_fraction=VAL_FRACTION, keep="last")
+    tried = replace(
+        RECIPES[recipe](card, epochs),
+        val_fraction=VAL_FRACTION,
+        keep="last",
+        early_stopping=None,  # all recipes train for the same epochs
+    )
     return Experiment(
         key=f"{name}_{recipe}_{epochs}",
         title=TITLE.format(name=name, recipe=recipe),
@@ -123,7 +138,7 @@ def main() -> None:
     parser.add_argument("--recipes", required=True, help=f"two or more of {', '.join(RECIPES)}")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    names = options.recipes.split(",")
+    names = [name.strip() for name in options.recipes.split(",")]
     if len(set(names)) < max(2, len(names)):
         parser.error(f"--recipes is {options.recipes!r}; allowed: two or more, each once")
     try:

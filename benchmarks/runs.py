@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 def folder_of(out: Path, device: str) -> Path:
     """Give the folder of the records that are made on a device: a GPU has one of its own."""
     place = resolve_device(device)
-    return out if place.type == "cpu" else out / processor_name(place).replace(" ", "_")
+    return out if place.type == "cpu" else out / re.sub(r"[^\w.-]+", "_", processor_name(place))
 
 
 def run_once(experiment: Experiment, seed: int, conditions: Conditions) -> Record:

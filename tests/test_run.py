@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cifarzoo import (
     Augmentation,
+    CifarZooError,
     DataNotFoundError,
     Distillation,
     History,
@@ -459,3 +460,14 @@ def test_teacher_that_cannot_be_is_told_from_the_model(
     message = r"the teacher report_baseline cannot be built: .*classes"
     with pytest.raises(WeightsError, match=message):
         train_quietly(card, data=make_loaders(), recipe=recipe, num_classes=100)
+
+
+def test_teacher_is_not_downloaded_either(
+    card: ModelCard, make_loaders: MakeLoaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    distillation = Distillation(teacher="resnet18_transfer", weights="imagenet")
+    recipe = replace(card.recipe, distillation=distillation)
+    with pytest.raises(CifarZooError, match="is not there, and is not to be downloaded"):
+        train_quietly(card, data=make_loaders(), recipe=recipe, download=False)
+    assert not list(tmp_path.iterdir())

@@ -32,6 +32,7 @@ __all__ = [
     "UnknownModelError",
     "WeightsError",
     "one_of",
+    "some_of",
     "suggest",
     "wrong_kind",
 ]

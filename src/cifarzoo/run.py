@@ -26,7 +26,7 @@ from cifarzoo.hardware import resolve_device, seeded
 from cifarzoo.models.backbone import TransferClassifier, split_frozen
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.processes import this_team
-from cifarzoo.registry import ModelName, bare_card, build_from_card, build_model, model_card
+from cifarzoo.registry import ModelName, bare_card, build_from_card, model_card
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.fit import fit
@@ -302,7 +302,7 @@ def fit_card(
     with seeded(seed):
         start = card.initial_weights if weights is None else weights
         model = build_from_card(card, start, num_classes, download=download)
-        teacher = _teacher_of(card, model, num_classes)
+        teacher = _teacher_of(card, model, num_classes, download=download)
     trained, batches = _trained_part(
         model,
         loaders,
@@ -330,7 +330,9 @@ def fit_card(
     return Fitted(model=model.eval(), trained=trained, batches=batches, history=history)
 
 
-def _teacher_of(card: ModelCard, model: ImageClassifier, num_classes: int) -> nn.Module | None:
+def _teacher_of(
+    card: ModelCard, model: ImageClassifier, num_classes: int, *, download: bool
+) -> nn.Module | None:
     """Build what the recipe's distillation learns from.
 
     Raises:
@@ -349,7 +351,7 @@ def _teacher_of(card: ModelCard, model: ImageClassifier, num_classes: int) -> nn
         return None
     teacher, weights = distillation.teacher, distillation.weights
     try:
-        return build_model(teacher, weights=weights, num_classes=num_classes)
+        return build_from_card(model_card(teacher), weights, num_classes, download=download)
     except WeightsError as error:
         raise WeightsError(f"the teacher {teacher} cannot be built: {error}") from error
 

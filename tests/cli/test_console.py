@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -78,3 +79,18 @@ def test_stream_that_cannot_write_a_character_goes_on(monkeypatch: pytest.Monkey
     stream.write("5×5")
     stream.flush()
     assert stream.buffer.getvalue() == b"5?5"
+
+
+@pytest.mark.parametrize("columns", [10, 20, 30, 40, 60, 80])
+def test_terminal_of_any_width_loses_no_digit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [("network.block1.conv1", "1,234,567", "12,345,678,901", "words and words")]
+    header = ("layer", "parameters", "multiply-accumulates", "what it is")
+    console.show_table(header, rows, numbers=header[1:3], prose=header[3:])
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "1,234,567 " in shown
+    assert "12,345,678,901" in shown
+    assert "network.block1.conv1"[:7] in shown

@@ -8,6 +8,9 @@ from typing import TypeAlias
 import pytest
 from typer.testing import Result
 
+from cifarzoo import build_model, save_weights
+from cifarzoo.weights.notes import notes_on
+
 Call: TypeAlias = Callable[..., Result]
 
 
@@ -107,3 +110,14 @@ def test_no_download_also_holds_for_imagenet_weights(
     assert result.exit_code == 1
     assert "is not there, and is not to be downloaded" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_say_another_name_and_fit_are_scored_with_a_remark(
+    call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    notes = notes_on(model="mine", data="shapes")
+    save_weights(build_model("report_baseline"), path, metadata=notes)
+    result = call("evaluate", "report_baseline", "--weights", path, "--limit", "20")
+    assert result.exit_code == 0
+    assert "says that it holds weights of mine; they fit report_baseline too" in result.stderr

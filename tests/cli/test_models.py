@@ -79,6 +79,14 @@ def test_damaged_description_is_named_beside_the_list(
     assert result.exit_code == 1
     assert result.stderr == "error: report_best-default.json cannot be read\n"
     assert all(name in result.stdout for name in list_models())
+    if options:
+        found = {each["name"]: each["weights"] for each in json.loads(result.stdout)}
+        assert [name for name, weights in found.items() if weights is None] == ["report_best"]
+    else:
+        (row,) = (line for line in result.stdout.splitlines() if line.startswith("report_best"))
+        assert "not known" in row
+        assert "damaged" in row
+        assert result.stdout.count("damaged") == 1
 
 
 def test_empty_list_says_so(call: Call) -> None:

@@ -65,8 +65,9 @@ def test_options_are_passed_on(call: Call, stub: Stub, tmp_path: Path) -> None:
 
 def test_seeds_that_are_no_numbers_are_wrong_usage(call: Call, stub: Stub) -> None:
     result = call("report", "--seeds", "0,one")
-    assert result.exit_code == 1
-    assert "--seeds is '0,one'; allowed: whole numbers, such as 0,1,2" in result.stderr
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert "'0,one' is not allowed; needed are whole numbers, such as 0,1,2" in said
 
 
 def test_interrupt_says_how_to_go_on(

@@ -217,9 +217,14 @@ def test_pattern_with_a_typo_gets_the_closest_that_fits() -> None:
 def test_pattern_whose_parameters_are_taken_before_says_by_which() -> None:
     recipe = Recipe(groups=(ParamGroup(params="*.bias"), ParamGroup(params="3.bias")))
     with pytest.raises(
-        OptionError, match=r"'3\.bias' fits 3\.bias, which '\*\.bias' takes before it; .* first"
+        OptionError, match=r"'3\.bias' fits 3\.bias, which '\*\.bias' before it takes; .* put it"
     ):
         _of(_net(), recipe)
+    for last in ("*.bias", "*.weight"):
+        before = (ParamGroup(params="*.weight"), ParamGroup(params="*.bias"))
+        groups = (*before, ParamGroup(params=last, lr=0.5))
+        with pytest.raises(OptionError, match="leave it out, or let those before it fit less"):
+            _of(_net(), Recipe(groups=groups))
 
 
 def test_group_has_optimizer_and_epochs_of_its_own() -> None:

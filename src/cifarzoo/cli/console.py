@@ -100,7 +100,7 @@ def show_table(
     """Print a table: dressed in a terminal, else plain columns two spaces apart.
 
     A terminal that is too narrow gets cells of several lines: prose first, then whatever is no
-    number; nothing is cut off.
+    number; one that is too narrow for the numbers gets plain columns. Nothing is cut off.
 
     Args:
         header: names of the columns.
@@ -115,13 +115,17 @@ def show_table(
     from rich.text import Text
 
     console = _console()
-    dressed = console.is_terminal
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
+    dressed = console.is_terminal and console.width >= 2 * len(header) + sum(
+        width if name in numbers else _LEAST for name, width in zip(header, widths, strict=True)
+    )
+    if not dressed:
+        console.width = _WIDE
     table = Table(
         box=box.SIMPLE_HEAD if dressed else None, pad_edge=False, header_style="bold", padding=0
     )
     table.padding = (0, 1 if dressed else 2, 0, 0)  # a dressed one has a blank between columns
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
     fixed = [_LEAST if name in prose else w for name, w in zip(header, widths, strict=True)]
     is_narrow = sum(fixed) + 2 * len(header) > console.width
     for name in header:

@@ -48,18 +48,18 @@ def list_command(
     from cifarzoo.errors import WeightsError
     from cifarzoo.registry import bare_card, list_models, model_card
 
-    cards, is_whole = [], True
+    cards, damaged = [], set()
     for name in list_models(family=family, max_params=max_params):
         try:
             cards.append(model_card(name))
         except WeightsError as error:  # of one model: the others have theirs
             remark(f"error: {error}", style="red")
             cards.append(bare_card(name))
-            is_whole = False
+            damaged.add(name)
     records = [card_record(card) for card in cards]
     if json:
-        show_json(records)
-        raise typer.Exit(not is_whole)
+        show_json([r | {"weights": None} if r["name"] in damaged else r for r in records])
+        raise typer.Exit(bool(damaged))
     if not cards:
         remark(f"no model has at most {max_params:,} parameters; `cifarzoo list` shows them all")
         return
@@ -70,8 +70,10 @@ def list_command(
             f"{record['params']:,}",
             f"{record['macs'] / 1e6:,.1f} M",
             f"{optimizer_words(card.recipe)}, {epochs_words(card.recipe)}",
-            accuracy_words(card),
-            ", ".join(weights.tag for weights in card.weights) or "–",
+            "not known" if card.name in damaged else accuracy_words(card),
+            "damaged"
+            if card.name in damaged
+            else ", ".join(weights.tag for weights in card.weights) or "–",
             *([card.summary] if is_wide else []),
         )
         for card, record in zip(cards, records, strict=True)
@@ -79,7 +81,7 @@ def list_command(
     words = ("recipe", "test accuracy", "weights", *(["summary"] if is_wide else []))
     sizes = ("parameters", "MACs")
     show_table(("name", *sizes, *words), rows, numbers=sizes, prose=words)
-    raise typer.Exit(not is_whole)
+    raise typer.Exit(bool(damaged))
 
 
 def info_command(name: Name, json: Json = False) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Tta",
     "WeightsData",
     "WeightsOption",
+    "seed_list",
     "seed_numbers",
     "usable",
 ]
@@ -59,15 +60,30 @@ def seed_numbers(text: str) -> tuple[int, ...]:
     """Read "0,1,2".
 
     Raises:
-        OptionError: it is no list of whole numbers, each 0 or more and there once.
+        OptionError: it is no list of whole numbers, each 0 or more, below 2**63 and there once.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise OptionError(f"--seeds is {text!r}; allowed: whole numbers, such as 0,1,2")
+    digits = len(str(MOST))
+    if not all(part.isascii() and part.isdigit() and len(part) <= digits for part in parts):
+        raise OptionError(f"{text!r} is not allowed; needed are whole numbers, such as 0,1,2")
     numbers = tuple(map(int, parts))
-    if len(set(numbers)) != len(numbers):
-        raise OptionError(f"--seeds is {text!r}; allowed: each seed once")
+    if max(numbers) >= MOST or len(set(numbers)) != len(numbers):
+        raise OptionError(f"{text!r} is not allowed; needed is each seed once, below {MOST}")
     return numbers
+
+
+def seed_list(text: str | None) -> str | None:
+    """Refuse an option's seeds that `seed_numbers` cannot read.
+
+    Raises:
+        BadParameter: it is no list of seeds.
+    """
+    try:
+        if text is not None:
+            seed_numbers(text)
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
 
 
 # The same names as `cifarzoo.run.DataName`, which cannot be imported without torch.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.console import INTERRUPTED, is_terminal, remark, say
-from cifarzoo.cli.options import Data, Device, Precision, Root, seed_numbers, usable
+from cifarzoo.cli.options import Data, Device, Precision, Root, seed_list, seed_numbers, usable
 
 __all__ = ["report_command"]
 
@@ -25,9 +25,10 @@ def report_command(
     ] = Path("results"),
     data: Data = "cifar10",
     root: Root = None,
-    seeds: Annotated[str, typer.Option(metavar="N,N,…", help="One run of each for every seed.")] = (
-        "0,1,2"
-    ),
+    seeds: Annotated[
+        str,
+        typer.Option(metavar="N,N,…", callback=seed_list, help="One run of each for every seed."),
+    ] = ("0,1,2"),
     only: Annotated[
         str | None, typer.Option(metavar="KEY,KEY,…", help="Only these experiments.")
     ] = None,

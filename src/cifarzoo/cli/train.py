@@ -18,6 +18,7 @@ from cifarzoo.cli.options import (
     Root,
     Tta,
     at_least,
+    seed_list,
     seed_numbers,
     usable,
 )
@@ -51,7 +52,10 @@ def train_command(
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Train with each of these seeds in turn.")
+        str | None,
+        typer.Option(
+            metavar="N,N,...", callback=seed_list, help="Train with each of these seeds in turn."
+        ),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="TAG|FILE", help="Where to start from.")

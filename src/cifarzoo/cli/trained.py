@@ -47,6 +47,8 @@ def trained(name: str, weights: str, data: DataName | None, *, download: bool = 
     trained_on = notes.get("data")
     card = model_card(name)
     built = build_from_card(card, weights, 10, download=download)
+    if notes.get("model", name) != name:
+        remark(f"{weights} says that it holds weights of {notes['model']}; they fit {name} too.")
     packaged = card.weights_for(weights)
     used = weights if packaged is None else packaged.tag
     if trained_on not in get_args(DataName):

@@ -19,7 +19,14 @@ from cifarzoo.errors import OptionError, WeightsError, some_of, wrong_kind
 from cifarzoo.files import replacing, require_whole_zip
 from cifarzoo.spec import is_dense, to_path
 
-__all__ = ["SUFFIXES", "load_state", "read_state_dict", "require_file", "save_weights"]
+__all__ = [
+    "SUFFIXES",
+    "load_state",
+    "only_weights_in",
+    "read_state_dict",
+    "require_file",
+    "save_weights",
+]
 
 PICKLED = (".pth", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLED)
@@ -121,6 +128,12 @@ def _kind(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
+def only_weights_in(folder: Path) -> Path | None:
+    """Give the one safetensors file of a folder; None where there is no folder, or not just one."""
+    found = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return found[0] if len(found) == 1 else None
+
+
 def require_file(path: Path) -> None:
     """Refuse a path at which there is no file.
 
@@ -129,8 +142,8 @@ def require_file(path: Path) -> None:
     """
     if not path.is_file():
         kind = "is no regular file" if path.exists() else "does not exist"
-        inside = sorted(path.glob("*.safetensors")) if path.is_dir() else []
-        hint = f"; did you mean {inside[0]}?" if len(inside) == 1 else ";"
+        inside = only_weights_in(path)
+        hint = ";" if inside is None else f"; did you mean {inside}?"
         kind = f"is a folder{hint}" if path.is_dir() else f"{kind};"
         raise WeightsError(
             f"the weights file {path} {kind} needed is a .safetensors file, or a state dict that "

@@ -98,12 +98,14 @@ def _why_none(pattern: str, before: Iterable[ParamGroup], names: Sequence[str]) 
     fits = [name for name in names if fnmatchcase(name, pattern)]
     if fits:
         takers = dict.fromkeys(
-            next(repr(group.params) for group in before if fnmatchcase(name, group.params))
+            next(group.params for group in before if fnmatchcase(name, group.params))
             for name in fits
         )
+        left = all(any(fnmatchcase(name, t) and name not in fits for name in names) for t in takers)
+        way_out = "put it before them" if left else "leave it out, or let those before it fit less"
         return (
-            f"the pattern {pattern!r} fits {some_of(fits)}, which {', '.join(takers)} takes before "
-            "it; the first pattern that fits holds, so put this one first"
+            f"the pattern {pattern!r} fits {some_of(fits)}, which {', '.join(map(repr, takers))} "
+            f"before it takes; the first pattern that fits a name holds: {way_out}"
         )
     words = {word for name in names for word in re.findall(r"[A-Za-z]+", name)}
     typos = [word for word in re.findall(r"[A-Za-z]+", pattern) if word not in words]

@@ -7,7 +7,7 @@ from pathlib import Path
 from cifarzoo.errors import WeightsError, suggest
 from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.models.state import SUFFIXES, load_state, read_state_dict
+from cifarzoo.models.state import SUFFIXES, load_state, only_weights_in, read_state_dict
 from cifarzoo.spec import DEFAULT_TAG, ModelCard, Weights, to_path
 from cifarzoo.weights.download import download_backbone
 from cifarzoo.weights.hashes import verify
@@ -71,8 +71,8 @@ def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:
         reason = f"the package has no weights {tag!r} of {card.name}, only the recipe"
     else:
         reason = f"{card.name} has no weights {tag!r}"
-    inside = sorted(Path(tag).glob("*.safetensors"))
-    folder = f". {tag} is a folder; in it is {inside[0]}" if len(inside) == 1 else ""
+    inside = only_weights_in(Path(tag)) if tag else None
+    folder = "" if inside is None else f". {tag} is a folder; in it is {inside}"
     return (
         f"{reason}{suggest(tag, tags) or ';'} allowed: {known}the path of a file "
         f"({', '.join(SUFFIXES)}){folder}. `{command}` trains some"
@@ -91,7 +91,7 @@ def _load_file(model: ImageClassifier, path: Path, card: ModelCard) -> None:
         other = read_notes(path).get("model", card.name)
         if other != card.name:
             raise WeightsError(
-                f"{path} holds weights of {other}, not of {card.name}; name that model"
+                f"{path} holds weights of {other}, not of {card.name}; name that model ({error})"
             ) from error
         raise
 

@@ -20,7 +20,7 @@ def notes_on(*, model: str, data: str) -> dict[str, str]:
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """Read what `notes_on` wrote; nothing of other files, damaged ones among them."""
+    """Read what `notes_on` wrote, such text as there is; nothing of other or damaged files."""
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors" or not path.is_file():
@@ -30,4 +30,6 @@ def read_notes(path: Path) -> dict[str, str]:
             notes = json.loads((file.metadata() or {}).get(NOTES_KEY, "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError):
         return {}
-    return notes if isinstance(notes, dict) else {}
+    if not isinstance(notes, dict):
+        return {}
+    return {name: text for name, text in notes.items() if isinstance(text, str)}
