@@ -15,7 +15,7 @@ from cifarzoo.report.conditions import Conditions, load, recipe_of
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.folder import read_record, record_path, write_failure, write_record
 from cifarzoo.report.provenance import this_machine, this_source, weights_label
-from cifarzoo.report.record import Failure, Record, Scores, fingerprint_of, utc_now
+from cifarzoo.report.record import Failure, Record, Scores, differences, fingerprint_of, utc_now
 from cifarzoo.run import Run, train
 
 __all__ = ["checkpoint_path", "recorded", "run_experiment"]
@@ -36,22 +36,19 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
     if not path.exists():
         return None
     found = read_record(path)
-    compared: dict[str, tuple[object, object]] = {
-        "data": (found.data, conditions.data),
-        "mode": (found.mode, conditions.mode),
-        "recipe": (found.recipe, recipe_of(experiment, conditions.mode)),
-        "network": (found.network, _fingerprint(experiment)),
-        "weights": (found.weights, _weights_of(experiment, conditions)),
-        "scored": ("val" if found.test is None else "test", conditions.scored),
-    }
-    differences = [
-        f"{name}: {before} in the file, {now} now"
-        for name, (before, now) in compared.items()
-        if before != now
-    ]
-    if differences:
+    differ = differences(
+        {
+            "data": (found.data, conditions.data),
+            "mode": (found.mode, conditions.mode),
+            "recipe": (found.recipe, recipe_of(experiment, conditions.mode)),
+            "network": (found.network, _fingerprint(experiment)),
+            "weights": (found.weights, _weights_of(experiment, conditions)),
+            "scored": ("val" if found.test is None else "test", conditions.scored),
+        }
+    )
+    if differ:
         raise ResultsError(
-            f"{path} is of another run ({'; '.join(differences)}). Choose another folder, or "
+            f"{path} is of another run ({differ}). Choose another folder, or "
             "delete the file to have it run again"
         )
     return found

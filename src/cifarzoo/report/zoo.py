@@ -24,7 +24,7 @@ from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import build_from_card, model_card, outline
 from cifarzoo.report.folder import read_record, record_path, write_record, write_text
 from cifarzoo.report.provenance import this_machine, this_source, weights_label
-from cifarzoo.report.record import Record, Scores, fingerprint_of, utc_now
+from cifarzoo.report.record import Record, Scores, differences, fingerprint_of, utc_now
 from cifarzoo.report.recording import Recording
 from cifarzoo.run import fit_card, load_data
 from cifarzoo.spec import DEFAULT_TAG, ModelCard
@@ -49,21 +49,18 @@ def recorded(recording: Recording, seed: int) -> Record | None:
     if not path.exists():
         return None
     found = read_record(path)
-    wanted: dict[str, object] = {
-        "title": recording.title,
-        "data": recording.data,
-        "recipe": recording.card.recipe,
-        "network": fingerprint_of(outline(recording.card)),
-        "weights": _start_of(recording.card),
-        "teacher": _teacher_of(recording.card),
-    }
-    differences = [
-        f"{name}: {getattr(found, name)} in the file, {value} now"
-        for name, value in wanted.items()
-        if getattr(found, name) != value
-    ]
-    if differences or found.sha256 is None:
-        what = "; ".join(differences) or "its weights were not kept"
+    differ = differences(
+        {
+            "title": (found.title, recording.title),
+            "data": (found.data, recording.data),
+            "recipe": (found.recipe, recording.card.recipe),
+            "network": (found.network, fingerprint_of(outline(recording.card))),
+            "weights": (found.weights, _start_of(recording.card)),
+            "teacher": (found.teacher, _teacher_of(recording.card)),
+        }
+    )
+    if differ or found.sha256 is None:
+        what = differ or "its weights were not kept"
         raise ResultsError(
             f"{path} is of another run ({what}). Give this one a tag of its own (--tag), or move "
             "that record out of the way, into a folder of results that shows it was scored"
