@@ -137,7 +137,7 @@ CARDS = (
         family="densenet",
         summary="DenseNet-BC of depth 40 and growth rate 12: 0.18 M parameters.",
         builder=functools.partial(dense_model, DENSE40),
-        recipe=muon_recipe(epochs=10),
+        recipe=muon_recipe(epochs=16),
         paper="arXiv 1608.06993",
     ),
 )
