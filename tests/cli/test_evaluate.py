@@ -16,7 +16,8 @@ Call: TypeAlias = Callable[..., Result]
 
 def test_score_is_that_of_the_training(call: Call, trained: Path) -> None:
     weights = trained / "weights.safetensors"
-    result = call("evaluate", "report_baseline", "--weights", weights, "--limit", "100", "--json")
+    options = ("--weights", weights, "--limit", "100", "--precision", "auto", "--json")
+    result = call("evaluate", "report_baseline", *options)  # in the precision of the training
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
     at_training = json.loads((trained / "run.json").read_text())["scores"]["test"]
