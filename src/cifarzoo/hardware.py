@@ -77,8 +77,9 @@ def move_model(model: nn.Module, device: torch.device) -> None:
 def cpu_has_bfloat16_matrix_units() -> bool:
     """Tell whether this processor multiplies bfloat16 matrices faster than float32 ones.
 
-    That takes matrix units: AMX on x86, BFMMLA on Arm. AVX-512's bfloat16 dot product alone is no
-    faster than float32's two fused multiply-adds, and training with it is slower.
+    That takes matrix units: AMX on x86, BFMMLA on Arm. AVX-512's bfloat16 dot product alone does
+    not count: on Intel's processors it is no faster than float32's two fused multiply-adds. On
+    AMD's it is faster; there, ask for bfloat16 by name.
     """
     return bool(_cpu_capabilities() & {"amx_bf16", "bf16", "sve_bf16"})
 
