@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -113,6 +115,46 @@ def test_other_convolutions_are_computed_as_they_are(
     assert Convolution.fits(layer)
     assert_as_exact(layer, torch.randn(4, 64, 8, 8), activation)
     assert not packed
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("stride", [2, (1, 2)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_depthwise_gradients_with_strides_are_computed_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+    stride: int | tuple[int, int],
+    bias: bool,
+    activation: ActivationName,
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3, padding=1, groups=64, stride=stride, bias=bias)
+    assert_as_exact(layer, torch.randn(4, 64, 8, 8), activation)
+
+    computed: list[torch.dtype] = []
+    compute = convolutions._gradients
+
+    def noted(grad: Tensor, *rest: Any) -> Any:  # noqa: ANN401
+        computed.append(grad.dtype)
+        return compute(grad, *rest)
+
+    monkeypatch.setattr(convolutions, "_gradients", noted)
+    gradients(Convolution(layer, activation), layer, torch.randn(4, 64, 8, 8), torch.bfloat16)
+    assert computed == [torch.bfloat16, torch.float32]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(64, 64, 3, padding=1, groups=64),
+        nn.Conv2d(64, 64, 3, padding=1, groups=32, stride=2),
+        nn.Conv2d(64, 128, 3, padding=1, groups=64, stride=2),
+        nn.Conv2d(64, 64, 3, padding=1, stride=2),
+        nn.Conv2d(1, 1, 3, padding=1, stride=2),
+    ],
+    ids=str,
+)
+def test_gradients_of_other_convolutions_stay_in_bfloat16(layer: nn.Conv2d) -> None:
+    assert not Convolution(layer, "none").widens(torch.bfloat16)
 
 
 def test_wide_maps_and_odd_batches_are_not_packed(packed: list[tuple[int, ...]]) -> None:

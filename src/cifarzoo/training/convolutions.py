@@ -9,13 +9,16 @@ they are the inner dimension of oneDNN's matrix products. Maps 7 pixels wide use
 Laid side by side, with zeros between them, four maps make one row of 32: the same sums, faster. For
 the weight gradient that pays up to 8 pixels, for the rest, where the result is unpacked again, up
 to 4.
+
+Depthwise with strides: for its gradients in bfloat16 oneDNN has its reference code alone, a loop
+without vectors. In float32 it has better, and the way there and back costs less than it saves.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -97,6 +100,12 @@ class Convolution:
             and min(layer.in_channels, layer.out_channels) >= FEWEST_CHANNELS
         )
 
+    def widens(self, dtype: torch.dtype) -> bool:
+        """Tell whether the gradients are computed in float32, whatever they come in."""
+        layer = self.layer
+        depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
+        return dtype == torch.bfloat16 and depthwise and max(layer.stride) > 1
+
     def __call__(self, maps: Tensor) -> Tensor:
         """Give what the layer, and the ReLU after it, would give for maps (N,C,H,W)."""
         layer = self.layer
@@ -111,6 +120,7 @@ class Convolution:
             groups=layer.groups,
             activation=self.activation,
             per_row=_maps_per_row(maps, layer.kernel_size[0] // 2) if self.packs(dtype) else 1,
+            widens=self.widens(dtype),
         )
         apply: Callable[..., Tensor] = _Function.apply
         return apply(maps.to(dtype), weight, None if bias is None else bias.to(dtype), options)
@@ -129,6 +139,7 @@ class _Options:
     groups: int
     activation: ActivationName
     per_row: int
+    widens: bool = False
 
 
 def _is_odd(layer: nn.Conv2d) -> bool:
@@ -213,6 +224,12 @@ def _gradients(
     grad: Tensor, maps: Tensor, weight: Tensor, options: _Options, wanted: list[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Give the gradients of maps, weight and bias, as far as they are wanted."""
+    if options.widens:
+        dtype = maps.dtype
+        grad, maps, weight = grad.float(), maps.float(), weight.float()
+        wide = _gradients(grad, maps, weight, replace(options, widens=False), wanted)
+        of_maps, of_weight, of_bias = (None if g is None else g.to(dtype) for g in wide)
+        return of_maps, of_weight, of_bias
     found: tuple[Tensor | None, Tensor | None, Tensor | None]
     found = torch.ops.aten.convolution_backward(
         grad,

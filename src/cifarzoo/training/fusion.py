@@ -25,7 +25,7 @@ def fused_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     """Compute a model's layers with fewer passes over memory, in the block.
 
     In an `nn.Sequential` a ReLU is taken together with the convolution before it and a max pooling
-    after it. A convolution alone may have its weight gradient computed another way. Dropout draws
+    after it. A convolution alone may have its gradients computed another way. Dropout draws
     other random numbers. Else the result is the same but for NaN, which oneDNN's ReLU turns into
     0. The model's modules, names and hooks stay as they are: a layer with hooks is called as ever.
 
@@ -62,7 +62,7 @@ def _convolutions(model: nn.Module, dtype: torch.dtype) -> Iterator[Plan]:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and Convolution.fits(layer) and _is_plain(layer):
             convolution = Convolution(layer, "none")
-            if convolution.packs(dtype):
+            if convolution.packs(dtype) or convolution.widens(dtype):
                 yield layer, convolution
 
 
