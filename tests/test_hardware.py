@@ -16,7 +16,7 @@ from cifarzoo import OptionError, hardware
 from cifarzoo.hardware import (
     autocast,
     cpu_has_amx,
-    cpu_has_bfloat16_matrix_units,
+    cpu_multiplies_bfloat16_faster,
     keep_freed_memory,
     processor_name,
     resolve_device,
@@ -45,25 +45,29 @@ def _capabilities(monkeypatch: pytest.MonkeyPatch, **capabilities: object) -> No
     ("capabilities", "expected"),
     [
         ({"amx_bf16": True, "avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": True, "avx512_f": True}, torch.float32),
+        ({"cpu_name": "Intel(R) Xeon(R)", "amx_bf16": False, "avx512_bf16": True}, torch.float32),
+        ({"cpu_name": "AMD EPYC 9B14", "avx512_f": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD EPYC 7B13", "avx2": True}, torch.float32),
         ({"architecture": "arm64", "bf16": True}, torch.bfloat16),
         ({"architecture": "arm64", "neon": True}, torch.float32),
         ({}, torch.float32),
     ],
 )
-def test_auto_is_bfloat16_only_where_the_processor_has_matrix_units(
+def test_auto_is_bfloat16_only_where_the_processor_is_faster_in_it(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], expected: torch.dtype
 ) -> None:
     _capabilities(monkeypatch, **capabilities)
     assert resolve_precision("auto", CPU) == expected
-    assert cpu_has_amx() is ("avx512_bf16" in capabilities and expected == torch.bfloat16)
+    assert cpu_has_amx() is bool(capabilities.get("amx_bf16"))
 
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
         ("flags : fpu avx512_bf16 amx_bf16 amx_tile", True),
-        ("flags : fpu avx512_bf16", False),
+        ("vendor_id : GenuineIntel\nflags : fpu avx512_bf16", False),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx512_bf16", True),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx2", False),
         ("Features : asimd bf16 i8mm", True),
     ],
 )
@@ -73,7 +77,7 @@ def test_older_torch_is_told_by_the_systems_list_of_flags(
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
     monkeypatch.setattr(hardware, "Path", lambda _: tmp_path / "cpuinfo")
-    assert cpu_has_bfloat16_matrix_units() is expected
+    assert cpu_multiplies_bfloat16_faster() is expected
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((8, 0), "bfloat16"), ((7, 5), "float32")])
