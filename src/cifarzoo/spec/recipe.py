@@ -263,7 +263,8 @@ class Recipe:
             its loader gives them.
         optimizer: "sgd", "adam", "adamw" or "muon", each torch's own. Muon takes weights with two
             or more dimensions, all but the first as one; the rest needs groups of its own.
-        lr: learning rate, above 0; for "one_cycle" the highest one.
+        lr: learning rate, above 0; for "one_cycle" the highest one. The default suits SGD; Adam and
+            AdamW want about 0.001.
         momentum: of SGD and Muon, in [0, 1); not used by the others.
         nesterov: Nesterov's momentum, likewise.
         weight_decay: L2 penalty (SGD, Adam) or decoupled decay (AdamW, Muon), 0 or more.
