@@ -224,7 +224,7 @@ def _check_shares(loaders: Loaders, team: Team, device: torch.device) -> None:
     if len(set(lengths)) > 1:
         raise OptionError(
             f"the last training batch has fewer images than the {team.size} processes; use "
-            "last_batch='drop', or another batch_size"
+            "another batch size, or loaders made with last_batch='drop'"
         )
 
 
