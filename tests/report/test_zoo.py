@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,15 +30,17 @@ from cifarzoo import (
     report_model,
     save_weights,
 )
+from cifarzoo.evaluation import predict
 from cifarzoo.hardware import seeded
 from cifarzoo.models.state import read_state_dict
 from cifarzoo.registry import build_from_card, forget_weights
-from cifarzoo.report import zoo
+from cifarzoo.report import scoring, zoo
 from cifarzoo.report.folder import load_results, record_path
 from cifarzoo.report.packing import median_run, pack_recording
 from cifarzoo.report.provenance import this_machine, this_source
 from cifarzoo.report.record import Scores
 from cifarzoo.report.recording import Recording
+from cifarzoo.report.scoring import evaluate_in_parts
 from cifarzoo.report.zoo import record_seed, recorded
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.history import Check
@@ -88,11 +91,11 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
 
     def noting(*arguments: object, **options: object) -> object:
-        result = evaluate(*arguments, **options)  # type: ignore[arg-type]
+        result = evaluate_in_parts(*arguments, **options)  # type: ignore[arg-type]
         seen.append(result.n)
         return result
 
-    monkeypatch.setattr(zoo, "evaluate", noting)
+    monkeypatch.setattr(zoo, "evaluate_in_parts", noting)
     return seen
 
 
@@ -196,6 +199,36 @@ def test_crash_before_the_record_trains_nothing_twice(
     assert recording.weights(0).read_bytes() == before
 
 
+def test_scoring_that_was_stopped_again_and_again_scores_no_batch_twice(
+    recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = replace(recording, tta="flip_translate")
+    batches: list[int] = []
+    score = predict.scored
+
+    def scored(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        batches.append(1)
+        if len(batches) in stops:
+            raise KeyboardInterrupt
+        return score(*arguments, **options)
+
+    stops: set[int] = set()
+    monkeypatch.setattr(scoring, "scored", scored)
+    whole = record_seed(replace(recording, work=tmp_path / "w", results=tmp_path / "r"), 0)
+    once = len(batches)
+    batches.clear()
+    stops.update(range(1, 2 * once, 2))  # every second one, so no try gets past one batch
+    for _ in stops:
+        with pytest.raises(KeyboardInterrupt):
+            record_seed(recording, 0)
+    stops.clear()
+    record = record_seed(recording, 0)
+    assert len(batches) == 2 * once
+    for name in ("train", "val", "test", "test_tta", "sha256"):
+        assert getattr(record, name) == getattr(whole, name)
+    assert {path.name for path in recording.work.iterdir()} == {"seed0.safetensors"}
+
+
 def test_record_of_another_run_is_not_written_over(recording: Recording, recipe: Recipe) -> None:
     record_seed(recording, 0)
     other = replace(recording, card=replace(recording.card, recipe=replace(recipe, lr=0.01)))
@@ -259,9 +292,9 @@ def test_rounding_is_judged_by_training_images(
     same, other = copy.deepcopy(model), copy.deepcopy(model)
     with torch.no_grad():
         other.get_parameter("network.head.logits.bias")[4] = 200  # ... of class 4
-    assert zoo._scores_alike(recording, model, same, loaders)
+    assert zoo._scores_alike(recording, 0, (model, same), loaders, "same")
     few = Loaders(TensorLoader(*_of_class(loaders, 3)))
-    assert not zoo._scores_alike(recording, model, other, few)
+    assert not zoo._scores_alike(recording, 0, (model, other), few, "other")
 
 
 def _of_class(loaders: Loaders, label: int) -> tuple[torch.Tensor, torch.Tensor]:

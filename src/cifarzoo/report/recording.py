@@ -94,6 +94,10 @@ class Recording:
         """Give the path of the list of what commits and machines made an unfinished run's parts."""
         return self.work / f"seed{seed}.parts"
 
+    def logits(self, seed: int, images: str) -> Path:
+        """Give the path of what an unfinished run's model said of some images."""
+        return self.work / f"seed{seed}.{images}.logits"
+
     def weights(self, seed: int) -> Path:
         """Give the path of a run's weights."""
         return self.work / f"seed{seed}.safetensors"

@@ -56,7 +56,7 @@ def run_report(
         mode: "quick" is one epoch over a few hundred images, to see that everything works.
         weights: ResNet-18's, a tag or a file; None downloads torchvision's.
         device: "auto", or what `torch.device` takes.
-        precision: "auto" computes in bfloat16 where the device has units for it.
+        precision: "auto" computes in bfloat16 where the device is faster in it.
         progress: whether to show progress bars.
         on_message: is told what goes on, a line at a time.
 

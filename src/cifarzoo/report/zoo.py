@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from cifarzoo.arithmetic.cost import count_params
 from cifarzoo.data.loaders import Loaders, TensorLoader
 from cifarzoo.errors import OptionError, ResultsError, WeightsError
-from cifarzoo.evaluation.evaluate import evaluate
 from cifarzoo.hardware import seeded
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import build_from_card, model_card, outline
@@ -26,8 +27,9 @@ from cifarzoo.report.folder import read_record, record_path, write_record, write
 from cifarzoo.report.provenance import this_machine, this_source, weights_label
 from cifarzoo.report.record import Record, Scores, differences, fingerprint_of, utc_now
 from cifarzoo.report.recording import Recording
+from cifarzoo.report.scoring import evaluate_in_parts
 from cifarzoo.run import fit_card, load_data
-from cifarzoo.spec import DEFAULT_TAG, ModelCard
+from cifarzoo.spec import DEFAULT_TAG, ModelCard, TtaName
 from cifarzoo.training.history import History
 from cifarzoo.weights import packaged_file, save_weights, sha256_of, verify
 from cifarzoo.weights.notes import notes_on
@@ -122,10 +124,10 @@ def _teacher_of(card: ModelCard) -> str | None:
 def record_seed(recording: Recording, seed: int) -> Record:
     """Train, round, score and record one run; what is recorded already is not run again.
 
-    A run that was interrupted goes on from its checkpoint.
+    A run that was interrupted goes on from its checkpoint, and from the images that were scored.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; a training has written its checkpoint.
+        KeyboardInterrupt: Ctrl-C; a training has written its checkpoint, a scoring its logits.
         And what `recorded`, `train` and `evaluate` raise.
     """
     found = recorded(recording, seed)
@@ -141,9 +143,15 @@ def record_seed(recording: Recording, seed: int) -> Record:
     record = replace(record, total_seconds=seconds, teacher=teacher)
     record = replace(record, machines=machines, commits=commits)
     write_record(record, recording.results)
-    for file in (checkpoint, recording.notes(seed)):
-        file.unlink(missing_ok=True)
+    _clear(recording, seed)
     return record
+
+
+def _clear(recording: Recording, seed: int) -> None:
+    """Delete what an unfinished run has left."""
+    logits = recording.work.glob(recording.logits(seed, "*").name)
+    for file in (recording.checkpoint(seed), recording.notes(seed), *logits):
+        file.unlink(missing_ok=True)
 
 
 def _noted_parts(
@@ -194,23 +202,50 @@ def _train_to_file(recording: Recording, seed: int, loaders: Loaders) -> History
     notes = notes_on(model=recording.card.name, data=recording.data)
     path = recording.weights(seed)
     save_weights(fitted.model, path, metadata=notes, matrices=torch.float16)
-    if not _scores_alike(recording, fitted.model, _model_of(recording, seed), loaders):
+    rounded, of = _model_of(recording, seed), sha256_of(path)
+    if not _scores_alike(recording, seed, (fitted.model, rounded), loaders, of):
         save_weights(fitted.model, path, metadata=notes)
     return fitted.history
 
 
 def _scores_alike(
-    recording: Recording, one: ImageClassifier, other: ImageClassifier, loaders: Loaders
+    recording: Recording,
+    seed: int,
+    models: tuple[ImageClassifier, ImageClassifier],
+    loaders: Loaders,
+    of: str,
 ) -> bool:
-    """Tell whether two models' accuracies are the same, over some training images."""
+    """Tell whether a model, and then its rounded weights, do the same over training images."""
     if not isinstance(loaders.train, TensorLoader):
         return True
     some = loaders.train.in_order().first(ROUNDING_IMAGES)
-    found = [
-        evaluate(model, some, device=recording.device, precision="float32").accuracy
-        for model in (one, other)
-    ]
-    return abs(found[0] - found[1]) <= ROUNDING_TOLERANCE
+    exact, rounded = (
+        _score(recording, seed, model, some, images=images, of=of).accuracy
+        for model, images in zip(models, ("exact", "rounded"), strict=True)
+    )
+    return abs(exact - rounded) <= ROUNDING_TOLERANCE
+
+
+def _score(
+    recording: Recording,
+    seed: int,
+    model: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    images: str,
+    of: str | None,
+    tta: TtaName = "none",
+) -> Scores:
+    found = evaluate_in_parts(
+        model,
+        data,
+        recording.logits(seed, images if tta == "none" else f"{images}-{tta}"),
+        of=str(of),
+        device=recording.device,
+        tta=tta,
+    )
+    is_main = images == "test" and tta == "none"
+    return Scores.of(found, confusion="keep" if is_main else "drop")
 
 
 def _model_of(recording: Recording, seed: int, path: Path | None = None) -> ImageClassifier:
@@ -221,11 +256,12 @@ def _model_of(recording: Recording, seed: int, path: Path | None = None) -> Imag
 
 def _scored(recording: Recording, seed: int, loaders: Loaders, history: History) -> Record:
     card, model = recording.card, _model_of(recording, seed)
-    score = functools.partial(evaluate, model, device=recording.device, precision="float32")
     if loaders.test is None:
         raise OptionError(f"{recording.data} has no test images; needed are some to score")
     whole = loaders.train.in_order() if isinstance(loaders.train, TensorLoader) else None
-    views = None if recording.tta == "none" else score(loaders.test, tta=recording.tta)
+    of = sha256_of(recording.weights(seed))
+    score = functools.partial(_score, recording, seed, model, of=of)
+    views = None if recording.tta == "none" else recording.tta
     return Record(
         key=recording.key,
         title=recording.title,
@@ -237,17 +273,17 @@ def _scored(recording: Recording, seed: int, loaders: Loaders, history: History)
         params=count_params(model),
         trainable=count_params(model, which="trainable"),
         recipe=card.recipe,
-        train=None if whole is None else Scores.of(score(whole), confusion="drop"),
-        val=None if loaders.val is None else Scores.of(score(loaders.val), confusion="drop"),
-        test=Scores.of(score(loaders.test), confusion="keep"),
+        train=None if whole is None else score(whole, images="train"),
+        val=None if loaders.val is None else score(loaders.val, images="val"),
+        test=score(loaders.test, images="test"),
         history=history,
         machine=this_machine(recording.device, recording.precision),
         source=this_source(),
         date=utc_now(),
         total_seconds=None,
         weights=_start_of(card),
-        test_tta=None if views is None else Scores.of(views, confusion="drop"),
-        sha256=sha256_of(recording.weights(seed)),
+        test_tta=None if views is None else score(loaders.test, images="test", tta=views),
+        sha256=of,
     )
 
 
@@ -257,13 +293,10 @@ def _with_views(recording: Recording, record: Record) -> Record:
         return record
     test = _load(recording, record.seed).test
     assert test is not None  # its single view was scored
-    views = evaluate(
-        _model_of(recording, record.seed, file_of(recording, record)),
-        test,
-        device=recording.device,
-        precision="float32",
-        tta=recording.tta,
-    )
-    record = replace(record, test_tta=Scores.of(views, confusion="drop"))
+    model = _model_of(recording, record.seed, file_of(recording, record))
+    seed, of = record.seed, record.sha256
+    views = _score(recording, seed, model, test, images="test", of=of, tta=recording.tta)
+    record = replace(record, test_tta=views)
     write_record(record, recording.results)
+    _clear(recording, seed)
     return record
