@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 RESULTS = Path(__file__).parents[1] / "results"
+OTHER_RUNS = (".", "sprint", "zoo/without_weights")  # folders of RESULTS
 TITLE = "{name}, {recipe}"  # of a run that is compared with another recipe's
 
 
@@ -59,7 +60,7 @@ PUBLISHED = (
     Published("DenseNet-BC-40 (k=12)", 176_122, 74_890_000, 0.9357, "pytorchcv"),
     Published("ResNet-20", 272_474, 41_290_000, 0.9403, "pytorchcv"),
     Published("ResNet-20", 272_474, 41_290_000, 0.9260, "chenyaofo"),
-    Published("ResNet-20", 270_000, 41_290_000, 0.9125, "He 2015"),
+    Published("ResNet-20", 270_000, None, 0.9125, "He 2015"),
     Published("ShuffleNetV2 ×0.5", None, None, 0.9013, "chenyaofo"),
     Published("ResNet-32", None, None, 0.9353, "chenyaofo"),
     Published("ResNet-56", 855_770, 127_060_000, 0.9437, "chenyaofo"),
@@ -67,8 +68,10 @@ PUBLISHED = (
     Published("SE-ResNet-164(BN)", 1_906_258, 256_550_000, 0.9661, "pytorchcv"),
     Published("airbench94_muon", 1_972_792, None, 0.9401, "airbench", "six views"),
     Published("MobileNetV2", None, None, 0.9379, "chenyaofo"),
+    Published("airbench95", None, None, 0.9501, "airbench", "six views"),
     Published("airbench96_faster", None, None, 0.96, "airbench", "six views"),
     Published("PreResNet-1001", 10_327_706, 1_536_180_000, 0.9735, "pytorchcv"),
+    Published("ResNet-18, 200 epochs", None, None, 0.96, "airbench", "with TTA"),
     Published("ResNet-18", None, None, 0.9302, "kuangliu"),
     Published("ResNet-18", None, None, 0.9307, "huyvnphan"),
     Published("PyramidNet-272 (a=200, BN)", None, None, 0.9761, "pytorchcv"),
@@ -127,12 +130,13 @@ def standings() -> list[Standing]:
     """Give every model in the order of the cards, once for each recipe that it was trained by.
 
     Packaged weights stand with the runs that they were chosen from. A card's own recipe without
-    weights stands with its runs in the report or in the sprint benchmark; a model of which there
-    is nothing at all stands for itself.
+    weights stands with its runs in the report, in the sprint benchmark, or in
+    results/zoo/without_weights, whose files had to make room for better ones; a model of which
+    there is nothing at all stands for itself.
     """
     keys = {each.key: each.card.name for each in EXPERIMENTS}
-    packed = load_results(RESULTS / "zoo").records if (RESULTS / "zoo").is_dir() else ()
-    others = [*load_results(RESULTS).records, *load_results(RESULTS / "sprint").records]
+    packed = _records("zoo")
+    others = [each for folder in OTHER_RUNS for each in _records(folder)]
     found = []
     for name in zoo.list_models():
         card = zoo.model_card(name)
@@ -157,6 +161,11 @@ def standings() -> list[Standing]:
                 )
             )
     return found
+
+
+def _records(folder: str) -> Sequence[Record]:
+    path = RESULTS / folder
+    return load_results(path).records if path.is_dir() else ()
 
 
 def _runs_of(name: str, weights: zoo.Weights, records: Sequence[Record]) -> list[Record]:
@@ -184,8 +193,8 @@ def _require_alike(records: Sequence[Record]) -> None:
     seeds = [record.seed for record in records]
     if len(seeds) != len(set(seeds)):
         raise ValueError(
-            f"the runs of {records[0].key} have seeds {seeds}; needed is each once: take a file of "
-            "results/ or results/sprint away"
+            f"the runs of {records[0].key} have seeds {seeds}; needed is each once: take a file "
+            f"away from {', '.join(str(RESULTS / folder) for folder in OTHER_RUNS)}"
         )
 
 

@@ -125,6 +125,16 @@ def test_weights_of_a_recipes_tag_are_by_that_recipe(name: str, weights: Weights
     assert weights.tag not in card.recipe_tags or card.recipe_for(weights.tag) == weights.recipe
 
 
+@pytest.mark.parametrize(
+    ("name", "tag", "aim"),
+    [("resnet20", "long", 0.923), ("tiny_m", "default", 0.90)],
+)
+def test_accuracy_aimed_at_is_reached(name: str, tag: str, aim: float) -> None:
+    weights = model_card(name).weights_for(tag)
+    assert weights is not None
+    assert weights.accuracy >= aim
+
+
 @pytest.mark.parametrize("name", sorted({name for name, _ in PACKED}))
 def test_every_model_with_weights_has_default_ones(name: str) -> None:
     first = model_card(name).weights[0]

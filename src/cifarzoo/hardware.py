@@ -80,8 +80,8 @@ def cpu_multiplies_bfloat16_faster() -> bool:
     """Tell whether this processor multiplies bfloat16 matrices faster than float32 ones.
 
     That takes matrix units, AMX on x86 or BFMMLA on Arm, or the dot product of AVX-512 on a
-    processor of AMD: twice the rate of float32. On Intel's, that dot product alone is no faster
-    than float32's two fused multiply-adds, and training with it is slower.
+    processor of AMD. On Intel's, that dot product alone is no faster than float32's two fused
+    multiply-adds.
     """
     known = _cpu_capabilities()
     return bool(known & {"amx_bf16", "bf16", "sve_bf16"}) or {"avx512_bf16", AMD} <= known
@@ -106,7 +106,7 @@ def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.d
     """Choose the type that convolutions and matrix products are computed in.
 
     Args:
-        precision: "auto" takes bfloat16 only where the device has units for it.
+        precision: "auto" takes bfloat16 only where the device is faster in it.
         device: where the computation runs.
 
     Returns:
@@ -120,10 +120,10 @@ def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.d
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type == "cpu":
-        has_units = cpu_multiplies_bfloat16_faster()
+        is_faster = cpu_multiplies_bfloat16_faster()
     else:
-        has_units = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if has_units else torch.float32
+        is_faster = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if is_faster else torch.float32
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -174,7 +174,7 @@ def train(
         num_classes: length of the logits, 1 or more; 10 for the data sets that have a name here.
         seed: of initial weights, order, augmentation and dropout, 0 or more.
         device: "auto", or what `torch.device` takes.
-        precision: "auto" computes in bfloat16 where the device has units for it.
+        precision: "auto" computes in bfloat16 where the device is faster in it.
         tta: test-time augmentation of that second score, which `Run.test_tta` holds: "flip" or
             "flip_translate"; "none" leaves it out.
         checkpoint: a file to keep the run's state in, and to go on from if it is there.

@@ -124,6 +124,21 @@ def test_other_sequences_are_left_alone(layers: list[nn.Module]) -> None:
         assert "forward" not in vars(model)
 
 
+def test_depthwise_convolutions_with_strides_are_taken_in_bfloat16(fused: list[str]) -> None:
+    torch.manual_seed(0)
+    strided = nn.Conv2d(8, 8, 3, padding=1, stride=2, groups=8)
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), strided)
+    images = torch.rand(4, 8, 12, 12)
+    with fused_layers(model, CPU, torch.float32):
+        model(images)
+    assert not fused
+    with fused_layers(model, CPU, torch.bfloat16), torch.autocast("cpu", torch.bfloat16):
+        assert "forward" in vars(strided)
+        assert "forward" not in vars(model[0])
+        model(images)
+    assert fused == ["none"]
+
+
 def test_dropout_is_drawn_by_the_same_seed_in_every_step() -> None:
     model, images = nn.Sequential(nn.Flatten(), nn.Dropout(0.5)), torch.ones(4, 3, 12, 12)
     found = []

@@ -121,7 +121,7 @@ Limit = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[
-    PrecisionName, typer.Option(help="auto: bfloat16 where the processor has units for it.")
+    PrecisionName, typer.Option(help="auto: bfloat16 where the processor is faster in it.")
 ]
 Tta = Annotated[
     TtaName,

@@ -55,7 +55,7 @@ def feature_loaders(
         memory_limit_bytes: of all kept features together; 0 keeps none. Validation images come
             first, then training, then test images.
         device: "auto", or what `torch.device` takes.
-        precision: "auto" computes in bfloat16 where the device has units for it, else in float32.
+        precision: "auto" computes in bfloat16 where the device is faster in it, else in float32.
         progress: whether to show a progress bar while the kept features are computed.
 
     Returns:

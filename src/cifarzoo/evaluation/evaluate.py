@@ -83,7 +83,7 @@ def evaluate(
             evaluation mode is left as it was.
         data: batches of (images, labels); labels are int64 (N,).
         device: "auto", or what `torch.device` takes.
-        precision: "auto" is bfloat16 where the device has units for it, else float32.
+        precision: "auto" is bfloat16 where the device is faster in it, else float32.
         tta: test-time augmentation: "none", "flip" or "flip_translate".
 
     Returns:

@@ -54,7 +54,7 @@ def predict(
         data: images (N,3,H,W), as the model takes them; or batches of (images, labels), such as
             `loaders.test`.
         device: "auto", or what `torch.device` takes.
-        precision: "auto" is bfloat16 where the device has units for it, else float32.
+        precision: "auto" is bfloat16 where the device is faster in it, else float32.
         tta: test-time augmentation: "none", "flip" or "flip_translate".
 
     Returns:

@@ -163,9 +163,9 @@ SMALL = SprintLayout(filters=(32, 128, 128), activation="hardswish")
 MEDIUM = SprintLayout(filters=(64, 256, 256))
 LARGE = SprintLayout(filters=(128, 384, 512), convs_per_block=3)
 
-_S = "89 % in a minute on two bfloat16 cores; 90 % with six views."
-_M = "93.4 % in five minutes on two bfloat16 cores; 94.2 % with six views."
-_L = "95.4 % in 1.5 hours on two bfloat16 cores; 96.1 % with six views."
+_S = "89 % in a minute on two cores with AMX; 90 % with six views."
+_M = "93.4 % in five minutes on two cores with AMX; 94.2 % with six views."
+_L = "95.4 % in 1.5 hours on two cores with AMX; 96.1 % with six views."
 
 
 CARDS = (

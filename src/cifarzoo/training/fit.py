@@ -77,7 +77,7 @@ def fit(
         recipe: what to do. Its batch size and augmentation are the loader's business; `train`
             builds the loader from them.
         device: "auto", or what `torch.device` takes.
-        precision: "auto" computes in bfloat16 where the device has units for it, else in float32.
+        precision: "auto" computes in bfloat16 where the device is faster in it, else in float32.
             Weights stay float32.
         seed: of dropout and whatever else the model draws, 0 or more.
         teacher: the network that the recipe's distillation learns from: images to logits (N,K), as
