@@ -69,6 +69,14 @@ def test_figures_of_others_are_marked_as_theirs(page: ModuleType, found: list[An
         assert len(others) == sum(each is not None for each in sizes)
 
 
+def test_runs_whose_weights_made_room_keep_their_rows(found: list[Any]) -> None:
+    files = (ROOT / "results" / "zoo" / "without_weights").glob("*.json")
+    kept = {path.stem.rpartition("-seed")[0] for path in files}
+    rows = {each.label: (each.weights, len(each.records)) for each in found if each.label in kept}
+    assert kept
+    assert rows == dict.fromkeys(kept, (None, 1))
+
+
 def test_a_lost_record_is_told_with_the_way_out(
     page: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
