@@ -53,7 +53,7 @@ def evaluate_in_parts(
                 pair = [(images, labels)]
                 logits, _ = scored(model, pair, device=device, precision="float32", tta=tta)
                 said[batch] = logits.cpu()
-            truth.append(labels.cpu())
+            truth.append(labels.long().cpu())
             if time.monotonic() - kept > KEEP_SECONDS:
                 _write(path, said, of)
                 kept = time.monotonic()
