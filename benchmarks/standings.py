@@ -14,6 +14,8 @@ import cifarzoo as zoo
 from cifarzoo.report import load_results
 from cifarzoo.report.experiments import EXPERIMENTS
 from cifarzoo.report.record import Record, Scores
+from cifarzoo.report.recording import record_key
+from cifarzoo.spec import DEFAULT_TAG
 
 __all__ = [
     "PUBLISHED",
@@ -45,6 +47,7 @@ class Published:
         accuracy: on the test set, in [0, 1].
         source: who says so.
         views: what it was scored with.
+        highest: where they give a range, of which `accuracy` is the lower end.
     """
 
     name: str
@@ -53,6 +56,13 @@ class Published:
     accuracy: float
     source: str
     views: str = "single view"
+    highest: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The accuracy in percent, or its range."""
+        low = f"{self.accuracy:.2%}"
+        return low if self.highest is None else f"{low} to {self.highest:.2%}"
 
 
 PUBLISHED = (
@@ -72,7 +82,7 @@ PUBLISHED = (
     Published("airbench96_faster", None, None, 0.96, "airbench", "six views"),
     Published("PreResNet-1001", 10_327_706, 1_536_180_000, 0.9735, "pytorchcv"),
     Published("ResNet-18, 200 epochs", None, None, 0.96, "airbench", "with TTA"),
-    Published("ResNet-18", None, None, 0.9302, "kuangliu"),
+    Published("ResNet-18", None, None, 0.9302, "kuangliu", highest=0.955),
     Published("ResNet-18", None, None, 0.9307, "huyvnphan"),
     Published("PyramidNet-272 (a=200, BN)", None, None, 0.9761, "pytorchcv"),
     Published("RepVGG-A2", None, None, 0.9498, "chenyaofo"),
@@ -88,6 +98,7 @@ class Standing:
         card: of the model.
         params: its parameters.
         macs: multiply-accumulates for one image.
+        tag: of the recipe.
         records: the runs, one a seed; may be empty.
         weights: that come with the package, of one of the runs; None where none do.
     """
@@ -95,19 +106,19 @@ class Standing:
     card: zoo.ModelCard
     params: int
     macs: int
+    tag: str
     records: tuple[Record, ...]
     weights: zoo.Weights | None
 
     @property
     def label(self) -> str:
-        """The model's name, with the weights' tag unless that is the default."""
-        tag = "" if self.weights is None else self.weights.tag
-        return f"{self.card.name} ({tag})" if tag not in ("", "default") else self.card.name
+        """The model's name, with the recipe's tag unless that is the default."""
+        return self.card.name if self.tag == DEFAULT_TAG else f"{self.card.name} ({self.tag})"
 
     @property
     def recipe(self) -> zoo.Recipe:
         """What the runs were trained with."""
-        return self.card.recipe if self.weights is None else self.weights.recipe
+        return self.weights.recipe if self.weights else self.card.recipe_for(self.tag)
 
     @property
     def accuracy(self) -> zoo.Estimate | None:
@@ -129,7 +140,7 @@ class Standing:
 def standings() -> list[Standing]:
     """Give every model in the order of the cards, once for each recipe that it was trained by.
 
-    Packaged weights stand with the runs that they were chosen from. A card's own recipe without
+    Packaged weights stand with the runs that they were chosen from. A card's recipe without
     weights stands with its runs in the report, in the sprint benchmark, or in
     results/zoo/without_weights, whose files had to make room for better ones; a model of which
     there is nothing at all stands for itself.
@@ -142,20 +153,24 @@ def standings() -> list[Standing]:
         card = zoo.model_card(name)
         model = zoo.build_model(name, weights=None)
         params, macs = zoo.count_params(model), sum(row.macs for row in zoo.layer_table(model))
-        mine = [each for each in others if keys.get(each.key, each.key) == name]
-        runs: list[tuple[list[Record], zoo.Weights | None]] = [
-            (_runs_of(name, weights, packed), weights) for weights in card.weights
+        runs: list[tuple[str, list[Record], zoo.Weights | None]] = [
+            (weights.tag, _runs_of(name, weights, packed), weights) for weights in card.weights
         ]
-        own = [each for each in mine if each.recipe == card.recipe]
-        if not any(weights.recipe == card.recipe for weights in card.weights) and (own or not runs):
-            runs.insert(0, (own, None))
-        for records, weights in runs:
+        for tag in reversed(card.recipe_tags):
+            recipe, key = card.recipe_for(tag), record_key(name, tag)
+            mine = [each for each in others if keys.get(each.key, each.key) == key]
+            own = [each for each in mine if each.recipe == recipe]
+            known = any(weights.recipe == recipe for weights in card.weights)
+            if not known and (own or (tag == DEFAULT_TAG and not runs)):
+                runs.insert(0, (tag, own, None))
+        for tag, records, weights in runs:
             _require_alike(records)
             found.append(
                 Standing(
                     card=card,
                     params=params,
                     macs=macs,
+                    tag=tag,
                     records=tuple(records),
                     weights=weights,
                 )
@@ -174,7 +189,7 @@ def _runs_of(name: str, weights: zoo.Weights, records: Sequence[Record]) -> list
     Raises:
         ValueError: they are not those that the weights' description is about.
     """
-    key = name if weights.tag == "default" else f"{name}_{weights.tag}"
+    key = record_key(name, weights.tag)
     runs = [each for each in records if each.key == key and each.recipe == weights.recipe]
     if {each.seed for each in runs} != set(weights.seeds):
         raise ValueError(

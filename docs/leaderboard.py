@@ -124,7 +124,7 @@ def _leaderboard(found: Sequence[Standing], families: Sequence[str]) -> str:
                         each.source,
                         "–" if each.params is None else f"{each.params:,}",
                         "–" if each.macs is None else f"{each.macs / 1e6:,.1f}",
-                        f"{each.accuracy:.2%}",
+                        each.words,
                         each.views,
                     )
                     for each in theirs

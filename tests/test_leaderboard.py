@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,7 +57,7 @@ def test_figures_of_others_are_marked_as_theirs(page: ModuleType, found: list[An
             for line in theirs.splitlines()
             if line.startswith(f"| {each.name} | {each.source} |")
         )
-        assert f"{each.accuracy:.2%} | {each.views} |" in row
+        assert f"{each.words} | {each.views} |" in row
         assert f"| {each.name} |" not in ours
     for size in ("parameters", "multiply-accumulates"):
         points = page._points(found, size)
@@ -75,6 +76,26 @@ def test_runs_whose_weights_made_room_keep_their_rows(found: list[Any]) -> None:
     rows = {each.label: (each.weights, len(each.records)) for each in found if each.label in kept}
     assert kept
     assert rows == dict.fromkeys(kept, (None, 1))
+
+
+def test_a_tagged_run_whose_weights_made_room_has_a_row_too(
+    page: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(ROOT / "results" / "zoo", results / "zoo")
+    name, made_room = "resnet20_distilled-seed0.json", results / "zoo" / "without_weights"
+    (results / "zoo" / name).rename(made_room / name)
+    monkeypatch.setattr(sys.modules[page.standings.__module__], "RESULTS", results)
+    card = model_card("resnet20")
+    left = replace(card, weights=tuple(each for each in card.weights if each.tag != "distilled"))
+    monkeypatch.setattr("cifarzoo.list_models", lambda: ["resnet20"])
+    monkeypatch.setattr("cifarzoo.model_card", lambda _: left)
+    rows = {each.label: (each.weights is None, len(each.records)) for each in page.standings()}
+    assert rows == {
+        "resnet20": (False, 1),
+        "resnet20 (distilled)": (True, 1),
+        "resnet20 (long)": (False, 1),
+    }
 
 
 def test_a_lost_record_is_told_with_the_way_out(

@@ -21,7 +21,7 @@ from cifarzoo.spec import (
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.weights import packaged_folder
 
-__all__ = ["SIX_VIEWS", "Recording", "require_checkout", "results_folder"]
+__all__ = ["SIX_VIEWS", "Recording", "record_key", "require_checkout", "results_folder"]
 
 SIX_VIEWS: TtaName = "flip_translate"
 
@@ -77,8 +77,7 @@ class Recording:
     @property
     def key(self) -> str:
         """What the names of its records begin with."""
-        name = self.card.name
-        return name if self.tag == DEFAULT_TAG else f"{name}_{self.tag}"
+        return record_key(self.card.name, self.tag)
 
     @property
     def title(self) -> str:
@@ -101,6 +100,16 @@ class Recording:
     def weights(self, seed: int) -> Path:
         """Give the path of a run's weights."""
         return self.work / f"seed{seed}.safetensors"
+
+
+def record_key(name: str, tag: str) -> str:
+    """Give what the names of records of a model begin with.
+
+    Args:
+        name: of the model.
+        tag: of the recipe.
+    """
+    return name if tag == DEFAULT_TAG else f"{name}_{tag}"
 
 
 def results_folder() -> Path:
