@@ -38,7 +38,13 @@ from cifarzoo.report.words import interval, signed
 from cifarzoo.viz import plot_histories
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/speed.md", "docs/howto/several_gpus.md", "docs/howto/own_recipe.md")
+PAGES = (
+    "README.md",
+    "docs/speed.md",
+    "docs/howto/several_gpus.md",
+    "docs/howto/own_recipe.md",
+    "docs/howto/weights.md",
+)
 NETWORK_BYTES_PER_SECOND = 10e9 / 8  # of the machines that are computed
 COMPUTED = (2, 4, 8, 16)  # machines
 SHOWN = ("2", "3b", "3e", "4a")  # tasks; 3c and 3d are comparisons, for the report's page
@@ -177,6 +183,23 @@ def loading(folder: Path) -> str:
     ]
     header = ("loader", "images per second", "times the DataLoader of two workers")
     return rows(header, *lines) + f"\n{where(found)}.\n"
+
+
+def loading_weights(folder: Path) -> str:
+    """Write what benchmarks/loading_weights.py found."""
+    found = benchmark(folder, "loading-weights")
+    lines = [
+        (
+            f"`{name}`",
+            f"{model['bytes'] / 1e6:.1f}",
+            *(spread(values, 1) for values in model["milliseconds"].values()),
+            spread([*model["ratios"].values()][-1]),  # ours is measured last
+        )
+        for name, model in found["models"].items()
+    ]
+    ways = next(iter(found["models"].values()))["milliseconds"]
+    header = ("default weights", "MB", *(f"{way}, ms" for way in ways), "times as long")
+    return rows(header, *lines) + f"\nMedian (least to most). {where(found)}.\n"
 
 
 def scaling(folder: Path) -> str:
@@ -342,6 +365,7 @@ TABLES: Mapping[str, Callable[[Path], str]] = {
     "sprint": sprint,
     "throughput": throughput,
     "loading": loading,
+    "loading_weights": loading_weights,
     "scaling": scaling,
     "processes": processes,
     "time_to_accuracy": time_to_accuracy,

@@ -1,32 +1,19 @@
-"""Score all weights that come with the package over the real test set, and load each one.
+"""Score all weights that come with the package over the real test set.
 
     python benchmarks/weights.py [--models resnet20,sprint_m]
 
-Prints what the card says, what is found, in float32, and how long loading took. Exits with 1 if an
-accuracy is further off than 0.02 points.
+Prints what the card says, and what is found, in float32. Exits with 1 if an accuracy is further off
+than 0.02 points.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 
 import cifarzoo as zoo
 
 TOLERANCE = 2e-4  # two images of 10,000
-LOADS = 5
-
-
-def milliseconds(name: str, tag: str) -> float:
-    """Give the median time that it takes to build a model with its weights, checked."""
-    times = []
-    for _ in range(LOADS):
-        began = time.perf_counter()
-        zoo.build_model(name, weights=tag)
-        times.append(1000 * (time.perf_counter() - began))
-    return statistics.median(times)
 
 
 def main() -> None:
@@ -43,8 +30,7 @@ def main() -> None:
             off = abs(found - weights.accuracy)
             worst = max(worst, off)
             print(
-                f"{name} {weights.tag}: {weights.accuracy:.2%} said, {found:.2%} found, "
-                f"loads in {milliseconds(name, weights.tag):.0f} ms",
+                f"{name} {weights.tag}: {weights.accuracy:.2%} said, {found:.2%} found",
                 flush=True,
             )
     if worst > TOLERANCE + 1e-9:

@@ -156,6 +156,24 @@ def test_changed_packaged_weights_are_refused(
         load_weights(plain(), "median", card)
 
 
+def test_packaged_weights_whose_description_is_gone_are_no_others(
+    packaged: tuple[ModelCard, ImageClassifier],
+) -> None:
+    card, _ = packaged
+    packaged_file("small", "default").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"small-default.json, a part of the package, is miss"):
+        load_weights(plain(), "default", card)
+    load_weights(plain(), "median", card)
+
+
+@pytest.mark.parametrize("weights", [True, 1, b"default"])
+def test_what_is_neither_tag_nor_path_is_refused(
+    packaged: tuple[ModelCard, ImageClassifier], weights: object
+) -> None:
+    with pytest.raises(OptionError, match=r"weights is .*None, a tag \('median'\), or the path"):
+        load_weights(plain(), weights, packaged[0])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("tag", "message"),
     [

@@ -6,8 +6,9 @@ other libraries raise in its place, so code that catches `ValueError` goes on wo
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "ShapeError",
     "UnknownModelError",
     "WeightsError",
+    "differences",
     "one_of",
     "some_of",
     "suggest",
@@ -137,6 +139,44 @@ def some_of(names: Sequence[str], most: int = 6) -> str:
     """
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{rest}"
+
+
+def differences(
+    before: Mapping[str, object],
+    now: Mapping[str, object],
+    *,
+    words: tuple[str, str] = ("in the file", "now"),
+) -> list[str]:
+    """Write in what the settings in a file and those asked for differ; empty where they are alike.
+
+    Args:
+        before: what the file says, by name. Settings within settings, as in a recipe, get names
+            of their own.
+        now: what is asked for.
+        words: that follow the value before, and the one now.
+
+    Example:
+        >>> differences({"seed": 0, "recipe": {"lr": 1, "epochs": 2}}, {"recipe": {"lr": 1}})
+        ['recipe.epochs: 2 in the file, None now', 'seed: 0 in the file, None now']
+    """
+    stored, wanted = _flat(before), _flat(now)
+    return [
+        f"{name}: {stored.get(name)!r} {words[0]}, {wanted.get(name)!r} {words[1]}"
+        for name in sorted(stored.keys() | wanted.keys())
+        if stored.get(name) != wanted.get(name)
+    ]
+
+
+def _flat(value: object, name: str = "") -> dict[str, object]:
+    """Give every setting a name of its own: {"recipe": {"lr": 1}} is {"recipe.lr": 1}."""
+    if dataclasses.is_dataclass(value):
+        value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if not isinstance(value, Mapping):
+        return {name: value}
+    flat: dict[str, object] = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{name}.{key}" if name else str(key))
+    return flat
 
 
 def wrong_kind(what: str, value: object, needed: str) -> OptionError:

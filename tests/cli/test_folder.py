@@ -73,12 +73,12 @@ def test_run_that_stopped_is_not_finished(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 1}, r"seed: 0 there, 1 now"),
-        ({"limit": 5}, r"limit: none there, 5 now"),
-        ({"recipe": {"lr": 0.1, "early_stopping": None}}, r"recipe\.lr: 0.05 there, 0.1 now"),
+        ({"seed": 1}, r"seed: 0 in the file, 1 now"),
+        ({"limit": 5}, r"limit: None in the file, 5 now"),
+        ({"recipe": {"lr": 0.1, "early_stopping": None}}, r"recipe\.lr: 0.05 in the file, 0.1 now"),
         (
             {"recipe": {"lr": 0.05, "early_stopping": None}},
-            r"recipe\.early_stopping\.patience: 4 there, none now",
+            r"recipe\.early_stopping\.patience: 4 in the file, None now",
         ),
     ],
 )

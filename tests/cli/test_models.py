@@ -62,7 +62,7 @@ def test_list_names_the_weights_and_those_that_the_accuracy_is_of(
         monkeypatch.setattr("cifarzoo.registry.model_card", lambda _, card=card: card)
         out = call("list", "--family", "report").stdout
         assert told in out
-        assert out.count("80.61") == len(list_models(family="report"))
+        assert out.count("80.61 ± 0.21") == len(list_models(family="report"))
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

@@ -59,6 +59,7 @@ def test_weights_fit_the_model_and_say_what_they_are(trained: Path) -> None:
     build_model("report_baseline", weights=path)
     with safe_open(path, "pt") as file:
         notes = json.loads(file.metadata()["cifarzoo"])
+    assert len(notes.pop("tensors_sha256")) == 64
     assert notes == {"model": "report_baseline", "data": "shapes"}
 
 
@@ -80,7 +81,7 @@ def test_other_settings_are_refused_and_nothing_is_lost(
 ) -> None:
     result = call("train", "report_baseline", *tiny, "--lr", "0.5", "--out", trained)
     assert result.exit_code == 1
-    assert "recipe.lr: 0.05 there, 0.5 now" in result.stderr
+    assert "recipe.lr: 0.05 in the file, 0.5 now" in result.stderr
     assert (trained / "weights.safetensors").is_file()
 
 

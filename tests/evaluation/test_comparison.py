@@ -194,6 +194,23 @@ def test_one_run_tells_nothing() -> None:
     assert compare({0: 0.9}, {0: 0.1}).difference == pytest.approx(0.8)
 
 
+def test_runs_over_different_images_are_refused() -> None:
+    few, many = (
+        [SimpleNamespace(seed=0, test=SimpleNamespace(accuracy=0.5, n=n))] for n in (300, 4000)
+    )
+    with pytest.raises(OptionError, match=r"scored over 300 and 4,000 images; .* same --limit"):
+        compare(few, many)
+    assert compare(few, few).difference == 0
+
+
+def test_names_of_models_are_told_what_is_needed() -> None:
+    needed = r"build_model\(name, weights='default'\)"
+    with pytest.raises(OptionError, match=rf"a is 'tiny_m' .*{needed}"):
+        compare("tiny_m", "sprint_s")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=rf"not both models .*{needed}"):
+        compare("tiny_m", "sprint_s", data=[])  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("design", ["paired", "independent"])
 def test_runs_without_spread_claim_nothing(design: DesignName) -> None:
     same = compare([0.7, 0.7], [0.7, 0.7], design=design)
@@ -441,7 +458,7 @@ def test_options_that_do_not_belong_are_refused(model: ImageClassifier, loaders:
     here = _predictions([True, False])
     with pytest.raises(OptionError, match="images are paired; leave it out"):
         untyped(here, here, design="independent")
-    with pytest.raises(OptionError, match="not both models; leave it out"):
+    with pytest.raises(OptionError, match=r"not both models .*; leave it out"):
         untyped(GOOD, GOOD, data=loaders.test)
     with pytest.raises(OptionError, match="images are paired"):
         untyped(model, model, data=loaders.test, design="independent", device="cpu")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import pickle
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from cifarzoo.errors import OptionError, WeightsError
@@ -37,6 +39,31 @@ def test_what_is_saved_is_read(tmp_path: Path, name: str) -> None:
     state = read_state_dict(tmp_path / name)
     torch.testing.assert_close(state, dict(model.state_dict()), check_stride=False)
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == ["a.safetensors"]
+
+
+def test_one_changed_bit_of_what_was_saved_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(network(), path, metadata={"cifarzoo": '{"model": "m"}', "mine": "too"})
+    content = path.read_bytes()
+    length = 8 + int.from_bytes(content[:8], "little")
+    for place in (length, len(content) - 1):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(WeightsError, match=r"was changed after it was written.* get it anew"):
+            read_state_dict(path)
+    path.write_bytes(content)
+    read_state_dict(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["mine"], json.loads(metadata["cifarzoo"])["model"]) == ("too", "m")
+
+
+def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
+    model = network()
+    for name in ("a.safetensors", "b.safetensors"):
+        save_weights(model, tmp_path / name, metadata={"cifarzoo": '{"model": "m"}'})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
@@ -85,6 +112,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, share: float) ->
     ("stored", "message"),
     [
         ({"epoch": 3, "state_dict": {}}, "holds epoch, state_dict; needed is a state dict"),
+        ({"format": 1, "identity": {}, "payload": {}}, "checkpoint of an unfinished run; give"),
         ([torch.zeros(1)], "holds a list; needed is a state dict"),
         (torch.zeros(1), "holds a Tensor"),
     ],
@@ -167,6 +195,13 @@ def test_long_lists_are_cut_and_data_parallel_is_recognised() -> None:
     with pytest.raises(WeightsError, match=r"0\.weight, 0\.bias, 1\.weight and 5 more") as caught:
         load_state(model, state, source="it")
     assert "saved from a DataParallel: take 'module.' off its names" in str(caught.value)
+
+
+def test_a_networks_own_names_are_recognised() -> None:
+    whole = nn.Sequential()
+    whole.add_module("network", network())
+    with pytest.raises(WeightsError, match=r"the network's alone: put 'network\.' before"):
+        load_state(whole, network().state_dict(), source="it")
 
 
 def test_batch_norms_counter_may_be_missing_as_torch_lets_it() -> None:

@@ -191,7 +191,7 @@ def test_the_command_is_one_run(tmp_path: Path) -> None:
     assert again.stdout == done.stdout
     other = launch(2, *command, "--seed", "1")
     assert other.returncode == 1
-    assert other.stderr.count("holds another run (seed: 0 there, 1 now)") == 1
+    assert other.stderr.count("holds another run (seed: 0 in the file, 1 now)") == 1
     recording = launch(2, *command[:4], "--record")
     assert recording.returncode == 1
     assert "--record is one process's work" in recording.stderr

@@ -108,7 +108,7 @@ def test_other_run_of_that_name_is_not_written_over(
     else:
         wider = partial(report_model, replace(TINY, hidden=(9,)))
         experiment = replace(experiment, card=replace(card, builder=wider))
-    with pytest.raises(ResultsError, match=f"another run .*{what}: .* Choose another folder"):
+    with pytest.raises(ResultsError, match=rf"another run .*{what}\b.*: .* Choose another folder"):
         recorded(experiment, 0, conditions)
 
 
@@ -186,5 +186,5 @@ def test_record_tells_another_file_of_weights_apart(
     assert record.weights.startswith("start.safetensors (SHA-256 ")
     assert recorded(started, 0, given) == record
     save_weights(card.builder(10), path)  # other random weights under the same name
-    with pytest.raises(ResultsError, match="weights: start"):
+    with pytest.raises(ResultsError, match="weights: 'start"):
         recorded(started, 0, given)

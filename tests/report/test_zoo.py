@@ -232,12 +232,26 @@ def test_scoring_that_was_stopped_again_and_again_scores_no_batch_twice(
 def test_record_of_another_run_is_not_written_over(recording: Recording, recipe: Recipe) -> None:
     record_seed(recording, 0)
     other = replace(recording, card=replace(recording.card, recipe=replace(recipe, lr=0.01)))
-    with pytest.raises(ResultsError, match="is of another run"):
+    with pytest.raises(ResultsError, match=r"another run \(recipe.lr: 0.05 in the file, 0.01 now"):
         record_seed(other, 0)
     path = record_path(recording.results, recording.key, 0)
     path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": None}))
     with pytest.raises(ResultsError, match="its weights were not kept"):
         record_seed(recording, 0)
+
+
+def test_weights_of_another_recording_in_the_folder_are_not_written_over(
+    recording: Recording, recipe: Recipe
+) -> None:
+    record_seed(recording, 0)
+    before = recording.weights(0).read_bytes()
+    card = replace(recording.card, recipe=replace(recipe, lr=0.01))
+    other = replace(recording, card=card, tag="other")
+    message = r"seed0.safetensors holds the weights of report_baseline default.* with --out"
+    with pytest.raises(ResultsError, match=message):
+        record_seed(other, 0)
+    assert recording.weights(0).read_bytes() == before
+    record_seed(replace(other, work=recording.work / "other"), 0)
 
 
 def test_lost_or_changed_weights_of_a_recorded_run_are_noticed(recording: Recording) -> None:
@@ -357,7 +371,7 @@ def test_teacher_is_named_by_its_hash(
             record = record_seed(own, 0)
             assert record.teacher == f"report_model2-default {digest[:16]}"
             assert recorded(own, 0) == record
-    with pytest.raises(ResultsError, match="teacher: report_model2-default"):
+    with pytest.raises(ResultsError, match="teacher: 'report_model2-default"):
         recorded(own, 0)
     forget_weights()
 

@@ -55,7 +55,7 @@ def stopping_after(minutes: float | None, *, quiet: bool = False) -> Iterator[No
         if not is_up.is_set():
             raise
         if not quiet:
-            remark("not finished; the same command goes on")
+            remark("not finished; the same command goes on (--minutes has to outlast its start)")
         raise typer.Exit(NOT_FINISHED) from None
     finally:
         timer.cancel()

@@ -7,50 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from cifarzoo.cli.records import Record, finite
-from cifarzoo.errors import CheckpointError, OptionError
+from cifarzoo.errors import CheckpointError, OptionError, differences
 from cifarzoo.files import read_object, replacing
+from cifarzoo.report.runs import RUN_FILE, BegunRun, FinishedRun
 
 __all__ = ["RunFolder"]
-
-
-_Split: TypeAlias = Literal["train", "val", "test", "test_tta"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Begun:
-    """What the record of any run holds."""
-
-    settings: Record
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Score:
-    accuracy: float
-    interval: tuple[float, float]
-    loss: float | None
-    n: int
-    tta: str = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _History:
-    stopped: Literal["epochs", "early"]
-    steps: int
-    seconds: float
-    best_step: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Finished(_Begun):
-    """What is shown again of a run that is over."""
-
-    finished: str
-    environment: Record
-    scores: dict[_Split, _Score | None]
-    history: _History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +39,7 @@ class RunFolder:
     @property
     def record(self) -> Path:
         """Settings, history and scores."""
-        return self.path / "run.json"
+        return self.path / RUN_FILE
 
     @property
     def curves(self) -> Path:
@@ -169,20 +132,15 @@ class RunFolder:
         found = [file.name for file in self._files if file.exists()]
         if found:
             raise OptionError(
-                f"{self.path} holds {', '.join(found)}, but no run.json that says what they are; "
+                f"{self.path} holds {', '.join(found)}, but no {RUN_FILE} that says what they are; "
                 "choose another folder with --out, or replace them with --fresh"
             )
 
     def _require_same(self, stored: Mapping[str, object]) -> None:
-        before, now = _flat(stored), _flat(json.loads(json.dumps(self.settings)))
-        differences = [
-            f"{key}: {_shown(before.get(key))} there, {_shown(now.get(key))} now"
-            for key in now | before
-            if before.get(key) != now.get(key)
-        ]
-        if differences:
+        differ = differences(stored, json.loads(json.dumps(self.settings)))
+        if differ:
             raise CheckpointError(
-                f"{self.path} holds another run ({'; '.join(differences)}); choose another folder "
+                f"{self.path} holds another run ({'; '.join(differ)}); choose another folder "
                 "with --out, or replace that run with --fresh"
             )
 
@@ -192,24 +150,10 @@ def _read(path: Path) -> Record:
 
     try:
         stored: Record = read_object(path)
-        msgspec.convert(stored, _Begun if stored.get("finished") is None else _Finished)
+        msgspec.convert(stored, BegunRun if stored.get("finished") is None else FinishedRun)
     except (OSError, ValueError) as error:  # so are errors of JSON, Unicode, msgspec
         raise CheckpointError(
             f"{path} cannot be read as the record of a run ({type(error).__name__}: {error}); "
             "choose another folder with --out, or replace what is there with --fresh"
         ) from error
     return stored
-
-
-def _flat(value: object, prefix: str = "") -> dict[str, object]:
-    """Give every setting a name of its own: {"recipe": {"lr": 1}} is {"recipe.lr": 1}."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, object] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else str(value)

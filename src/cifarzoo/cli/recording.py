@@ -104,6 +104,9 @@ def record_runs(recording: Recording, *, quiet: bool) -> None:
     say(f"95 % interval {interval_words(*weights.interval)}; six views {percent(weights.views)}")
     path = packaged_file(recording.card.name, weights.tag)
     say(f"{path} ({size_words(weights.size_bytes)})")
+    if not quiet:
+        records = recording.results / f"{recording.key}-seed*.json"
+        remark(f"Commit it with its {path.with_suffix('.json').name} and with {records}")
 
 
 def _announce(recording: Recording, seed: int) -> None:

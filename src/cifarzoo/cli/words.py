@@ -81,15 +81,14 @@ def accuracy_words(card: ModelCard) -> str:
 
     Returns:
         As `spread_words` gives it; of weights that are not by the card's own recipe with their tag.
-        Where others reach more, these follow.
+        The means of others follow, with theirs.
     """
     weights = card.weights_for(DEFAULT_TAG)
     if weights is None:
         return "no weights"
     tag = "" if weights.tag == DEFAULT_TAG else f"{weights.tag}: "
-    best = max(card.weights, key=lambda each: each.mean)
-    more = f"; {best.tag}: {percent(best.mean)}" if best.mean > weights.mean else ""
-    return f"{tag}{spread_words(weights)}{more}"
+    others = [f"; {each.tag}: {percent(each.mean)}" for each in card.weights if each != weights]
+    return f"{tag}{spread_words(weights)}{''.join(others)}"
 
 
 def spread_words(weights: Weights) -> str:

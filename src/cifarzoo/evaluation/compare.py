@@ -55,7 +55,8 @@ def compare(
 
     Args:
         a: test accuracies in [0, 1], one a run; or a mapping from seeds to them; or runs, such as
-            `train` gives or a folder of results holds. Or `Predictions`, or a model.
+            `train` gives, or `cifarzoo.report.load_runs` and `load_results` read. Or
+            `Predictions`, or a model.
         b: the same kind of thing.
         data: batches of (images, labels) for two models, such as `loaders.test`, in the same
             order each time; only for models.
@@ -76,8 +77,9 @@ def compare(
         EmptyLoaderError: the loader gave nothing.
         LabelError: a label is outside the models' classes.
         OptionError: a or b is empty, of mixed kinds or outside [0, 1], a seed is there twice,
-            pairs do not fit, data is missing or not for these, predictions are of different
-            images, or a name or the confidence is not allowed.
+            pairs do not fit, runs were scored over different numbers of images, data is missing
+            or not for these, predictions are of different images, or a name or the confidence is
+            not allowed.
         RangeError: pixels that a model does not take, or probabilities that are none.
         ShapeError: images or labels have a wrong shape.
 
@@ -91,7 +93,10 @@ def compare(
     if isinstance(a, nn.Module) and isinstance(b, nn.Module):
         a, b = _predicted(a, b, data, device)
     elif data is not None:
-        raise OptionError("data is given, but a and b are not both models; leave it out")
+        raise OptionError(
+            "data is given, but a and b are not both models (a name is none: build_model(name, "
+            "weights='default')); leave it out"
+        )
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         if design == "independent":
             raise OptionError("design is 'independent', but images are paired; leave it out")

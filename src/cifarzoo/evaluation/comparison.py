@@ -107,8 +107,12 @@ class Comparison(Shown):
         if self.p_value is not None:
             return ""
         if min(self.n) < 2:
-            return "one run shows no spread; run more seeds"
-        return "these runs show no spread; are they of different seeds?"
+            return (
+                "one run shows no spread; run more seeds, or compare two trained models image by "
+                "image"
+            )
+        what = "the runs of a, and those of b," if "Welch" in self.test else "the differences"
+        return f"{what} are all the same, which is no spread to judge by"
 
 
 def _points(share: float) -> str:

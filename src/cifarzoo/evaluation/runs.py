@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Literal, Protocol, TypeAlias
 
@@ -18,7 +18,7 @@ SAME = 1e-6  # accuracies that differ by less differ by float32's rounding alone
 ITEM = "an accuracy in [0, 1], or a run with its seed and test score, such as `train` gives"
 SIDE = (
     "a sequence of accuracies or of runs, a mapping from seeds to accuracies, Predictions, or a "
-    "torch.nn.Module"
+    "torch.nn.Module, which build_model(name, weights='default') makes of a name"
 )
 
 DesignName: TypeAlias = Literal["auto", "paired", "independent"]
@@ -43,10 +43,11 @@ Runs: TypeAlias = Sequence[float] | Sequence[ScoredRun] | Mapping[int, float]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Accuracies of runs, with their seeds where these are known."""
+    """Accuracies of runs, with their seeds, and the numbers of images, where these are known."""
 
     accuracies: tuple[float, ...]
     seeds: tuple[int, ...] | None
+    images: frozenset[int] = frozenset()
 
     @property
     def mean(self) -> float:
@@ -65,8 +66,15 @@ def by_runs(a: Side, b: Side, design: DesignName, confidence: float) -> Comparis
     """Compare the accuracies of two sets of runs.
 
     Raises:
-        OptionError: the design asks for pairs that do not fit.
+        OptionError: the design asks for pairs that do not fit, or the runs were not scored over
+            as many images.
     """
+    images = a.images | b.images
+    if len(images) > 1:
+        raise OptionError(
+            f"the runs were scored over {' and '.join(f'{n:,}' for n in sorted(images))} images; "
+            "needed is the same test set: run them with the same --limit"
+        )
     paired = _is_paired(a, b, design)
     ours, theirs = a.accuracies, b.in_order_of(a.seeds) if paired else b.accuracies
     difference = a.mean - b.mean
@@ -154,7 +162,9 @@ def side_of(name: str, given: object) -> Side:
             f"{name} has no test score for seed {untested[0]}; leave that run out, or give "
             "accuracies by seed: {seed: accuracy}"
         )
-    return _checked(name, [run.test.accuracy for run in given], [run.seed for run in given])
+    side = _checked(name, [run.test.accuracy for run in given], [run.seed for run in given])
+    images = {run.test.n for run in given if hasattr(run.test, "n")}
+    return replace(side, images=frozenset(images))
 
 
 def _is_number(value: object) -> bool:

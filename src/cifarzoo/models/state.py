@@ -6,6 +6,8 @@ torch's unpickler for tensors alone: nothing in a file is ever executed.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import warnings
 import zipfile
@@ -20,8 +22,10 @@ from cifarzoo.files import replacing, require_whole_zip
 from cifarzoo.spec import is_dense, to_path
 
 __all__ = [
+    "NOTES_KEY",
     "SUFFIXES",
     "load_state",
+    "notes_in",
     "only_weights_in",
     "read_state_dict",
     "require_file",
@@ -31,6 +35,9 @@ __all__ = [
 PICKLED = (".pth", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLED)
 SHOWN = 3
+NOTES_KEY = "cifarzoo"  # in a file's metadata, to a JSON object: one entry, see `_with_digest`
+DIGEST = "tensors_sha256"  # in that object
+NETWORK = "network."  # what the names in a classifier begin with
 COUNTER = "num_batches_tracked"  # of a batch norm; files of torch before 0.4.1 lack it
 
 
@@ -63,6 +70,8 @@ def load_state(
         hint = ""
         if state and all(name.startswith("module.") for name in state):
             hint = "; it was saved from a DataParallel: take 'module.' off its names"
+        elif state and all(f"{NETWORK}{name}" in own for name in state):
+            hint = f"; it is the network's alone: put {NETWORK!r} before its names"
         elif _differs_in_classes(own, state):
             hint = (
                 "; it is for another number of classes: build the model with that number, or give "
@@ -183,11 +192,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        state: dict[str, Tensor] = load_file(path, device="cpu")
+        with safe_open(path, "pt", device="cpu") as file:
+            notes = notes_in(file.metadata())
+            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         way_out = "get it anew"
         if zipfile.is_zipfile(path):
@@ -195,7 +205,41 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is not a whole safetensors file ({error}); {way_out}"
         ) from error
+    if DIGEST in notes and notes[DIGEST] != _digest(state):
+        raise WeightsError(
+            f"{path} was changed after it was written: its tensors have another SHA-256 than its "
+            "header says; get it anew"
+        )
     return state
+
+
+def notes_in(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Give what cifarzoo noted in a safetensors file's metadata, such text as there is."""
+    try:
+        notes = json.loads((metadata or {}).get(NOTES_KEY, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(notes, dict):
+        return {}
+    return {name: text for name, text in notes.items() if isinstance(text, str)}
+
+
+def _with_digest(metadata: Mapping[str, str] | None, state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Add a hash of the tensors to the notes, in the same entry.
+
+    For safetensors keeps several in no fixed order, and the same weights are to be the same file.
+    """
+    notes = notes_in(metadata) | {DIGEST: _digest(state)}
+    return {**(metadata or {}), NOTES_KEY: json.dumps(notes)}
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Hash names, shapes and numbers of tensors: 64 hex digits."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(f"{name} {_kind(tensor)} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
@@ -217,6 +261,11 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     if not isinstance(stored, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
     ):
+        if isinstance(stored, Mapping) and {"format", "identity", "payload"} <= set(stored):
+            raise WeightsError(
+                f"{path} is the checkpoint of an unfinished run; give that run's command again, "
+                "and load the weights that it writes"
+            )
         kind = f"a {type(stored).__name__}"
         inside = ", ".join(map(str, stored)) if isinstance(stored, Mapping) else kind
         raise WeightsError(
@@ -259,7 +308,8 @@ def save_weights(
         model: `build_model(name, weights=path)` reads what an `ImageClassifier` of the same name
             wrote.
         path: ends in .safetensors; its folder is made if it is not there.
-        metadata: notes for the file's header.
+        metadata: notes for the file's header; a hash of the tensors is added, which is checked
+            when they are read.
         matrices: `torch.float16` stores the parameters of two or more dimensions in half
             precision, which halves the file; biases, statistics and the like stay as they are, as
             everything does with `torch.float32`.
@@ -298,7 +348,7 @@ def save_weights(
         }
     try:
         with replacing(path) as temporary:
-            save_file(state, temporary, None if metadata is None else dict(metadata))
+            save_file(state, temporary, _with_digest(metadata, state))
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot write {path} ({error}); choose another path") from error
 

@@ -5,14 +5,17 @@ from cifarzoo.report.folder import Results, load_results
 from cifarzoo.report.page import write_page
 from cifarzoo.report.record import ModeName
 from cifarzoo.report.run_all import run_report
+from cifarzoo.report.runs import FinishedRun, load_runs
 
 __all__ = [
     "EXPERIMENTS",
     "Experiment",
+    "FinishedRun",
     "ModeName",
     "Results",
     "experiment_of",
     "load_results",
+    "load_runs",
     "run_report",
     "write_page",
 ]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from cifarzoo.errors import ResultsError
 from cifarzoo.files import read_object, replacing
 from cifarzoo.report.record import Failure, Record
+from cifarzoo.report.runs import RUN_FILE
 
 __all__ = [
     "SCHEMA",
@@ -107,7 +108,8 @@ def load_results(folder: str | Path) -> Results:
     """Read a folder of results; files with other names are left alone.
 
     Raises:
-        ResultsError: there is no such folder, or a file in it is damaged.
+        ResultsError: there is no such folder, a file in it is damaged, or it is what `cifarzoo
+            train` leaves of a run.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -116,6 +118,8 @@ def load_results(folder: str | Path) -> Results:
             f"{folder} {found}; needed is a folder of results, as `cifarzoo report --out` makes it"
         )
     files = sorted(path for path in folder.iterdir() if path.is_file())
+    if RUN_FILE in [path.name for path in files]:
+        raise ResultsError(f"{folder} is the folder of a run; load_runs reads it, this does not")
     records = [_read(path, Record) for path in files if _RECORD.fullmatch(path.name)]
     failures = [_read(path, Failure) for path in files if _FAILURE.fullmatch(path.name)]
     return Results(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ __all__ = [
     "ModeName",
     "Record",
     "Scores",
-    "differences",
     "fingerprint_of",
     "utc_now",
 ]
@@ -151,19 +149,6 @@ class Failure:
         """Note an error, now; what it says of the user's home folder stays at home."""
         text = str(error).replace(str(Path.home()), "~")
         return cls(key=key, seed=seed, error=text, date=utc_now())
-
-
-def differences(compared: Mapping[str, tuple[object, object]]) -> str:
-    """Write in what a file and the run that is asked for differ; empty where they are alike.
-
-    Args:
-        compared: what the file says and what is asked for, by its name.
-    """
-    return "; ".join(
-        f"{name}: {before} in the file, {now} now"
-        for name, (before, now) in compared.items()
-        if before != now
-    )
 
 
 def utc_now() -> str:

@@ -8,14 +8,20 @@ from typing import Literal
 
 from cifarzoo.arithmetic.cost import count_params
 from cifarzoo.data.loaders import Loaders
-from cifarzoo.errors import DownloadError, NonFiniteLossError, ResultsError, WeightsError
+from cifarzoo.errors import (
+    DownloadError,
+    NonFiniteLossError,
+    ResultsError,
+    WeightsError,
+    differences,
+)
 from cifarzoo.evaluation.evaluate import Evaluation
 from cifarzoo.registry import outline
 from cifarzoo.report.conditions import Conditions, load, recipe_of
 from cifarzoo.report.experiments import Experiment
 from cifarzoo.report.folder import read_record, record_path, write_failure, write_record
 from cifarzoo.report.provenance import this_machine, this_source, weights_label
-from cifarzoo.report.record import Failure, Record, Scores, differences, fingerprint_of, utc_now
+from cifarzoo.report.record import Failure, Record, Scores, fingerprint_of, utc_now
 from cifarzoo.run import Run, train
 
 __all__ = ["checkpoint_path", "recorded", "run_experiment"]
@@ -38,17 +44,25 @@ def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Recor
     found = read_record(path)
     differ = differences(
         {
-            "data": (found.data, conditions.data),
-            "mode": (found.mode, conditions.mode),
-            "recipe": (found.recipe, recipe_of(experiment, conditions.mode)),
-            "network": (found.network, _fingerprint(experiment)),
-            "weights": (found.weights, _weights_of(experiment, conditions)),
-            "scored": ("val" if found.test is None else "test", conditions.scored),
-        }
+            "data": found.data,
+            "mode": found.mode,
+            "recipe": found.recipe,
+            "network": found.network,
+            "weights": found.weights,
+            "scored": "val" if found.test is None else "test",
+        },
+        {
+            "data": conditions.data,
+            "mode": conditions.mode,
+            "recipe": recipe_of(experiment, conditions.mode),
+            "network": _fingerprint(experiment),
+            "weights": _weights_of(experiment, conditions),
+            "scored": conditions.scored,
+        },
     )
     if differ:
         raise ResultsError(
-            f"{path} is of another run ({differ}). Choose another folder, or "
+            f"{path} is of another run ({'; '.join(differ)}). Choose another folder, or "
             "delete the file to have it run again"
         )
     return found

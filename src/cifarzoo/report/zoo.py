@@ -19,20 +19,20 @@ from torch import Tensor, nn
 
 from cifarzoo.arithmetic.cost import count_params
 from cifarzoo.data.loaders import Loaders, TensorLoader
-from cifarzoo.errors import OptionError, ResultsError, WeightsError
+from cifarzoo.errors import OptionError, ResultsError, WeightsError, differences
 from cifarzoo.hardware import seeded
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import build_from_card, model_card, outline
 from cifarzoo.report.folder import read_record, record_path, write_record, write_text
 from cifarzoo.report.provenance import this_machine, this_source, weights_label
-from cifarzoo.report.record import Record, Scores, differences, fingerprint_of, utc_now
+from cifarzoo.report.record import Record, Scores, fingerprint_of, utc_now
 from cifarzoo.report.recording import Recording
 from cifarzoo.report.scoring import evaluate_in_parts
 from cifarzoo.run import fit_card, load_data
 from cifarzoo.spec import DEFAULT_TAG, ModelCard, TtaName
 from cifarzoo.training.history import History
 from cifarzoo.weights import packaged_file, save_weights, sha256_of, verify
-from cifarzoo.weights.notes import notes_on
+from cifarzoo.weights.notes import notes_on, read_notes
 
 __all__ = ["file_of", "record_seed", "recorded"]
 
@@ -53,16 +53,24 @@ def recorded(recording: Recording, seed: int) -> Record | None:
     found = read_record(path)
     differ = differences(
         {
-            "title": (found.title, recording.title),
-            "data": (found.data, recording.data),
-            "recipe": (found.recipe, recording.card.recipe),
-            "network": (found.network, fingerprint_of(outline(recording.card))),
-            "weights": (found.weights, _start_of(recording.card)),
-            "teacher": (found.teacher, _teacher_of(recording.card)),
-        }
+            "title": found.title,
+            "data": found.data,
+            "recipe": found.recipe,
+            "network": found.network,
+            "weights": found.weights,
+            "teacher": found.teacher,
+        },
+        {
+            "title": recording.title,
+            "data": recording.data,
+            "recipe": recording.card.recipe,
+            "network": fingerprint_of(outline(recording.card)),
+            "weights": _start_of(recording.card),
+            "teacher": _teacher_of(recording.card),
+        },
     )
     if differ or found.sha256 is None:
-        what = differ or "its weights were not kept"
+        what = "; ".join(differ) or "its weights were not kept"
         raise ResultsError(
             f"{path} is of another run ({what}). Give this one a tag of its own (--tag), or move "
             "that record out of the way, into a folder of results that shows it was scored"
@@ -133,6 +141,7 @@ def record_seed(recording: Recording, seed: int) -> Record:
     found = recorded(recording, seed)
     if found is not None:
         return _with_views(recording, found)
+    _require_no_others(recording, recording.weights(seed))
     teacher, checkpoint = _teacher_of(recording.card), recording.checkpoint(seed)
     resumed, began = checkpoint.exists(), time.perf_counter()
     machines, commits = _noted_parts(recording, seed, resumed=resumed)
@@ -145,6 +154,22 @@ def record_seed(recording: Recording, seed: int) -> Record:
     write_record(record, recording.results)
     _clear(recording, seed)
     return record
+
+
+def _require_no_others(recording: Recording, path: Path) -> None:
+    """Refuse to write over weights that another recording keeps in the same folder.
+
+    Raises:
+        ResultsError: they are of another model or tag.
+    """
+    notes = read_notes(path)
+    model, tag = recording.card.name, recording.tag
+    found = notes.get("model", model), notes.get("tag", tag)
+    if found != (model, tag):
+        raise ResultsError(
+            f"{path} holds the weights of {' '.join(found)}, which are kept in case more seeds "
+            f"follow; choose another folder for {model} {tag} with --out"
+        )
 
 
 def _clear(recording: Recording, seed: int) -> None:
@@ -199,7 +224,7 @@ def _train_to_file(recording: Recording, seed: int, loaders: Loaders) -> History
         download=recording.download,
         memory_limit_bytes=recording.memory_limit_bytes,
     )
-    notes = notes_on(model=recording.card.name, data=recording.data)
+    notes = notes_on(model=recording.card.name, data=recording.data, tag=recording.tag)
     path = recording.weights(seed)
     save_weights(fitted.model, path, metadata=notes, matrices=torch.float16)
     rounded, of = _model_of(recording, seed), sha256_of(path)

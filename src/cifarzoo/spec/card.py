@@ -34,7 +34,7 @@ def require_tag(tag: object) -> None:
     Raises:
         OptionError: that says what is allowed.
     """
-    allowed = "lower-case letters, digits and underscores, none of them first"
+    allowed = "lower-case letters, digits and underscores, which are not first"
     require_text("tag", tag, r"[a-z0-9][a-z0-9_]*", allowed)
 
 

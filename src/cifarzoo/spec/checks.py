@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 LONGEST_PATH = 100  # characters that an error shows
+LONGEST_VALUE = 1000  # likewise
 
 
 def require(name: str, value: object, allowed: str, *, met: bool) -> None:
@@ -39,7 +40,10 @@ def require(name: str, value: object, allowed: str, *, met: bool) -> None:
         OptionError: that says what is allowed.
     """
     if not met:
-        raise OptionError(f"{name} is {value!r}; allowed: {allowed}")
+        shown = repr(value)
+        if len(shown) > LONGEST_VALUE:
+            shown = f"a {type(value).__name__}"
+        raise OptionError(f"{name} is {shown}; allowed: {allowed}")
 
 
 def require_whole(name: str, value: object, low: int, high: float, allowed: str) -> None:

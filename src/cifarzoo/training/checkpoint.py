@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from cifarzoo.errors import CheckpointError
+from cifarzoo.errors import CheckpointError, differences
 from cifarzoo.files import replacing, require_whole_zip
 
 __all__ = ["Payload", "load_checkpoint", "save_checkpoint"]
@@ -137,13 +137,9 @@ def _loaded(path: Path) -> Any:  # noqa: ANN401 - whatever a file holds
 
 
 def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
-    differences = [
-        f"{key}: {stored.get(key)!r} in the file, {wanted.get(key)!r} now"
-        for key in sorted(stored.keys() | wanted.keys())
-        if stored.get(key) != wanted.get(key)
-    ]
-    if differences:
-        rest = len(differences) - SHOWN
+    differ = differences(stored, wanted)
+    if differ:
+        rest = len(differ) - SHOWN
         more = f"; and {rest} more" if rest > 0 else ""
         way_out = "give another path, or delete it"
         differing = [key for key in wanted if stored.get(key) != wanted[key]]
@@ -152,5 +148,5 @@ def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
         if differing == ["precision"]:
             way_out = f"go on in precision={stored.get('precision')!r} (--precision), {way_out}"
         raise CheckpointError(
-            f"{path} belongs to another run ({'; '.join(differences[:SHOWN])}{more}); {way_out}"
+            f"{path} belongs to another run ({'; '.join(differ[:SHOWN])}{more}); {way_out}"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from cifarzoo.errors import WeightsError, suggest
+from cifarzoo.errors import WeightsError, suggest, wrong_kind
 from cifarzoo.models.backbone import BackboneWeights, TransferClassifier
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.state import SUFFIXES, load_state, only_weights_in, read_state_dict
@@ -12,7 +13,7 @@ from cifarzoo.spec import DEFAULT_TAG, ModelCard, Weights, to_path
 from cifarzoo.weights.download import download_backbone
 from cifarzoo.weights.hashes import verify
 from cifarzoo.weights.notes import read_notes
-from cifarzoo.weights.packaged import REINSTALL, packaged_file
+from cifarzoo.weights.packaged import REINSTALL, description_file, packaged_file
 
 __all__ = ["load_weights"]
 
@@ -32,14 +33,21 @@ def load_weights(
         download: whether to fetch a backbone's weights that are not in torch's cache.
 
     Raises:
+        OptionError: weights is neither a text nor a path.
         WeightsError: there are no such weights, the file is damaged, or does not fit the model.
         DownloadError: a backbone's weights could not be fetched.
     """
     if weights is None:
         return
+    given: object = weights
+    if not isinstance(given, str | os.PathLike):
+        known = ", ".join(repr(each.tag) for each in card.weights) or "here there is none"
+        raise wrong_kind("weights", given, f"None, a tag ({known}), or the path of a file")
     published = _published(model)
     tag = str(weights)
     packaged = card.weights_for(tag)
+    if tag in card.recipe_tags:
+        _require_description(card, tag)
     if packaged is not None:
         _load_file(model, _verified(card, packaged), card)
     elif tag in published and isinstance(model, TransferClassifier):
@@ -50,6 +58,13 @@ def load_weights(
     else:
         tags = [each.tag for each in card.weights]
         raise WeightsError(_no_such(tag, card, (*tags, *published)))
+
+
+def _require_description(card: ModelCard, tag: str) -> None:
+    """Refuse weights of the package whose description is gone."""
+    lost = description_file(card.name, tag)
+    if packaged_file(card.name, tag).exists() and not lost.exists():
+        raise WeightsError(f"{lost}, a part of the package, is missing; {REINSTALL}")
 
 
 def _published(model: ImageClassifier) -> dict[str, BackboneWeights]:

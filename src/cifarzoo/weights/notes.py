@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cifarzoo.models.state import NOTES_KEY, notes_in
+
 __all__ = ["NOTES_KEY", "notes_on", "read_notes"]
 
-NOTES_KEY = "cifarzoo"
 
-
-def notes_on(*, model: str, data: str) -> dict[str, str]:
-    """Give the metadata of a weights file: of what model, trained on what data.
+def notes_on(*, model: str, data: str, tag: str | None = None) -> dict[str, str]:
+    """Give the metadata of a weights file: of what model, trained on what data, for what tag.
 
     It is one entry, for safetensors keeps several in no fixed order, and the same weights are to
     be the same file.
     """
-    return {NOTES_KEY: json.dumps({"model": model, "data": data})}
+    notes = {"model": model, "data": data} | ({} if tag is None else {"tag": tag})
+    return {NOTES_KEY: json.dumps(notes)}
 
 
 def read_notes(path: Path) -> dict[str, str]:
@@ -27,9 +28,6 @@ def read_notes(path: Path) -> dict[str, str]:
         return {}
     try:
         with safe_open(path, "pt") as file:
-            notes = json.loads((file.metadata() or {}).get(NOTES_KEY, "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError):
+            return notes_in(file.metadata())
+    except (SafetensorError, OSError):
         return {}
-    if not isinstance(notes, dict):
-        return {}
-    return {name: text for name, text in notes.items() if isinstance(text, str)}
