@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks")]
 
 from docutils.nodes import Element, TextElement  # noqa: E402
-from generated import write_pages  # noqa: E402
+from generated import RECORDED, write_pages  # noqa: E402
 from inventories import write_inventories  # noqa: E402
 from sphinx.addnodes import pending_xref  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
@@ -111,6 +111,9 @@ def resolve(
     name = node.get("reftarget")
     if name in PLAIN:
         return content
+    short = str(name).rpartition(".")[2]
+    if name not in FULL_NAMES and short in RECORDED:
+        FULL_NAMES[name] = f"cifarzoo.report.{short}"
     if name not in FULL_NAMES:
         return None
     node["reftarget"] = FULL_NAMES[name]

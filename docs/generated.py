@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from leaderboard import write_models, write_page
 
 import cifarzoo as zoo
 
-__all__ = ["write_pages"]
+__all__ = ["RECORDED", "write_pages"]
 
 KINDS = {
     "models": "Models",
@@ -18,6 +19,10 @@ KINDS = {
     "arithmetic": "Arithmetic",
     "errors": "Errors",
 }
+RECORDED = (  # of cifarzoo.report
+    *("load_runs", "load_results", "FinishedRun", "RunScore", "RunEnd", "Results", "Record"),
+    *("Scores", "Failure", "Machine", "Source"),
+)
 ROOMS = {
     "models": ("registry", "models.", "weights", "spec.ModelCard", "spec.Weights"),
     "data": ("data.", "spec.Augmentation"),
@@ -36,10 +41,12 @@ def write_pages(folder: Path) -> None:
     api = folder / "api"
     for room, names in _rooms().items():
         write_page(api / f"{room}.md", _api_page(KINDS[room], "cifarzoo", names))
+    recorded = "\n".join(["# Recorded runs", "", *_entry("cifarzoo.report", *RECORDED)])
+    write_page(api / "report.md", recorded)
     pictures = [name for name in zoo.viz.__all__ if callable(getattr(zoo.viz, name))]
     pictures = [name for name in pictures if not name.endswith("Name") and name != "CellValue"]
     write_page(api / "viz.md", _pictures_page(pictures))
-    listed = "\n".join([*KINDS, "viz"])
+    listed = "\n".join([*KINDS, "report", "viz"])
     write_page(api / "index.md", f"# Reference\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n")
 
 
@@ -101,7 +108,7 @@ def _pictures_page(names: list[str]) -> str:
 
 def _entry(module: str, *names: str) -> list[str]:
     """Write what makes autodoc describe names of a module."""
-    owner = zoo.viz if module == "cifarzoo.viz" else zoo
+    owner = importlib.import_module(module)
     lines = ["```{eval-rst}", f".. currentmodule:: {module}", ""]
     for name in names:
         value = getattr(owner, name)
