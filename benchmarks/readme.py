@@ -199,7 +199,11 @@ def loading_weights(folder: Path) -> str:
     ]
     ways = next(iter(found["models"].values()))["milliseconds"]
     header = ("default weights", "MB", *(f"{way}, ms" for way in ways), "times as long")
-    return rows(header, *lines) + f"\nMedian (least to most). {where(found)}.\n"
+    place = part("cpu", found["threads"]) + found["processor"]
+    return rows(header, *lines) + (
+        f"\nMedian (least to most) of reading files that were read before. {place}, commit "
+        f"{Source(**found['source']).label}.\n"
+    )
 
 
 def scaling(folder: Path) -> str:

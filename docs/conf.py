@@ -112,7 +112,8 @@ def resolve(
     if name in PLAIN:
         return content
     short = str(name).rpartition(".")[2]
-    if name not in FULL_NAMES and short in RECORDED:
+    ours = name == short or str(name).startswith("cifarzoo.report.")
+    if name not in FULL_NAMES and ours and short in RECORDED:
         FULL_NAMES[name] = f"cifarzoo.report.{short}"
     if name not in FULL_NAMES:
         return None

@@ -59,6 +59,7 @@ def test_figures_of_others_are_marked_as_theirs(page: ModuleType, found: list[An
         )
         assert f"{each.words} | {each.views} |" in row
         assert f"| {each.name} |" not in ours
+    assert "| ResNet-18 | kuangliu | – | – | 93.02% to 95.50% | single view |" in theirs
     for size in ("parameters", "multiply-accumulates"):
         points = page._points(found, size)
         mine = {point.name for point in points if not point.source}

@@ -164,6 +164,11 @@ def test_packaged_weights_whose_description_is_gone_are_no_others(
     with pytest.raises(WeightsError, match=r"small-default.json, a part of the package, is miss"):
         load_weights(plain(), "default", card)
     load_weights(plain(), "median", card)
+    packaged_file("small", "default").rename(packaged_file("small", "other"))
+    for tag in ("default", "other"):
+        with pytest.raises(WeightsError, match=r"small-other.json, .* give its command again"):
+            load_weights(plain(), tag, card)
+    load_weights(plain(), "median", card)
 
 
 @pytest.mark.parametrize("weights", [True, 1, b"default"])

@@ -151,7 +151,7 @@ def differences(
 
     Args:
         before: what the file says, by name. Settings within settings, as in a recipe, get names
-            of their own.
+            of their own; what is missing counts as None.
         now: what is asked for.
         words: that follow the value before, and the one now.
 
@@ -169,7 +169,7 @@ def differences(
 
 def _flat(value: object, name: str = "") -> dict[str, object]:
     """Give every setting a name of its own: {"recipe": {"lr": 1}} is {"recipe.lr": 1}."""
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if not isinstance(value, Mapping):
         return {name: value}

@@ -2,9 +2,10 @@
 
 killed_recording.py FOLDER
 
-A process that has only imported forks one child after another, and each gives the same command. The
-first ones kill themselves, in a training, in a scoring, with a record or half of the weights' two
-files written. Says how many were killed, and how many ended well.
+A process that has only imported forks one child after another, and each gives the same command.
+The first ones kill themselves: in a training, in a scoring, before the record, in a check of the
+second seed, and between the two files of the weights. Says how many were killed and how many ended
+well, and how many training steps and batches of scoring it took, without kills and with them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ KILLS = (
     (RunState, "take_step", 7),
     (scoring, "scored", 3),
     (recorder, "write_record", 1),
-    (RunState, "check", 5),
+    (RunState, "check", 3),
     (packing, "write_description", 1),
 )
 
@@ -83,6 +84,17 @@ def killed_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
     return counted
 
 
+def noted(path: Path, word: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let every call of a function be noted in a file."""
+
+    def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the function's own
+        with path.open("a") as file:
+            file.write(word)
+        return function(*arguments, **options)
+
+    return call
+
+
 def attempt(folder: Path, kill: tuple[Any, str, int] | None) -> int:
     """Let a child give the command; kill it at a function's nth call.
 
@@ -94,9 +106,12 @@ def attempt(folder: Path, kill: tuple[Any, str, int] | None) -> int:
         with ExitStack() as stack:
             for target, value in checkout(folder).items():
                 stack.enter_context(mock.patch(target, value))
+            for place, name, word in ((RunState, "take_step", "t"), (scoring, "scored", "s")):
+                call = noted(folder / "noted", word, getattr(place, name))
+                stack.enter_context(mock.patch.object(place, name, call))
             if kill is not None:
-                place, name, call = kill
-                counted = killed_at(call, getattr(place, name))
+                place, name, nth = kill
+                counted = killed_at(nth, getattr(place, name))
                 stack.enter_context(mock.patch.object(place, name, counted))
             try:
                 app([*COMMAND, "--out", str(folder / "work")], standalone_mode=False)
@@ -113,7 +128,12 @@ def main() -> None:
     torch.set_num_threads(1)
     codes = [attempt(folder / "whole", None)]
     codes += [attempt(folder / "killed", kill) for kill in (*KILLS, None)]
-    sys.stdout.write(f"killed {codes.count(-signal.SIGKILL)}, done {codes.count(0)}\n")
+    said = [(folder / name / "noted").read_text() for name in ("whole", "killed")]
+    steps, batches = ([each.count(word) for each in said] for word in "ts")
+    sys.stdout.write(
+        f"killed {codes.count(-signal.SIGKILL)}, done {codes.count(0)}, "
+        f"steps {steps[0]} {steps[1]}, batches {batches[0]} {batches[1]}\n"
+    )
 
 
 if __name__ == "__main__":

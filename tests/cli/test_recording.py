@@ -70,6 +70,7 @@ def test_seeds_become_weights_of_the_package(call: Call, checkout: Path) -> None
     result = call(*options, "--tta", "flip_translate")
     assert result.exit_code == 0, result.stderr
     assert "seed 2 begins" in result.stderr
+    assert f"Commit it with its {NAME}-default.json and with" in result.stderr
     (weights,) = model_card(NAME).weights
     assert f"{NAME}: {weights.measured}, seed {weights.seed} is kept" in result.stdout
     assert weights.views is not None
@@ -205,7 +206,7 @@ def test_recording_stops_in_time_and_goes_on_to_the_same_weights(
     (checkout / "weights").mkdir()
     result, stops = call(*options, "--minutes", str(0.4 * seconds[0] / 60)), 0
     while result.exit_code == NOT_FINISHED:
-        assert "not finished; the same command goes on" in result.stderr
+        assert "not finished; the same command goes on (--minutes has to" in result.stderr
         assert not list((checkout / "weights").iterdir())
         stops += 1
         result = call(*options, "--minutes", str(max(0.5, 2 * sum(seconds)) / 60))

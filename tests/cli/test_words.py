@@ -45,5 +45,7 @@ def test_accuracies(published: Weights) -> None:
     better = replace(published, tag="long", mean=0.85)
     both = words.accuracy_words(replace(card, weights=(published, better)))
     assert both == "80.61 ± 0.21 % (3 seeds); long: 85.00 %"
+    worse = words.accuracy_words(replace(card, weights=(published, replace(better, mean=0.5))))
+    assert worse == "80.61 ± 0.21 % (3 seeds); long: 50.00 %"
     one = replace(published, std=None, seeds=(0,), seed=0)
     assert words.accuracy_words(replace(card, weights=(one,))) == "80.58 % (79.80 to 81.34, 1 seed)"

@@ -198,9 +198,11 @@ def test_runs_over_different_images_are_refused() -> None:
     few, many = (
         [SimpleNamespace(seed=0, test=SimpleNamespace(accuracy=0.5, n=n))] for n in (300, 4000)
     )
-    with pytest.raises(OptionError, match=r"scored over 300 and 4,000 images; .* same --limit"):
+    with pytest.raises(OptionError, match=r"were scored over 300 images, those of b over 4,000"):
         compare(few, many)
     assert compare(few, few).difference == 0
+    unknown = [SimpleNamespace(seed=0, test=SimpleNamespace(accuracy=0.5, n=None))]
+    assert compare(few, unknown).difference == 0
 
 
 def test_names_of_models_are_told_what_is_needed() -> None:
@@ -219,7 +221,8 @@ def test_runs_without_spread_claim_nothing(design: DesignName) -> None:
     apart = compare([0.7, 0.7], [0.6, 0.6], design=design)
     assert (apart.low, apart.high, apart.p_value) == (None, None, None)
     assert apart.verdict == "cannot tell"
-    assert "no spread" in str(apart)
+    what = "the differences" if design == "paired" else "the runs of a, and those of b,"
+    assert f"{what} are all the same, which is no spread" in str(apart)
 
 
 def test_differences_that_differ_by_rounding_have_no_spread() -> None:

@@ -43,7 +43,9 @@ def test_what_is_saved_is_read(tmp_path: Path, name: str) -> None:
 
 def test_one_changed_bit_of_what_was_saved_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    save_weights(network(), path, metadata={"cifarzoo": '{"model": "m"}', "mine": "too"})
+    save_weights(
+        network(), path, metadata={"cifarzoo": '{"model": "m", "epoch": 3}', "mine": "too"}
+    )
     content = path.read_bytes()
     length = 8 + int.from_bytes(content[:8], "little")
     for place in (length, len(content) - 1):
@@ -56,7 +58,11 @@ def test_one_changed_bit_of_what_was_saved_is_noticed(tmp_path: Path) -> None:
     read_state_dict(path)
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-    assert (metadata["mine"], json.loads(metadata["cifarzoo"])["model"]) == ("too", "m")
+    notes = json.loads(metadata["cifarzoo"])
+    assert (metadata["mine"], notes["model"], notes["epoch"]) == ("too", "m", 3)
+    with pytest.raises(OptionError, match=r"metadata\['cifarzoo'\] is 'mine'; needed is a JSON"):
+        save_weights(network(), path, metadata={"cifarzoo": "mine"})
+    assert path.read_bytes() == content
 
 
 def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:

@@ -48,8 +48,9 @@ def test_one_run_is_read_from_its_own_folder(tmp_path: Path) -> None:
     write(tmp_path, 3)
     (run,) = load_runs(tmp_path)
     assert (run.seed, run.settings["model"]) == (3, "m")
-    with pytest.raises(ResultsError, match="is the folder of a run; load_runs reads it"):
-        load_results(tmp_path)
+    for folder in (tmp_path, tmp_path.parent):
+        with pytest.raises(ResultsError, match=r"leaves of runs; .*cifarzoo.report.load_runs\('"):
+            load_results(folder)
 
 
 def test_runs_of_two_recipes_are_refused(tmp_path: Path) -> None:
@@ -64,9 +65,10 @@ def test_runs_of_two_recipes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"finished": None}, "is not finished; give its command again"),
+        ({"finished": None, "history": 1}, "not finished: its loss was not finite; take it out"),
         ({"scores": 1}, "cannot be read as the file of a run: .*--fresh"),
-        ({"settings": {"model": "m"}}, "it says no seed"),
+        ({"settings": {"model": "m"}}, "its seed is None; needed is a whole"),
+        ({"settings": {"seed": True}}, "its seed is True"),
     ],
 )
 def test_what_is_not_a_finished_run_is_told(
@@ -74,6 +76,22 @@ def test_what_is_not_a_finished_run_is_told(
 ) -> None:
     write(tmp_path, 0, **changes)
     with pytest.raises(ResultsError, match=message):
+        load_runs(tmp_path)
+
+
+def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, 0)
+    content = json.loads(path.read_text())
+    begun = {"finished": None, "settings": content["settings"], "environment": {}}
+    path.write_text(json.dumps(begun))
+    with pytest.raises(ResultsError, match="is not finished: give its command again"):
+        load_runs(tmp_path)
+
+
+def test_a_run_beside_folders_of_runs_is_told(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "seed1"):
+        write(folder, 0)
+    with pytest.raises(ResultsError, match=r"so do folders in it, such as .*seed1; which are"):
         load_runs(tmp_path)
 
 

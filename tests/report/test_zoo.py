@@ -35,7 +35,7 @@ from cifarzoo.hardware import seeded
 from cifarzoo.models.state import read_state_dict
 from cifarzoo.registry import build_from_card, forget_weights
 from cifarzoo.report import scoring, zoo
-from cifarzoo.report.folder import load_results, record_path
+from cifarzoo.report.folder import load_results, record_path, write_record
 from cifarzoo.report.packing import median_run, pack_recording
 from cifarzoo.report.provenance import this_machine, this_source
 from cifarzoo.report.record import Scores
@@ -251,7 +251,20 @@ def test_weights_of_another_recording_in_the_folder_are_not_written_over(
     with pytest.raises(ResultsError, match=message):
         record_seed(other, 0)
     assert recording.weights(0).read_bytes() == before
+    with pytest.raises(ResultsError, match=message):
+        record_seed(other, 1)
     record_seed(replace(other, work=recording.work / "other"), 0)
+
+
+def test_weights_of_before_are_known_by_their_record(recording: Recording, recipe: Recipe) -> None:
+    path, record = recording.weights(0), record_seed(recording, 0)
+    save_weights(build_from_card(recording.card, path, 10), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_record(replace(record, sha256=digest), recording.results)
+    card = replace(recording.card, recipe=replace(recipe, lr=0.01))
+    with pytest.raises(ResultsError, match="holds the weights of report_baseline, which are kept"):
+        record_seed(replace(recording, card=card, tag="other"), 0)
+    record_seed(recording, 1)
 
 
 def test_lost_or_changed_weights_of_a_recorded_run_are_noticed(recording: Recording) -> None:

@@ -30,7 +30,7 @@ class _Score(Protocol):
 
 
 class ScoredRun(Protocol):
-    """A `Run`, a record of the report, or what looks like one."""
+    """A `Run`, a record of the report, or what looks like one; `test.n` is looked at if there."""
 
     @property
     def seed(self) -> int: ...
@@ -69,11 +69,11 @@ def by_runs(a: Side, b: Side, design: DesignName, confidence: float) -> Comparis
         OptionError: the design asks for pairs that do not fit, or the runs were not scored over
             as many images.
     """
-    images = a.images | b.images
-    if len(images) > 1:
+    if len(a.images | b.images) > 1:
+        shown = [" and ".join(f"{n:,}" for n in sorted(side.images)) or "?" for side in (a, b)]
         raise OptionError(
-            f"the runs were scored over {' and '.join(f'{n:,}' for n in sorted(images))} images; "
-            "needed is the same test set: run them with the same --limit"
+            f"the runs of a were scored over {shown[0]} images, those of b over {shown[1]}; needed "
+            "is the same test set for all (for `cifarzoo train`: the same --limit)"
         )
     paired = _is_paired(a, b, design)
     ours, theirs = a.accuracies, b.in_order_of(a.seeds) if paired else b.accuracies
@@ -163,8 +163,9 @@ def side_of(name: str, given: object) -> Side:
             "accuracies by seed: {seed: accuracy}"
         )
     side = _checked(name, [run.test.accuracy for run in given], [run.seed for run in given])
-    images = {run.test.n for run in given if hasattr(run.test, "n")}
-    return replace(side, images=frozenset(images))
+    numbers_of_images = (getattr(run.test, "n", None) for run in given)
+    images = frozenset(int(n) for n in numbers_of_images if isinstance(n, Integral))
+    return replace(side, images=images)
 
 
 def _is_number(value: object) -> bool:

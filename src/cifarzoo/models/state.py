@@ -193,11 +193,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
 
     try:
-        with safe_open(path, "pt", device="cpu") as file:
+        state: dict[str, Tensor] = load_file(path, device="cpu")
+        with safe_open(path, "pt") as file:
             notes = notes_in(file.metadata())
-            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         way_out = "get it anew"
         if zipfile.is_zipfile(path):
@@ -208,7 +209,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     if DIGEST in notes and notes[DIGEST] != _digest(state):
         raise WeightsError(
             f"{path} was changed after it was written: its tensors have another SHA-256 than its "
-            "header says; get it anew"
+            "header says; get it anew, or write what you changed with save_weights"
         )
     return state
 
@@ -228,9 +229,20 @@ def _with_digest(metadata: Mapping[str, str] | None, state: Mapping[str, Tensor]
     """Add a hash of the tensors to the notes, in the same entry.
 
     For safetensors keeps several in no fixed order, and the same weights are to be the same file.
+
+    Raises:
+        OptionError: that entry is there and holds no JSON object.
     """
-    notes = notes_in(metadata) | {DIGEST: _digest(state)}
-    return {**(metadata or {}), NOTES_KEY: json.dumps(notes)}
+    given = (metadata or {}).get(NOTES_KEY, "{}")
+    try:
+        notes = json.loads(given)
+    except (TypeError, ValueError, RecursionError):
+        notes = None
+    if not isinstance(notes, dict):
+        raise OptionError(
+            f"metadata[{NOTES_KEY!r}] is {given!r}; needed is a JSON object as text, or another key"
+        )
+    return {**(metadata or {}), NOTES_KEY: json.dumps(notes | {DIGEST: _digest(state)})}
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
@@ -308,14 +320,16 @@ def save_weights(
         model: `build_model(name, weights=path)` reads what an `ImageClassifier` of the same name
             wrote.
         path: ends in .safetensors; its folder is made if it is not there.
-        metadata: notes for the file's header; a hash of the tensors is added, which is checked
-            when they are read.
+        metadata: notes for the file's header, text by key. A hash of the tensors, which is checked
+            when they are read, is added to the JSON object under "cifarzoo". With other keys the
+            order in the file varies.
         matrices: `torch.float16` stores the parameters of two or more dimensions in half
             precision, which halves the file; biases, statistics and the like stay as they are, as
             everything does with `torch.float32`.
 
     Raises:
-        OptionError: matrices is another type, model no module, or path none that there can be.
+        OptionError: matrices is another type, model no module, path none that there can be, or
+            metadata has something else than a JSON object under "cifarzoo".
         WeightsError: the path ends in something else, or cannot be written; a parameter holds NaN
             or infinity; or a value cannot be stored in half precision.
     """

@@ -108,8 +108,8 @@ def load_results(folder: str | Path) -> Results:
     """Read a folder of results; files with other names are left alone.
 
     Raises:
-        ResultsError: there is no such folder, a file in it is damaged, or it is what `cifarzoo
-            train` leaves of a run.
+        ResultsError: there is no such folder, a file in it is damaged, or it holds no records and
+            what `cifarzoo train` leaves of runs.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -118,10 +118,13 @@ def load_results(folder: str | Path) -> Results:
             f"{folder} {found}; needed is a folder of results, as `cifarzoo report --out` makes it"
         )
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    if RUN_FILE in [path.name for path in files]:
-        raise ResultsError(f"{folder} is the folder of a run; load_runs reads it, this does not")
     records = [_read(path, Record) for path in files if _RECORD.fullmatch(path.name)]
     failures = [_read(path, Failure) for path in files if _FAILURE.fullmatch(path.name)]
+    if not records and (any(folder.glob(RUN_FILE)) or any(folder.glob(f"*/{RUN_FILE}"))):
+        raise ResultsError(
+            f"{folder} holds no records, but what `cifarzoo train` leaves of runs; read that with "
+            f"cifarzoo.report.load_runs({str(folder)!r})"
+        )
     return Results(
         records=tuple(sorted(records, key=lambda record: (record.key, record.seed))),
         failures=tuple(sorted(failures, key=lambda failure: (failure.key, failure.seed))),

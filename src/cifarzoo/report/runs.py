@@ -103,11 +103,17 @@ def load_runs(folder: str | Path) -> tuple[FinishedRun, ...]:
         The runs in the order of their seeds.
 
     Raises:
-        ResultsError: there is no run, one is not finished or damaged, or they differ in more than
-            their seed.
+        OptionError: folder is no path that there can be.
+        ResultsError: there is no run, one is not finished or damaged, they differ in more than
+            their seed, or the folder holds a run and folders of others.
     """
     path = to_path("folder", folder)
-    files = [path / RUN_FILE] if (path / RUN_FILE).is_file() else sorted(path.glob(f"*/{RUN_FILE}"))
+    files = sorted([*path.glob(RUN_FILE), *path.glob(f"*/{RUN_FILE}")])
+    if len(files) > 1 and path / RUN_FILE in files:
+        raise ResultsError(
+            f"{path} holds a run, and so do folders in it, such as {files[-1].parent}; which are "
+            "meant? Move one kind into a folder of its own"
+        )
     if not files:
         raise ResultsError(
             f"{path} holds no {RUN_FILE}, nor does a folder in it; needed is what `cifarzoo train "
@@ -135,13 +141,15 @@ def _read(path: Path) -> FinishedRun:
 
     try:
         content = read_object(path)
+        seed = msgspec.convert(content, BegunRun).settings.get("seed")
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ValueError(f"its seed is {seed!r}; needed is a whole number")
         if content.get("finished") is None:
-            raise ResultsError(
-                f"the run in {path.parent} is not finished; give its command again to go on"
-            )
+            way_out = "give its command again to go on"
+            if "history" in content:
+                way_out = "its loss was not finite; take it out of the folder"
+            raise ResultsError(f"the run in {path.parent} is not finished: {way_out}")
         run: FinishedRun = msgspec.convert(content, FinishedRun)
-        if not isinstance(run.settings.get("seed"), int):
-            raise ValueError("it says no seed")
     except ResultsError:
         raise
     except (OSError, ValueError) as error:  # so are errors of JSON, Unicode, msgspec

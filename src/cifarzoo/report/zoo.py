@@ -23,7 +23,7 @@ from cifarzoo.errors import OptionError, ResultsError, WeightsError, differences
 from cifarzoo.hardware import seeded
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import build_from_card, model_card, outline
-from cifarzoo.report.folder import read_record, record_path, write_record, write_text
+from cifarzoo.report.folder import load_results, read_record, record_path, write_record, write_text
 from cifarzoo.report.provenance import this_machine, this_source, weights_label
 from cifarzoo.report.record import Record, Scores, fingerprint_of, utc_now
 from cifarzoo.report.recording import Recording
@@ -141,7 +141,7 @@ def record_seed(recording: Recording, seed: int) -> Record:
     found = recorded(recording, seed)
     if found is not None:
         return _with_views(recording, found)
-    _require_no_others(recording, recording.weights(seed))
+    _require_no_others(recording)
     teacher, checkpoint = _teacher_of(recording.card), recording.checkpoint(seed)
     resumed, began = checkpoint.exists(), time.perf_counter()
     machines, commits = _noted_parts(recording, seed, resumed=resumed)
@@ -156,20 +156,27 @@ def record_seed(recording: Recording, seed: int) -> Record:
     return record
 
 
-def _require_no_others(recording: Recording, path: Path) -> None:
-    """Refuse to write over weights that another recording keeps in the same folder.
+def _require_no_others(recording: Recording) -> None:
+    """Refuse a folder in which another recording keeps its weights, before they are written over.
 
     Raises:
-        ResultsError: they are of another model or tag.
+        ResultsError: they are of another model or tag: the file says so or, where it is older, the
+            record that has its hash.
     """
-    notes = read_notes(path)
-    model, tag = recording.card.name, recording.tag
-    found = notes.get("model", model), notes.get("tag", tag)
-    if found != (model, tag):
-        raise ResultsError(
-            f"{path} holds the weights of {' '.join(found)}, which are kept in case more seeds "
-            f"follow; choose another folder for {model} {tag} with --out"
-        )
+    own = recording.card.name, recording.tag
+    for path in sorted(recording.work.glob("seed*.safetensors")):
+        notes = read_notes(path)
+        of = notes.get("model", own[0]), notes.get("tag", own[1])
+        words = "" if of == own else f"{of[0]} {of[1]}"
+        if not words and "tag" not in notes and recording.results.is_dir():
+            sha256, records = sha256_of(path), load_results(recording.results).records
+            keys = [each.key for each in records if each.sha256 == sha256]
+            words = "" if recording.key in keys else " ".join(keys)
+        if words:
+            raise ResultsError(
+                f"{path} holds the weights of {words}, which are kept in case more seeds follow; "
+                f"choose another folder for {own[0]} {own[1]} with --out"
+            )
 
 
 def _clear(recording: Recording, seed: int) -> None:

@@ -42,7 +42,7 @@ def require(name: str, value: object, allowed: str, *, met: bool) -> None:
     if not met:
         shown = repr(value)
         if len(shown) > LONGEST_VALUE:
-            shown = f"a {type(value).__name__}"
+            shown = f"{shown[:LONGEST_PATH]}… ({len(shown):,} characters)"
         raise OptionError(f"{name} is {shown}; allowed: {allowed}")
 
 

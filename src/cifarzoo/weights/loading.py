@@ -13,7 +13,7 @@ from cifarzoo.spec import DEFAULT_TAG, ModelCard, Weights, to_path
 from cifarzoo.weights.download import download_backbone
 from cifarzoo.weights.hashes import verify
 from cifarzoo.weights.notes import read_notes
-from cifarzoo.weights.packaged import REINSTALL, description_file, packaged_file
+from cifarzoo.weights.packaged import REINSTALL, packaged_file, packaged_folder
 
 __all__ = ["load_weights"]
 
@@ -46,8 +46,7 @@ def load_weights(
     published = _published(model)
     tag = str(weights)
     packaged = card.weights_for(tag)
-    if tag in card.recipe_tags:
-        _require_description(card, tag)
+    _require_description(card, tag)
     if packaged is not None:
         _load_file(model, _verified(card, packaged), card)
     elif tag in published and isinstance(model, TransferClassifier):
@@ -61,10 +60,21 @@ def load_weights(
 
 
 def _require_description(card: ModelCard, tag: str) -> None:
-    """Refuse weights of the package whose description is gone."""
-    lost = description_file(card.name, tag)
-    if packaged_file(card.name, tag).exists() and not lost.exists():
-        raise WeightsError(f"{lost}, a part of the package, is missing; {REINSTALL}")
+    """Refuse weights of the package whose description is gone; "default" may be any of them.
+
+    Raises:
+        WeightsError: that names the file.
+    """
+    known = {each.tag for each in card.weights}
+    any_fits = tag == DEFAULT_TAG and DEFAULT_TAG not in known
+    for path in sorted(packaged_folder().glob(f"{card.name}-*.safetensors")):
+        found = path.stem.removeprefix(f"{card.name}-")
+        is_lost = found not in known and not path.with_suffix(".json").exists()
+        if is_lost and (any_fits or found == tag):
+            raise WeightsError(
+                f"{path.with_suffix('.json')}, a part of the package, is missing; {REINSTALL}; "
+                "where `cifarzoo train --record` was stopped, give its command again"
+            )
 
 
 def _published(model: ImageClassifier) -> dict[str, BackboneWeights]:
