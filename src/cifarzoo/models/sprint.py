@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from cifarzoo.errors import OptionError, one_of
 from cifarzoo.models._recipes import long_sprint_recipe, sprint_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import Whitening, passing_conv, unscaled_norm
-from cifarzoo.spec import ModelCard, Recipe
+from cifarzoo.spec import Mixing, ModelCard, Recipe
 
 __all__ = ["CARDS", "LARGE", "MEDIUM", "SMALL", "SprintLayout", "SprintNetwork", "sprint_model"]
 
@@ -175,7 +175,10 @@ CARDS = (
         _M,
         MEDIUM,
         sprint_recipe(width=256, epochs=9, batch_size=2000),
-        long=long_sprint_recipe(width=256, epochs=32, batch_size=1000),
+        long=replace(
+            long_sprint_recipe(width=256, epochs=64, batch_size=1000),
+            mixing=Mixing(kind="cutmix", share=0.25),
+        ),
     ),
     _card("sprint_l", _L, LARGE, long_sprint_recipe(width=512, epochs=48, batch_size=1000)),
 )
