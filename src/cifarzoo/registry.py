@@ -43,6 +43,7 @@ ModelName: TypeAlias = Literal[
     "resnet56",
     "sprint_l",
     "sprint_m",
+    "sprint_m3",
     "sprint_s",
     "tiny_m",
     "tiny_s",

@@ -150,7 +150,9 @@ def test_info_shows_weights(
 def test_info_says_in_what_another_recipe_differs(call: Call) -> None:
     out = call("info", "sprint_m").stdout
     told = out.split("Another recipe, --tag long: ")[1].split("\n\n")[0]
-    assert "32 epochs, linear, augmented. It differs in" in told
+    epochs = model_card("sprint_m").recipe_for("long").epochs
+    assert f", {epochs} epochs, linear, augmented, cutmix. It differs in\nlong\n" in told
+    assert re.search(rf"^epochs +{epochs}$", told, re.MULTILINE)
     assert "cutout 12" in told
     assert "label_smoothing" not in told
 

@@ -53,6 +53,7 @@ OWN = {
     # KellerJordan/cifar10-airbench, airbench94_muon's network, and at two other widths.
     "sprint_s": 498_104,
     "sprint_m": 1_972_792,
+    "sprint_m3": 1_949_368,
     "sprint_l": 9_918_776,
     # Networks of our own.
     "tiny_s": 42_230,

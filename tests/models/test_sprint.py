@@ -22,6 +22,7 @@ from cifarzoo import (
 from cifarzoo.models.sprint import (
     LARGE,
     MEDIUM,
+    MEDIUM_DEEP,
     SHARPNESS,
     SMALL,
     ActivationName,
@@ -39,9 +40,10 @@ TINY = SprintLayout(filters=(8, 12))
     [
         (SMALL, (32, 128, 128), 2),
         (MEDIUM, (64, 256, 256), 2),
+        (MEDIUM_DEEP, (128, 192, 160), 3),
         (LARGE, (128, 384, 512), 3),
     ],
-    ids=["s", "m", "l"],
+    ids=["s", "m", "m3", "l"],
 )
 def test_parameters_are_airbenchs(
     layout: SprintLayout, filters: tuple[int, ...], depth: int
@@ -122,7 +124,8 @@ def test_unknown_activation_is_refused_with_the_closest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "width"), [("sprint_s", 128), ("sprint_m", 256), ("sprint_l", 512)]
+    ("name", "width"),
+    [("sprint_s", 128), ("sprint_m", 256), ("sprint_m3", 160), ("sprint_l", 512)],
 )
 def test_recipe_is_airbenchs(name: str, width: int) -> None:
     recipe = model_card(name).recipe
