@@ -20,13 +20,13 @@ from standings import TITLE, val_by_seed
 
 import cifarzoo as zoo
 from cifarzoo.models._recipes import long_sprint_recipe
-from cifarzoo.models.sprint import LARGE, MEDIUM, SMALL
+from cifarzoo.models.sprint import LARGE, MEDIUM, MEDIUM_DEEP, SMALL
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
 
 VAL_FRACTION = 0.1
 LONG_BATCH = 1000  # of the family's long recipe
-SPRINT = {"sprint_s": SMALL, "sprint_m": MEDIUM, "sprint_l": LARGE}
+SPRINT = {"sprint_s": SMALL, "sprint_m": MEDIUM, "sprint_m3": MEDIUM_DEEP, "sprint_l": LARGE}
 
 
 def own(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from cifarzoo import list_models, model_card
+from cifarzoo.report.recording import record_key
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,29 +74,11 @@ def test_figures_of_others_are_marked_as_theirs(page: ModuleType, found: list[An
 def test_runs_whose_weights_made_room_keep_their_rows(found: list[Any]) -> None:
     files = (ROOT / "results" / "zoo" / "without_weights").glob("*.json")
     kept = {path.stem.rpartition("-seed")[0] for path in files}
-    rows = {each.label: (each.weights, len(each.records)) for each in found if each.label in kept}
+    keys = {record_key(each.card.name, each.tag): each for each in found}
     assert kept
-    assert rows == dict.fromkeys(kept, (None, 1))
-
-
-def test_a_tagged_run_whose_weights_made_room_has_a_row_too(
-    page: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = tmp_path / "results"
-    shutil.copytree(ROOT / "results" / "zoo", results / "zoo")
-    name, made_room = "resnet20_distilled-seed0.json", results / "zoo" / "without_weights"
-    (results / "zoo" / name).rename(made_room / name)
-    monkeypatch.setattr(sys.modules[page.standings.__module__], "RESULTS", results)
-    card = model_card("resnet20")
-    left = replace(card, weights=tuple(each for each in card.weights if each.tag != "distilled"))
-    monkeypatch.setattr("cifarzoo.list_models", lambda: ["resnet20"])
-    monkeypatch.setattr("cifarzoo.model_card", lambda _: left)
-    rows = {each.label: (each.weights is None, len(each.records)) for each in page.standings()}
-    assert rows == {
-        "resnet20": (False, 1),
-        "resnet20 (distilled)": (True, 1),
-        "resnet20 (long)": (False, 1),
-    }
+    for key in kept:
+        assert keys[key].weights is None
+        assert [record.key for record in keys[key].records] == [key]
 
 
 def test_a_lost_record_is_told_with_the_way_out(
