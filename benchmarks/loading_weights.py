@@ -21,7 +21,7 @@ from interleaved import Speeds, parser_of, ratios, spread, write
 
 import cifarzoo as zoo
 
-MODELS = "tiny_m,resnet20,sprint_m,preact_resnet18"
+MODELS = "tiny_m,resnet20,sprint_m3,wrn_16_4"
 BUILT = "network without weights"
 OURS = "build_model with its weights"
 PEER = "network and torch.load"
