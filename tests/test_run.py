@@ -28,6 +28,7 @@ from cifarzoo import (
     Preprocess,
     Recipe,
     Run,
+    Selection,
     UnknownModelError,
     WeightsError,
     build_model,
@@ -420,7 +421,12 @@ def test_teacher_of_the_recipe_is_built_with_its_weights(
 
 
 @pytest.mark.parametrize(
-    "needs", [{"distillation": Distillation(teacher="report_baseline")}, {"mixing": Mixing()}]
+    "needs",
+    [
+        {"distillation": Distillation(teacher="report_baseline")},
+        {"mixing": Mixing()},
+        {"selection": Selection()},
+    ],
 )
 def test_features_of_a_transfer_model_are_neither_mixed_nor_taught(
     make_loaders: MakeLoaders, needs: dict[str, Any]

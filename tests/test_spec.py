@@ -26,6 +26,7 @@ from cifarzoo import (
     OptionError,
     ParamGroup,
     Recipe,
+    Selection,
     Weights,
 )
 from cifarzoo import spec as nouns
@@ -73,6 +74,9 @@ BAD: list[tuple[Callable[..., object], str, list[object]]] = [
     (partial(Distillation, teacher="a"), "temperature", [0, -1, NAN, math.inf, "4"]),
     (partial(Distillation, teacher="a"), "share", [0, 1.1, NAN]),
     (Distillation, "teacher", ["", None, 3]),
+    (Selection, "proxy", ["", None, 3]),
+    (Selection, "share", [0, 1, 1.5, NAN, "half"]),
+    (Selection, "every", [0, 1.5, None]),
     (EarlyStopping, "patience", [1, 0, -4, 2.5, "4", None]),
     (Recipe, "epochs", [0, -1, 1.5, NAN, math.inf, "10", True]),
     (Recipe, "batch_size", [0, 0.5, 64.0, None]),
@@ -104,6 +108,7 @@ BAD: list[tuple[Callable[..., object], str, list[object]]] = [
     (Recipe, "mixing", ["mixup", 0.5, EarlyStopping()]),
     (Recipe, "averaging", [0.999, True, EarlyStopping()]),
     (Recipe, "distillation", ["sprint_l", True, EarlyStopping()]),
+    (Recipe, "selection", ["sprint_s", 0.5, EarlyStopping()]),
     (Recipe, "decay", ["norms", "", None]),
     (partial(replace, WEIGHTS), "tag", ["", "../x", "a/b", "A", "_a", "a-b", "a.b", "a\n", None]),
     (partial(replace, WEIGHTS), "sha256", ["", "0" * 63, "G" * 64, None]),

@@ -69,11 +69,13 @@ if TYPE_CHECKING:
         ModelCard,
         ParamGroup,
         Recipe,
+        Selection,
         Weights,
     )
     from cifarzoo.training.callbacks import Callback, TensorBoardCallback
     from cifarzoo.training.fit import fit
     from cifarzoo.training.history import Check, History
+    from cifarzoo.training.selection import Proxy
     from cifarzoo.weights import save_weights
 
 __version__ = "0.1.0"
@@ -138,11 +140,13 @@ _HOMES = {
         "ModelCard",
         "ParamGroup",
         "Recipe",
+        "Selection",
         "Weights",
     ),
     "training.callbacks": ("Callback", "TensorBoardCallback"),
     "training.fit": ("fit",),
     "training.history": ("Check", "History"),
+    "training.selection": ("Proxy",),
     "weights": ("save_weights",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -181,10 +185,12 @@ __all__ = [
     "ParamGroup",
     "Predictions",
     "Preprocess",
+    "Proxy",
     "RangeError",
     "Recipe",
     "ResultsError",
     "Run",
+    "Selection",
     "ShapeError",
     "TensorBoardCallback",
     "TensorLoader",

@@ -31,6 +31,7 @@ from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.fit import fit
 from cifarzoo.training.history import History
+from cifarzoo.training.selection import Proxy
 
 __all__ = ["DataName", "Fitted", "Run", "fit_card", "load_data", "train"]
 
@@ -302,7 +303,9 @@ def fit_card(
     with seeded(seed):
         start = card.initial_weights if weights is None else weights
         model = build_from_card(card, start, num_classes, download=download)
-        teacher = _teacher_of(card, model, num_classes, download=download)
+        _require_images(card, model)
+        teacher = _teacher_of(card, num_classes, download=download)
+        proxy = _proxy_of(card, num_classes)
     trained, batches = _trained_part(
         model,
         loaders,
@@ -320,6 +323,7 @@ def fit_card(
             precision=precision,
             seed=seed,
             teacher=teacher,
+            proxy=proxy,
             checkpoint=checkpoint,
             progress=progress,
             callbacks=callbacks,
@@ -330,23 +334,25 @@ def fit_card(
     return Fitted(model=model.eval(), trained=trained, batches=batches, history=history)
 
 
-def _teacher_of(
-    card: ModelCard, model: ImageClassifier, num_classes: int, *, download: bool
-) -> nn.Module | None:
-    """Build what the recipe's distillation learns from.
+def _require_images(card: ModelCard, model: ImageClassifier) -> None:
+    """Refuse a recipe that asks for what needs images, of a model that is fitted on features.
 
     Raises:
-        OptionError: the recipe asks for what needs images, of a model that is fitted on features.
+        OptionError: that names it.
     """
-    distillation = card.recipe.distillation
-    needs = {"distillation": distillation, "mixing": card.recipe.mixing}
-    given = [name for name, setting in needs.items() if setting is not None]
+    needs = ("distillation", "mixing", "selection")
+    given = [name for name in needs if getattr(card.recipe, name) is not None]
     if given and isinstance(model, TransferClassifier):
         raise OptionError(
             f"the recipe of {card.name} has {' and '.join(given)}, for which images are needed, "
             "but a transfer model is trained on its frozen part's features; use "
             + ", ".join(f"{name}=None" for name in given)
         )
+
+
+def _teacher_of(card: ModelCard, num_classes: int, *, download: bool) -> nn.Module | None:
+    """Build what the recipe's distillation learns from."""
+    distillation = card.recipe.distillation
     if distillation is None:
         return None
     teacher, weights = distillation.teacher, distillation.weights
@@ -354,6 +360,14 @@ def _teacher_of(
         return build_from_card(model_card(teacher), weights, num_classes, download=download)
     except WeightsError as error:
         raise WeightsError(f"the teacher {teacher} cannot be built: {error}") from error
+
+
+def _proxy_of(card: ModelCard, num_classes: int) -> Proxy | None:
+    """Build what the recipe's selection chooses by, with random weights."""
+    if card.recipe.selection is None:
+        return None
+    proxy = model_card(card.recipe.selection.proxy)
+    return Proxy(model=build_from_card(proxy, None, num_classes), recipe=proxy.recipe)
 
 
 def _trained_part(

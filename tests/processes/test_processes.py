@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ import torch
 import cifarzoo as zoo
 from cifarzoo import CheckpointError, OptionError
 from cifarzoo.processes import Team, is_launched, joined, this_team
-from cifarzoo.training import fit as fit_module
+from cifarzoo.training.arguments import require_shares
 
 WORKER = Path(__file__).with_name("worker.py")
 SECONDS = 120  # no launch takes a quarter of that; one that hangs fails
@@ -212,13 +213,16 @@ def test_one_process_is_a_team_of_one() -> None:
 
 
 def test_loaders_that_cannot_be_shared_are_refused(loaders: zoo.Loaders) -> None:
-    team, cpu = Team(rank=0, size=3), torch.device("cpu")
+    team, cpu, plain = Team(rank=0, size=3), torch.device("cpu"), zoo.Recipe()
     with pytest.raises(OptionError, match="3 processes share the run, but list has no shard"):
-        fit_module._check_shares(zoo.Loaders(list(loaders.train)), team, cpu)
+        require_shares(zoo.Loaders(list(loaders.train)), team, cpu, plain)
     assert isinstance(loaders.train, zoo.TensorLoader)
     uneven = loaders.train.in_order(batch_size=47)
     with pytest.raises(OptionError, match="last training batch has fewer images than the 3 proc"):
-        fit_module._check_shares(zoo.Loaders(uneven), team, cpu)
-    fit_module._check_shares(loaders, team, cpu)
+        require_shares(zoo.Loaders(uneven), team, cpu, plain)
+    require_shares(loaders, team, cpu, plain)
     with pytest.raises(OptionError, match="device is 'mps'; allowed for several processes"):
-        fit_module._check_shares(loaders, team, torch.device("mps"))
+        require_shares(loaders, team, torch.device("mps"), plain)
+    choosing = replace(plain, selection=zoo.Selection())
+    with pytest.raises(OptionError, match="3 processes share the run, but the recipe chooses"):
+        require_shares(loaders, team, cpu, choosing)

@@ -19,7 +19,9 @@ from cifarzoo import (
     Loaders,
     Mixing,
     ParamGroup,
+    Proxy,
     Recipe,
+    Selection,
     fit,
 )
 from cifarzoo.training.history import Check
@@ -58,6 +60,7 @@ RECIPES = {
     ),
     "averaged": replace(PLAIN, averaging=Averaging(), schedule="cosine", warmup_epochs=1),
     "distilled": replace(PLAIN, distillation=Distillation(teacher="any")),
+    "selected": replace(PLAIN, selection=Selection(every=2)),
 }
 MARKS = {"muon": pytest.mark.muon}
 
@@ -73,11 +76,13 @@ def test_a_run_does_not_gather_tensors(
 ) -> None:
     recipe, counting = RECIPES[name], Counting()
     teacher = make_model(seed=1) if recipe.distillation else None
+    proxy = Proxy(model=make_model(seed=2), recipe=PLAIN) if recipe.selection else None
     fit(
         make_model(dropout=0.1),
         make_loaders(augmentation=recipe.augmentation),
         recipe,
         teacher=teacher,
+        proxy=proxy,
         checkpoint=tmp_path / "run.pt",
         callbacks=[counting],
         progress=False,

@@ -62,6 +62,9 @@ def recipe_words(recipe: Recipe) -> str:
         parts.append("averaged")
     if recipe.distillation is not None:
         parts.append(f"taught by {recipe.distillation.teacher}")
+    if recipe.selection is not None:
+        share, proxy = recipe.selection.share, recipe.selection.proxy
+        parts.append(f"{share:.0%} of each batch, chosen by {proxy}")
     return ", ".join(parts)
 
 

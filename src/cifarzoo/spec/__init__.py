@@ -34,6 +34,7 @@ from cifarzoo.spec.recipe import (
     ParamGroup,
     Recipe,
     ScheduleName,
+    Selection,
 )
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "PrecisionName",
     "Recipe",
     "ScheduleName",
+    "Selection",
     "TtaName",
     "Weights",
     "is_dense",

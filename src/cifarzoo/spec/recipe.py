@@ -24,6 +24,7 @@ __all__ = [
     "ParamGroup",
     "Recipe",
     "ScheduleName",
+    "Selection",
 ]
 
 FlipName: TypeAlias = Literal["none", "random", "alternating"]
@@ -164,6 +165,40 @@ class Distillation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Steps with a part of each batch: the images that a small network beside finds hardest.
+
+    The small network, the proxy, is trained along on chosen images too. An image that is left out
+    costs its forward pass alone. Losses and accuracies of training are those of chosen images.
+
+    Source: the data filtering of airbench96_faster (github.com/KellerJordan/cifar10-airbench);
+    with the network itself as its proxy it is selective backprop (arXiv 1910.00762).
+
+    Attributes:
+        proxy: name of a model of the zoo; `train` builds it, and its card's recipe says how it
+            is trained, over the epochs of this one.
+        share: of each batch that is chosen, above 0 and below 1; at least one image is.
+        every: the proxy takes a step with the first of every so many batches, 1 or more.
+
+    Raises:
+        OptionError: a value is outside what is allowed.
+    """
+
+    proxy: str = "sprint_s"
+    share: float = 0.5
+    every: int = 4
+
+    def __post_init__(self) -> None:
+        value: object = self.proxy
+        is_name = isinstance(value, str) and bool(value)
+        require("proxy", value, "the name of a model, as build_model takes it", met=is_name)
+        require_number("share", self.share, "a number")
+        require("share", self.share, "above 0 and below 1", met=0 < self.share < 1)
+        require_whole("every", self.every, 1, math.inf, "1 or more batches")
+        to_builtin(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStopping:
     """Stop when, of the last `patience` validation losses, the first is the lowest.
 
@@ -248,6 +283,7 @@ _PARTS = {
     "mixing": Mixing,
     "averaging": Averaging,
     "distillation": Distillation,
+    "selection": Selection,
 }
 
 
@@ -284,6 +320,7 @@ class Recipe:
         mixing: of images and labels within a batch; None mixes nothing.
         averaging: of the weights over the run; None keeps them as the optimizer leaves them.
         distillation: from another network of the zoo; None learns from the labels alone.
+        selection: of the images of each batch that are learnt from; None takes them all.
 
     Raises:
         OptionError: a value is outside what is allowed.
@@ -309,6 +346,7 @@ class Recipe:
     mixing: Mixing | None = None
     averaging: Averaging | None = None
     distillation: Distillation | None = None
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         require_name("optimizer", self.optimizer, OptimizerName)

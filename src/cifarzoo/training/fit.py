@@ -28,8 +28,14 @@ from cifarzoo.hardware import (
     resolve_precision,
     seeded,
 )
-from cifarzoo.processes import Shardable, Team, this_team
+from cifarzoo.processes import Team, this_team
 from cifarzoo.spec import PrecisionName, Recipe, to_path
+from cifarzoo.training.arguments import (
+    require_loaders,
+    require_proxy,
+    require_shares,
+    require_teacher,
+)
 from cifarzoo.training.callbacks import Callback
 from cifarzoo.training.checkpoint import Payload, load_checkpoint, save_checkpoint
 from cifarzoo.training.first_images import show_images
@@ -37,6 +43,7 @@ from cifarzoo.training.history import Check, History
 from cifarzoo.training.identity import identity_of
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.progress import ProgressBar
+from cifarzoo.training.selection import Proxy, Selector
 from cifarzoo.training.state import RunState
 
 __all__ = ["fit"]
@@ -51,6 +58,7 @@ def fit(
     precision: PrecisionName = "auto",
     seed: int = 0,
     teacher: nn.Module | None = None,
+    proxy: Proxy | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -83,6 +91,9 @@ def fit(
         teacher: the network that the recipe's distillation learns from: images to logits (N,K), as
             `model`; it is moved to the device, put into evaluation mode, and not changed. None
             where the recipe has no distillation.
+        proxy: the small network by which the recipe's selection chooses images, and its own recipe;
+            it is moved to the device and trained along, in place. None where the recipe has no
+            selection.
         checkpoint: a file in which the run's state is kept from the start, at every check, at
             Ctrl-C and at SIGTERM. If it is there, the run goes on from it, to the same result as
             if it had not been stopped. Another model, recipe, seed, precision, number of processes
@@ -101,7 +112,8 @@ def fit(
         LabelError: a label is outside the model's classes.
         NonFiniteLossError: a loss became NaN or infinite; the model holds its best state.
         OptionError: a name is not known, early stopping without validation, distillation without a
-            teacher, a training loader that several processes cannot share, or the like.
+            teacher, selection without a proxy or by several processes, a training loader that
+            several processes cannot share, or the like.
     """
     require_model(model)
     for name, value, kind in (("loaders", loaders, Loaders), ("recipe", recipe, Recipe)):
@@ -112,16 +124,19 @@ def fit(
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise wrong_kind("a callback", callback, "a Callback")
-    _check_loaders(loaders, recipe)
-    _check_teacher(teacher, recipe)
+    require_loaders(loaders, recipe)
+    require_teacher(teacher, recipe)
+    require_proxy(proxy, recipe)
     target = resolve_device(device)
     dtype = resolve_precision(precision, target)
     keep_freed_memory()
     move_model(model, target)
     if teacher is not None:
         move_model(teacher.eval(), target)
+    if proxy is not None:
+        move_model(proxy.model, target)
     team = this_team()
-    _check_shares(loaders, team, target)
+    require_shares(loaders, team, target, recipe)
     path = None if checkpoint is None else to_path("checkpoint", checkpoint)
     identity = identity_of(
         model,
@@ -133,6 +148,7 @@ def fit(
         teacher,
         team.size,
         _fingerprint(loaders.val),
+        proxy,
     )
     _require_one_run(identity, team, checkpoint=path is not None, val=loaders.val is not None)
     team.spread(model)
@@ -145,7 +161,8 @@ def fit(
         stored = None if path is None else _stored(path, identity, team)
         began = time.perf_counter()
         if stored is None:
-            show_images(model, loaders.train, target)
+            for each in (model, *([] if proxy is None else [proxy.model])):
+                show_images(each, loaders.train, target)
         if not team.leads:
             reseed(_seed_of(seed, team.rank), target)
         state = RunState(
@@ -157,6 +174,7 @@ def fit(
             clock=began,
             keeps_best=recipe.keep == "best" and loaders.val is not None,
             teacher=teacher,
+            selector=_selector(proxy, recipe, len(loaders.train), target, dtype),
             team=team,
         )
         if path is not None and stored is not None:
@@ -190,42 +208,6 @@ def fit(
 
 def _fingerprint(loader: object) -> str | None:
     return loader.fingerprint if isinstance(loader, Fingerprinted) else None
-
-
-def _check_loaders(loaders: Loaders, recipe: Recipe) -> None:
-    if recipe.early_stopping is not None and loaders.val is None:
-        raise OptionError(
-            "the recipe stops early but there is no validation split; give loaders with val, or "
-            "replace(recipe, early_stopping=None)"
-        )
-    for name, loader in (("training", loaders.train), ("validation", loaders.val)):
-        if loader is not None and len(loader) < 1:
-            raise EmptyLoaderError(
-                f"the {name} loader has no batch; a loader that drops its last batch has none if "
-                "it holds fewer images than its batch size"
-            )
-
-
-def _check_shares(loaders: Loaders, team: Team, device: torch.device) -> None:
-    """Refuse a training loader of which several processes could not take the same steps."""
-    if team.is_alone:
-        return
-    if device.type not in ("cpu", "cuda"):
-        raise OptionError(
-            f"device is {device.type!r}; allowed for several processes: 'cpu', 'cuda'"
-        )
-    if not isinstance(loaders.train, Shardable):
-        raise OptionError(
-            f"{team.size} processes share the run, but {type(loaders.train).__name__} has no "
-            "shard(index, count) that gives one process its part of every batch; use a "
-            "TensorLoader, or one process"
-        )
-    lengths = [len(loaders.train.shard(i, team.size)) for i in range(team.size)]
-    if len(set(lengths)) > 1:
-        raise OptionError(
-            f"the last training batch has fewer images than the {team.size} processes; use "
-            "another batch size, or loaders made with last_batch='drop'"
-        )
 
 
 def _stored(path: Path, identity: Payload, team: Team) -> Payload | None:
@@ -264,18 +246,19 @@ def _seed_of(seed: int, rank: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {rank}".encode()).digest()[:7])
 
 
-def _check_teacher(teacher: object, recipe: Recipe) -> None:
-    if recipe.distillation is None and teacher is not None:
-        raise OptionError(
-            "there is a teacher, but the recipe has no distillation; leave the teacher out, or "
-            "replace(recipe, distillation=Distillation(teacher=...))"
-        )
-    if recipe.distillation is not None and not isinstance(teacher, nn.Module):
-        name = recipe.distillation.teacher
-        raise OptionError(
-            f"the recipe distils {name!r}, and teacher is {teacher!r}; give fit(teacher="
-            f"build_model({name!r}, weights=...)), or use train(), which builds it"
-        )
+def _selector(
+    proxy: Proxy | None, recipe: Recipe, steps: int, device: torch.device, dtype: torch.dtype
+) -> Selector | None:
+    if proxy is None or recipe.selection is None:
+        return None
+    return Selector(
+        recipe.selection,
+        proxy,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        device=device,
+        dtype=dtype,
+    )
 
 
 def _run(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cifarzoo.data.feature_store import state_fingerprint
 from cifarzoo.spec import Recipe
 from cifarzoo.training.checkpoint import Payload
+from cifarzoo.training.selection import Proxy
 
 __all__ = ["identity_of"]
 
@@ -29,6 +30,7 @@ def identity_of(
     teacher: nn.Module | None = None,
     processes: int = 1,
     validation: str | None = None,
+    proxy: Proxy | None = None,
 ) -> Payload:
     """Describe a run so that a checkpoint of another one is refused.
 
@@ -42,25 +44,33 @@ def identity_of(
         teacher: that it learns from; None for none.
         processes: that share the run.
         validation: the validation loader's fingerprint; None for one that has none, or for none.
+        proxy: that chooses the images; None for none.
     """
-    shapes = [
-        (name, tuple(value.shape) if isinstance(value, Tensor) else None)  # or an extra state
-        for name, value in model.state_dict().items()
-    ]
-    trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
     settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
-    made_of = ADDRESS.sub("", repr(model))  # layers and their settings
-    described = hashlib.sha256(repr((shapes, trained, made_of)).encode()).hexdigest()[:16]
-    n = sum(tensor.numel() for tensor in model.parameters())
+    by = None if proxy is None else hashlib.sha256(repr(proxy.recipe).encode()).hexdigest()[:16]
     return {
         "cifarzoo": version("cifarzoo"),
-        "model": f"{type(model).__name__} of {n:,} parameters, {described}",
+        "model": _described(model),
         "seed": seed,
         "steps_per_epoch": steps_per_epoch,
         "data": data,
         "validation": validation,
         "precision": str(dtype).removeprefix("torch."),
         "teacher": None if teacher is None else state_fingerprint(teacher),
+        "proxy": None if proxy is None else f"{_described(proxy.model)}, by recipe {by}",
         "processes": processes,
         **settings,
     }
+
+
+def _described(model: nn.Module) -> str:
+    """Write a network's kind and size, and a hash of its layers, their settings and shapes."""
+    shapes = [
+        (name, tuple(value.shape) if isinstance(value, Tensor) else None)  # or an extra state
+        for name, value in model.state_dict().items()
+    ]
+    trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
+    made_of = ADDRESS.sub("", repr(model))
+    found = hashlib.sha256(repr((shapes, trained, made_of)).encode()).hexdigest()[:16]
+    n = sum(tensor.numel() for tensor in model.parameters())
+    return f"{type(model).__name__} of {n:,} parameters, {found}"

@@ -23,6 +23,7 @@ from cifarzoo.training.fusion import fused_layers
 from cifarzoo.training.history import Check, History, StopReason
 from cifarzoo.training.loss import answers, mix, training_loss
 from cifarzoo.training.optim import Optimizers
+from cifarzoo.training.selection import Selector
 from cifarzoo.training.synchronised import synchronised_norms
 
 __all__ = ["RunState"]
@@ -93,9 +94,10 @@ class RunState:
     """Everything that changes while a model trains.
 
     What is validated and kept is the average of the weights where the recipe asks for one. A
-    teacher is in evaluation mode, on the device, and does not change. The losses since the last
-    check stay on the device: reading one would make it wait. The run's seconds count from `clock`.
-    Of a team, each process has its own losses and counts, and all else is the same in all.
+    teacher is in evaluation mode, on the device, and does not change. A selector leaves images of
+    each batch out. The losses since the last check stay on the device: reading one would make it
+    wait. The run's seconds count from `clock`. Of a team, each process has its own losses and
+    counts, and all else is the same in all.
     """
 
     model: nn.Module
@@ -105,6 +107,7 @@ class RunState:
     steps_per_epoch: int
     keeps_best: bool
     teacher: nn.Module | None = None
+    selector: Selector | None = None
     team: Team = field(default_factory=Team)
     step: int = 0
     images: int = 0
@@ -171,6 +174,10 @@ class RunState:
             n: number of images in the whole batch; None where this is all of it.
         """
         n = len(labels) if n is None else n
+        self.images += n
+        if self.selector is not None:
+            images, labels = self.selector.chosen(self.step, images, labels)
+            n = len(labels)
         self.optimizers.set_rates(self.step)
         self.optimizers.zero_grad()
         network = self.network()
@@ -192,7 +199,6 @@ class RunState:
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == batch.main_labels()).sum()
         self.counts.append(len(labels))
-        self.images += n
         self.step += 1
         self.average.update(self.step)
 
@@ -248,7 +254,8 @@ class RunState:
         """Whether the model still computes numbers: its validation loss and its weights."""
         if check.val_loss is not None and not math.isfinite(check.val_loss):
             return False
-        return all(bool(tensor.isfinite().all()) for tensor in self.model.parameters())
+        models = [self.model] if self.selector is None else [self.model, self.selector.model]
+        return all(bool(tensor.isfinite().all()) for each in models for tensor in each.parameters())
 
     def accept(self, check: Check) -> None:
         """Add a check whose losses are finite to the history."""
@@ -272,6 +279,8 @@ class RunState:
     def restore_kept(self) -> None:
         """Put the kept state into the model: the best one, or the last good one after a NaN."""
         self.optimizers.release()
+        if self.selector is not None:
+            self.selector.release()
         if self.stopped == "diverged" or (self.keeps_best and self.best_step):
             self.model.load_state_dict(self.best_model)
         else:
@@ -305,6 +314,7 @@ class RunState:
             "best_model": self.best_model,
             "optimizers": self.optimizers.state_dict(),
             "average": self.average.state_dict(),
+            "selector": None if self.selector is None else self.selector.state_dict(),
             "epoch_rng": self.epoch_rng,
             "checks": [asdict(check) for check in self.checks],
             **own,
@@ -346,6 +356,8 @@ class RunState:
         self.model.load_state_dict(stored["model"])
         self.optimizers.load_state_dict(stored["optimizers"])
         self.average.load_state_dict(stored["average"])
+        if self.selector is not None:
+            self.selector.load_state_dict(stored["selector"])
         torch.set_rng_state(stored["rng"])
         set_device_rng_state(self.device, stored["device_rng"])
         self.epoch_rng = stored["epoch_rng"]
