@@ -328,21 +328,23 @@ def recipes(folder: Path) -> str:
 
 def recipes_table(place: str, records: Sequence[Record]) -> str:
     """Write one machine's table, a network's most accurate recipe first."""
-    compared: dict[tuple[str, int], dict[str, list[Record]]] = {}
+    compared: dict[str, dict[tuple[str, int], list[Record]]] = {}
     for record in records:
         name, recipe = record.title.split(TITLE.format(name="", recipe=""))
-        runs = compared.setdefault((name, record.recipe.epochs), {})
-        runs.setdefault(recipe, []).append(record)
+        runs = compared.setdefault(name, {})
+        runs.setdefault((recipe, record.recipe.epochs), []).append(record)
     lines: list[Sequence[object]] = []
-    for (name, length), runs in sorted(compared.items()):
-        found = {recipe: val_by_seed(each) for recipe, each in runs.items()}
-        first, *others = sorted(runs, key=lambda recipe: -statistics.fmean(found[recipe].values()))
+    for name, runs in sorted(compared.items()):
+        found = {kind: val_by_seed(each) for kind, each in runs.items()}
+        first, *others = sorted(runs, key=lambda kind: -statistics.fmean(found[kind].values()))
         behind = {each: _behind(found[first], found[each]) for each in others}
-        for recipe in (first, *others):
-            accuracies = list(found[recipe].values())
-            figures = (percent(accuracies), len(accuracies), *behind.get(recipe, ("", "")))
-            lines.append((f"`{name}`, {recipe}", length, *figures))
-    header = ("network, recipe", "epochs", "validation", "seeds", "points behind", "seed by seed")
+        for kind in (first, *others):
+            accuracies = list(found[kind].values())
+            minutes = statistics.median(each.history.seconds for each in runs[kind]) / 60
+            figures = (percent(accuracies), len(accuracies), *behind.get(kind, ("", "")))
+            lines.append((f"`{name}`, {kind[0]}", kind[1], f"{minutes:.0f}", *figures))
+    columns = ("epochs", "minutes", "validation", "seeds", "points behind", "seed by seed")
+    header = ("network, recipe", *columns)
     images = {record.val.n for record in records if record.val is not None}
     return rows(header, *lines) + (
         f"\nMean ± standard deviation over the seeds, on {' or '.join(f'{n:,}' for n in images)} "

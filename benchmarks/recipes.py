@@ -2,11 +2,13 @@
 
     python benchmarks/recipes.py resnet20 --epochs 6 --recipes own,sgd [--seeds 0,1,2]
     python benchmarks/recipes.py sprint_s --epochs 16 --recipes cutout,cutmix
+    python benchmarks/recipes.py sprint_m --epochs 12 --recipes cutout,selected@16
 
 Each run trains on 45,000 of the training images for all its epochs, keeps its last state, and is
-scored on the other 5,000; nobody looks at the test set. Records lie in results/recipes/, one a run;
-what is recorded already is not run again. The first recipe is compared with each of the others, on
-the seeds that both have. A GPU has a folder of its own.
+scored on the other 5,000; nobody looks at the test set. A recipe may have epochs of its own after
+an @, as one whose epochs take less time. Records lie in results/recipes/, one a run; what is
+recorded already is not run again. The first recipe is compared with each of the others, on the
+seeds that both have. A GPU has a folder of its own.
 """
 
 from __future__ import annotations
@@ -77,13 +79,21 @@ def cutout(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
     Raises:
         OptionError: the card is of another family.
     """
+    return _long(card, epochs)
+
+
+def _long(card: zoo.ModelCard, epochs: int, selection: zoo.Selection | None = None) -> zoo.Recipe:
     if card.name not in SPRINT:
         raise zoo.OptionError(
-            f"cutout and cutmix are recipes of {', '.join(SPRINT)}, not of {card.name}; own and "
-            "sgd are everybody's"
+            f"cutout, cutmix and selected are recipes of {', '.join(SPRINT)}, not of {card.name}; "
+            "own and sgd are everybody's"
         )
-    width = SPRINT[card.name].filters[-1]
-    return long_sprint_recipe(width=width, epochs=epochs, batch_size=LONG_BATCH)
+    return long_sprint_recipe(
+        width=SPRINT[card.name].filters[-1],
+        epochs=epochs,
+        batch_size=LONG_BATCH,
+        selection=selection,
+    )
 
 
 def cutmix(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
@@ -98,11 +108,21 @@ def cutmix(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
     return replace(recipe, augmentation=whole, mixing=zoo.Mixing(kind="cutmix", share=0.5))
 
 
+def selected(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
+    """Give the one with cutout, for steps with the half of each batch that `sprint_s` chooses.
+
+    Raises:
+        OptionError: the card is of another family.
+    """
+    return _long(card, epochs, zoo.Selection(proxy="sprint_s", share=0.5))
+
+
 RECIPES: Mapping[str, Callable[[zoo.ModelCard, int], zoo.Recipe]] = {
     "own": own,
     "sgd": sgd,
     "cutout": cutout,
     "cutmix": cutmix,
+    "selected": selected,
 }
 
 
@@ -130,6 +150,16 @@ def experiment_of(name: str, recipe: str, epochs: int) -> Experiment:
     )
 
 
+def _asked(text: str, epochs: int) -> tuple[str, int]:
+    """Take a recipe's name, and its epochs where it has some of its own, as in "selected@16"."""
+    name, at, own_epochs = text.partition("@")
+    if not at:
+        return name, epochs
+    if not own_epochs.isdecimal():
+        raise zoo.OptionError(f"--recipes has {text!r}; allowed after the @: a number of epochs")
+    return name, int(own_epochs)
+
+
 def main() -> None:
     """Run what is not recorded yet, print the comparisons."""
     parser = parser_of(__doc__, out="results/recipes", seeds="0,1,2")
@@ -142,7 +172,9 @@ def main() -> None:
     if len(set(names)) < max(2, len(names)):
         parser.error(f"--recipes is {options.recipes!r}; allowed: two or more, each once")
     try:
-        tried = {name: experiment_of(options.model, name, options.epochs) for name in names}
+        tried = {
+            name: experiment_of(options.model, *_asked(name, options.epochs)) for name in names
+        }
         folder = folder_of(options.out, options.device)
     except zoo.CifarZooError as error:
         sys.exit(str(error))

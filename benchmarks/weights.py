@@ -23,7 +23,11 @@ def main() -> None:
     names = parser.parse_args().models
     test = zoo.cifar10_loaders().test
     worst = 0.0
-    for name in names.split(",") if names else zoo.list_models():
+    asked = names.split(",") if names else zoo.list_models()
+    without = [name for name in asked if not zoo.model_card(name).weights]
+    if names and without:
+        sys.exit(f"no weights of {', '.join(without)} come with the package")
+    for name in asked:
         for weights in zoo.model_card(name).weights:
             model = zoo.build_model(name, weights=weights.tag)
             found = zoo.evaluate(model, test, precision="float32").accuracy

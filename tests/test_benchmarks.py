@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from cifarzoo import OptionError, Recipe, build_model, model_card
+from cifarzoo import OptionError, Recipe, Selection, build_model, model_card
 from cifarzoo.report import load_results
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
@@ -55,6 +56,14 @@ def test_own_recipe_is_the_cards_with_its_parts_in_proportion(recipes: ModuleTyp
     assert whole == mine
 
 
+def test_selected_has_rates_for_the_half_that_a_step_is_taken_with(recipes: ModuleType) -> None:
+    half: Recipe = recipes.experiment_of("sprint_m", "selected", 6).card.recipe
+    whole: Recipe = recipes.experiment_of("sprint_m", "cutout", 6).card.recipe
+    assert half.selection == Selection(proxy="sprint_s", share=0.5)
+    assert (half.batch_size, half.augmentation) == (whole.batch_size, whole.augmentation)
+    assert half.lr == pytest.approx(whole.lr / math.sqrt(2))
+
+
 def test_recorded_runs_are_of_the_recipes_as_they_are(recipes: ModuleType) -> None:
     assert RECORDED
     for record in RECORDED:
@@ -74,6 +83,8 @@ def test_recorded_runs_are_of_the_recipes_as_they_are(recipes: ModuleType) -> No
         (("resnet20", "--recipes", "own,cutout"), "not of resnet20; own and sgd are everybody's"),
         (("resnet20", "--recipes", "own"), "--recipes is 'own'; allowed: two or more, each once"),
         (("resnet20", "--recipes", "own,own"), "allowed: two or more, each once"),
+        (("resnet20", "--recipes", "own,sgd@x"), "'sgd@x'; allowed after the @: a number of epo"),
+        (("resnet20", "--recipes", "own,sgd@0"), "epochs is 0; allowed: whole numbers, 1 or more"),
         (
             ("resnet20", "--recipes", "own,sgd", "--seeds", "0,a"),
             "--seeds: '0,a' is not allowed; needed",
@@ -120,6 +131,23 @@ def test_each_run_is_scored_on_the_validation_split_alone(
     said = capsys.readouterr().out
     assert "a is cutout, b is cutmix: a − b: +0.35 points" in said
     assert "paired t-test over 2 pairs" in said
+
+
+def test_a_recipe_may_have_epochs_of_its_own(
+    recipes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, int]] = []
+
+    def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Record:
+        given.append((experiment.key, experiment.card.recipe.epochs))
+        return RECORDED[0]
+
+    monkeypatch.setattr(recipes, "run_once", recorded)
+    monkeypatch.setattr(recipes, "val_by_seed", lambda records: {0: 0.5})
+    command = "recipes.py sprint_m --epochs 2 --recipes cutout,selected@3 --seeds 0 --device cpu"
+    monkeypatch.setattr(sys, "argv", [*command.split(), "--out", str(tmp_path)])
+    recipes.main()
+    assert given == [("sprint_m_cutout_2", 2), ("sprint_m_selected_3", 3)]
 
 
 def test_table_pairs_the_seeds_that_both_recipes_have(readme: ModuleType) -> None:

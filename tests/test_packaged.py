@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "zoo"
 LIMIT_BYTES = 45_000_000  # of all files together
 AT_ONCE = 150_000_000  # multiply-accumulates an image; `nox -s weights` scores larger ones too
 HALF_AN_HOUR = 1800  # seconds: what takes less is run with three seeds or more
-TOLERANCE = 2e-4  # of the accuracy: two images of 10,000
+TOLERANCE = 2e-4 + 1e-9  # of the accuracy: two images of 10,000, and what floats round
 
 PACKED = [(name, weights) for name in list_models() for weights in model_card(name).weights]
 
@@ -127,7 +127,7 @@ def test_weights_of_a_recipes_tag_are_by_that_recipe(name: str, weights: Weights
 
 @pytest.mark.parametrize(
     ("name", "tag", "aim"),
-    [("resnet20", "long", 0.923), ("tiny_m", "default", 0.90)],
+    [("resnet20", "long", 0.923), ("tiny_m", "default", 0.90), ("sprint_m3", "default", 0.945)],
 )
 def test_accuracy_aimed_at_is_reached(name: str, tag: str, aim: float) -> None:
     weights = model_card(name).weights_for(tag)

@@ -210,6 +210,18 @@ def test_a_path_loads_what_was_saved(tmp_path: Path) -> None:
         load_weights(plain(), "lost.safetensors", CARD)
 
 
+def test_a_users_file_that_lacks_a_tensor_does_not_fit(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path, model = tmp_path / "mine.safetensors", plain()
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    name = next(key for key in state if key.endswith("bias"))
+    save_file({key: value for key, value in state.items() if key != name}, path)
+    with pytest.raises(WeightsError, match=rf"mine\.safetensors does not fit .*: missing {name}"):
+        load_weights(model, path, CARD)
+    assert torch.equal(model.state_dict()[name], state[name])
+
+
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     save_weights(plain(100), tmp_path / "mine.safetensors")
     with pytest.raises(

@@ -67,7 +67,7 @@ def checkout(
 
 def test_seeds_become_weights_of_the_package(call: Call, checkout: Path) -> None:
     options = ("train", NAME, "--seeds", "0,1,2", "--record", *ON_CPU)
-    result = call(*options, "--tta", "flip_translate")
+    result = call(*options)
     assert result.exit_code == 0, result.stderr
     assert "seed 2 begins" in result.stderr
     assert f"Commit it with its {NAME}-default.json and with" in result.stderr
@@ -86,6 +86,38 @@ def test_seeds_become_weights_of_the_package(call: Call, checkout: Path) -> None
     assert "seed 1 is recorded already" in again.stderr
     assert again.stdout == result.stdout
     assert (checkout / "weights" / f"{NAME}-default.json").read_text() == before
+
+
+def test_views_are_scored_unless_they_are_not_wanted(call: Call, checkout: Path) -> None:
+    options = ("train", NAME, "--record", "--quiet", *ON_CPU)
+    assert call(*options, "--tta", "none").exit_code == 0
+    (record,) = load_results(checkout / "results").records
+    assert record.test_tta is None
+    assert call(*options).exit_code == 0
+    (record,) = load_results(checkout / "results").records
+    assert record.test_tta is not None
+    assert record.test_tta.tta == "flip_translate"
+    (weights,) = model_card(NAME).weights
+    assert weights.views == record.test_tta.accuracy
+
+
+def test_what_is_in_the_way_of_the_weights_is_told_before_anything_is_trained(
+    call: Call, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("train", NAME, "--record", "--quiet", *ON_CPU)
+    assert call(*options, "--seed", "0").exit_code == 0
+    path = checkout / "results" / f"{NAME}-seed0.json"
+    content = json.loads(path.read_text())
+    monkeypatch.setattr(zoo, "fit_card", lambda *_, **__: pytest.fail("it trained"))
+    content["recipe"]["lr"] = 0.5
+    path.write_text(json.dumps(content))
+    result = call(*options, "--seed", "1")
+    assert result.exit_code == 1
+    assert "is of another run (recipe.lr: 0.5 in the file" in result.stderr
+    path.write_text("{")
+    result = call(*options, "--seed", "1")
+    assert result.exit_code == 1
+    assert f"{path.name} cannot be read as a result" in result.stderr
 
 
 def test_other_recipe_needs_a_tag(call: Call, checkout: Path) -> None:

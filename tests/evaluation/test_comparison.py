@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -330,7 +331,7 @@ def test_a_verdict_needs_both_interval_and_test() -> None:
 
 
 def test_models_are_compared_by_what_they_predict(
-    make_model: Callable[..., ImageClassifier], loaders: Loaders
+    make_model: Callable[..., ImageClassifier], loaders: Loaders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert loaders.test is not None
     a, b = make_model(seed=0), make_model(seed=1)
@@ -339,6 +340,17 @@ def test_models_are_compared_by_what_they_predict(
     assert found.accuracy_b == zoo.evaluate(b, loaders.test, device="cpu").accuracy
     taken = (predict(each, loaders.test, device="cpu") for each in (a, b))
     assert found == compare(*taken)
+    compare_module = importlib.import_module("cifarzoo.evaluation.compare")
+    asked: list[object] = []
+
+    def noting(model: ImageClassifier, data: Any, **options: Any) -> zoo.Predictions:  # noqa: ANN401
+        asked.append(options["precision"])
+        return predict(model, data, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_module, "predict", noting)
+        compare(a, b, data=loaders.test, device="cpu", precision="float32")
+    assert asked == ["float32", "float32"]
 
 
 # How it shows itself.

@@ -97,7 +97,19 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, name: str) -> None:
     torch.save({"weight": Trap(folder)}, tmp_path / "b.pth")
     with pytest.raises(WeightsError, match=r"b\.pth .* nothing in it was executed"):
         read_state_dict(tmp_path / "b.pth")
+    (tmp_path / "b.pth").rename(tmp_path / "b.safetensors")
+    with pytest.raises(WeightsError, match=r"b\.safetensors is not a whole safetensors file"):
+        read_state_dict(tmp_path / "b.safetensors")
     assert not folder.exists()
+
+
+def test_what_is_added_to_a_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(network(), path)
+    for more in (b"\0", b"more"):
+        path.write_bytes(path.read_bytes() + more)
+        with pytest.raises(WeightsError, match=r"a\.safetensors is not a whole safetensors file"):
+            read_state_dict(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])

@@ -405,6 +405,18 @@ WEIGHTS = Weights(
 )
 
 
+def test_what_a_crash_after_the_record_has_left_is_deleted(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo, "_clear", lambda *_: None)  # as if it had been killed before
+        record = record_seed(recording, 0)
+    left = sorted(path.suffix for path in recording.work.iterdir())
+    assert {".logits", ".parts", ".pt", ".safetensors"} == set(left)
+    assert record_seed(recording, 0) == record
+    assert [path.name for path in recording.work.iterdir()] == ["seed0.safetensors"]
+
+
 def test_weights_are_the_median_of_all_recorded_seeds_not_of_those_asked_for(
     recording: Recording,
 ) -> None:

@@ -9,7 +9,7 @@ from cifarzoo.cli.job import CheckLines, Job
 from cifarzoo.cli.words import interval_words, percent, recipe_words, size_words
 from cifarzoo.errors import OptionError
 from cifarzoo.registry import bare_card
-from cifarzoo.report.packing import pack_recording
+from cifarzoo.report.packing import pack_recording, recorded_runs
 from cifarzoo.report.record import Record
 from cifarzoo.report.recording import Recording, require_checkout, results_folder
 from cifarzoo.report.words import duration
@@ -88,6 +88,7 @@ def record_runs(recording: Recording, *, quiet: bool) -> None:
         And what `record_seed` and `pack` raise.
     """
     require_checkout(recording.card)
+    recorded_runs(recording)  # what is in the way of the weights shows now, not after hours
     if not quiet:
         remark(f"{recording.title}: {recipe_words(recording.card.recipe)}")
         remark(f"Unfinished runs and all weights are kept in {recording.work}; records go to")

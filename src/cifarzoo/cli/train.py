@@ -16,13 +16,13 @@ from cifarzoo.cli.options import (
     NoDownload,
     Precision,
     Root,
-    Tta,
     at_least,
     seed_list,
     seed_numbers,
     usable,
 )
 from cifarzoo.errors import OptionError
+from cifarzoo.spec import TtaName
 
 if TYPE_CHECKING:
     from cifarzoo.spec import Recipe
@@ -82,7 +82,13 @@ def train_command(
     ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
-    tta: Tta = "none",
+    tta: Annotated[
+        TtaName | None,
+        typer.Option(
+            help="Score the test set a second time, with test-time augmentation; without it none, "
+            "and with --record flip_translate."
+        ),
+    ] = None,
     tensorboard: Annotated[
         Path | None,
         typer.Option(
@@ -161,7 +167,7 @@ def train_command(
         checkpoint=checkpoint,
         device=device,
         precision=precision,
-        tta=tta,
+        tta=tta or ("flip_translate" if record else "none"),
         tensorboard=tensorboard,
         memory_limit_bytes=round(memory_limit * 2**30),
         quiet=quiet,

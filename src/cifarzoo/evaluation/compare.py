@@ -15,6 +15,7 @@ from cifarzoo.evaluation.predict import Predictions, predict
 from cifarzoo.evaluation.runs import DesignName, Runs, by_runs, side_of
 from cifarzoo.evaluation.score import check_labels, check_probabilities
 from cifarzoo.evaluation.statistics import require_confidence
+from cifarzoo.spec import PrecisionName
 
 __all__ = ["compare"]
 
@@ -36,6 +37,7 @@ def compare(
     *,
     data: Iterable[tuple[Tensor, Tensor]],
     device: str | torch.device = "auto",
+    precision: PrecisionName = "auto",
     confidence: float = 0.95,
 ) -> Comparison: ...
 def compare(
@@ -44,6 +46,7 @@ def compare(
     *,
     data: Iterable[tuple[Tensor, Tensor]] | None = None,
     device: str | torch.device = "auto",
+    precision: PrecisionName = "auto",
     design: Literal["auto", "paired", "independent"] = "auto",
     confidence: float = 0.95,
 ) -> Comparison:
@@ -60,8 +63,10 @@ def compare(
         b: the same kind of thing.
         data: batches of (images, labels) for two models, such as `loaders.test`, in the same
             order each time; only for models.
-        device: for two models: "auto", or what `torch.device` takes. For another precision or
-            test-time augmentation compare what `predict` gives.
+        device: for two models: "auto", or what `torch.device` takes.
+        precision: for two models: "auto" is bfloat16 where the device is faster in it, else
+            float32, in which cards' accuracies are scored. For test-time augmentation compare what
+            `predict` gives.
         design: of runs. "auto" pairs those whose seeds are known and the same on both sides, and
             takes all others as independent. "paired" also takes numbers in the order of their
             seeds. "independent" never pairs. Choose before you look: the better p of two tests
@@ -91,7 +96,7 @@ def compare(
         raise one_of("design", design, get_args(DesignName))
     require_confidence(confidence)
     if isinstance(a, nn.Module) and isinstance(b, nn.Module):
-        a, b = _predicted(a, b, data, device)
+        a, b = _predicted(a, b, data, device, precision)
     elif data is not None:
         raise OptionError(
             "data is given, but a and b are not both models (a name is none: build_model(name, "
@@ -115,12 +120,14 @@ def _predicted(
     b: nn.Module,
     data: Iterable[tuple[Tensor, Tensor]] | None,
     device: str | torch.device,
+    precision: PrecisionName,
 ) -> tuple[Predictions, Predictions]:
     if data is None:
         raise OptionError("a and b are models, but data is None; pass data=loaders.test")
     if isinstance(data, Iterator | Tensor):
         raise wrong_kind("data", data, "a loader that can be gone through once for each model")
-    return predict(a, data, device=device), predict(b, data, device=device)
+    first = predict(a, data, device=device, precision=precision)
+    return first, predict(b, data, device=device, precision=precision)
 
 
 def _by_images(a: Predictions, b: Predictions, confidence: float) -> Comparison:

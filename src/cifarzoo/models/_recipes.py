@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cifarzoo.spec import Augmentation, Distillation, ParamGroup, Recipe
+from cifarzoo.spec import Augmentation, Distillation, ParamGroup, Recipe, Selection
 
 __all__ = ["distilled_recipe", "long_sprint_recipe", "muon_recipe", "sprint_recipe"]
 
@@ -85,8 +85,21 @@ def sprint_recipe(*, width: int, epochs: int, batch_size: int) -> Recipe:
     )
 
 
-def long_sprint_recipe(*, width: int, epochs: int, batch_size: int) -> Recipe:
-    """Give the same for the best accuracy, not the shortest time: images are changed more."""
-    strong = Augmentation(flip="alternating", translate=4, padding="reflect", cutout=12)
-    recipe = sprint_recipe(width=width, epochs=epochs, batch_size=batch_size)
-    return replace(recipe, augmentation=strong)
+def long_sprint_recipe(
+    *, width: int, epochs: int, batch_size: int, selection: Selection | None = None
+) -> Recipe:
+    """Give the same for the best accuracy, not the shortest time: images are changed more.
+
+    Args:
+        width: number of features that the head takes.
+        epochs: passes over all training images.
+        batch_size: images per batch.
+        selection: of those that a step is taken with; the rates are for so many.
+    """
+    taken = batch_size if selection is None else round(selection.share * batch_size)
+    return replace(
+        sprint_recipe(width=width, epochs=epochs, batch_size=taken),
+        batch_size=batch_size,
+        augmentation=Augmentation(flip="alternating", translate=4, padding="reflect", cutout=12),
+        selection=selection,
+    )

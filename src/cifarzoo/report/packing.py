@@ -20,7 +20,7 @@ from cifarzoo.spec import Weights
 from cifarzoo.weights import packaged_file, verify
 from cifarzoo.weights.packaged import write_description
 
-__all__ = ["median_run", "pack", "pack_recording"]
+__all__ = ["median_run", "pack", "pack_recording", "recorded_runs"]
 
 
 def _test_of(record: Record) -> Scores:
@@ -87,14 +87,25 @@ def pack_recording(recording: Recording) -> Weights:
     """Put the median of all recorded runs, also of seeds not asked for, into the package.
 
     Raises:
-        And what `recorded`, `file_of` and `pack` raise.
+        And what `recorded_runs`, `file_of` and `pack` raise.
     """
-    seeds = [each.seed for each in load_results(recording.results).of(recording.key)]
-    records = [
-        found for seed in seeds for found in [recorded(recording, seed)] if found is not None
-    ]
     own = functools.partial(file_of, recording)
-    return pack(recording.card.name, recording.tag, records, own)
+    return pack(recording.card.name, recording.tag, recorded_runs(recording), own)
+
+
+def recorded_runs(recording: Recording) -> list[Record]:
+    """Give all runs that are recorded under a recording's name, also of seeds not asked for.
+
+    Raises:
+        ResultsError: a record is damaged, or of another run, or they differ in more than the seed.
+        WeightsError: a run's weights in the work folder were changed.
+    """
+    if not recording.results.is_dir():
+        return []
+    seeds = [each.seed for each in load_results(recording.results).of(recording.key)]
+    found = [each for each in (recorded(recording, seed) for seed in seeds) if each is not None]
+    _require_alike(found)
+    return found
 
 
 def _require_alike(records: Sequence[Record]) -> None:

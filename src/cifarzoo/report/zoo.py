@@ -140,7 +140,9 @@ def record_seed(recording: Recording, seed: int) -> Record:
     """
     found = recorded(recording, seed)
     if found is not None:
-        return _with_views(recording, found)
+        found = _with_views(recording, found)
+        _clear(recording, seed)  # what a crash after the record has left
+        return found
     _require_no_others(recording)
     teacher, checkpoint = _teacher_of(recording.card), recording.checkpoint(seed)
     resumed, began = checkpoint.exists(), time.perf_counter()
@@ -330,5 +332,4 @@ def _with_views(recording: Recording, record: Record) -> Record:
     views = _score(recording, seed, model, test, images="test", of=of, tta=recording.tta)
     record = replace(record, test_tta=views)
     write_record(record, recording.results)
-    _clear(recording, seed)
     return record

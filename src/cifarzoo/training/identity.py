@@ -46,7 +46,11 @@ def identity_of(
         validation: the validation loader's fingerprint; None for one that has none, or for none.
         proxy: that chooses the images; None for none.
     """
-    settings = {f"recipe.{key}": repr(value) for key, value in asdict(recipe).items()}
+    settings = {
+        f"recipe.{key}": repr(value)  # a part that is not there is left out, as before it existed
+        for key, value in asdict(recipe).items()
+        if value is not None
+    }
     by = None if proxy is None else hashlib.sha256(repr(proxy.recipe).encode()).hexdigest()[:16]
     return {
         "cifarzoo": version("cifarzoo"),
