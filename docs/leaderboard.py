@@ -194,12 +194,24 @@ def _standing(each: Standing) -> list[str]:
         own = f"{weights.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), seed {weights.seed}"
         facts.append(("accuracy of these weights", own))
         facts.append(("file", f"{weights.size_bytes:,} bytes, SHA-256 `{weights.sha256}`"))
+    taught = dict.fromkeys(record.teacher for record in each.records if record.teacher)
+    facts += [("teacher", _teacher(label)) for label in taught]
     if each.records:
         facts.append(("minutes of training", training_time(each.records)))
         machines = weights.machine if weights else machines_of(each.records)
         facts.append(("machine", machines))
     recipe = table(("setting", "value"), settings_rows(each.recipe))
     return [table(("what", ""), facts), ":::{dropdown} Recipe", recipe, ":::"]
+
+
+def _teacher(label: str) -> str:
+    """Write the weights that runs learnt from, as their records name them: file and hash."""
+    file, _, digest = label.partition(" ")
+    name, _, tag = file.rpartition("-")
+    now = zoo.model_card(name).weights_for(tag)
+    is_there = now is not None and now.sha256.startswith(digest)
+    since = "" if is_there else ", which others have replaced since"
+    return f"weights `{tag}` of `{name}`, SHA-256 `{digest}…`{since}"
 
 
 def _draw(found: Sequence[Standing], folder: Path) -> None:

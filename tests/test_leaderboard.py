@@ -71,6 +71,18 @@ def test_figures_of_others_are_marked_as_theirs(page: ModuleType, found: list[An
         assert len(others) == sum(each is not None for each in sizes)
 
 
+def test_teachers_are_named_and_those_that_are_no_longer_there(
+    page: ModuleType, found: list[Any]
+) -> None:
+    (taught,) = (each for each in found if each.label == "resnet20 (distilled)")
+    text = page._family_page("ResNet", [taught])
+    assert "| teacher | weights `long` of `sprint_m`, SHA-256 `559e0bf9" in text
+    assert "`, which others have replaced since |" in text
+    now = model_card("sprint_m").weights_for("long")
+    assert now is not None
+    assert page._teacher(f"sprint_m-long {now.sha256[:16]}").endswith("…`")
+
+
 def test_runs_whose_weights_made_room_keep_their_rows(found: list[Any]) -> None:
     files = (ROOT / "results" / "zoo" / "without_weights").glob("*.json")
     kept = {path.stem.rpartition("-seed")[0] for path in files}
