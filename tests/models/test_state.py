@@ -213,6 +213,9 @@ def test_long_lists_are_cut_and_data_parallel_is_recognised() -> None:
     with pytest.raises(WeightsError, match=r"0\.weight, 0\.bias, 1\.weight and 5 more") as caught:
         load_state(model, state, source="it")
     assert "saved from a DataParallel: take 'module.' off its names" in str(caught.value)
+    state = {f"_orig_mod.{name}": tensor for name, tensor in model.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"a compiled model: take '_orig_mod\.' off its names"):
+        load_state(network(), state, source="some file")
 
 
 def test_a_networks_own_names_are_recognised() -> None:

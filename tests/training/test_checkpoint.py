@@ -388,3 +388,8 @@ def test_another_number_of_processes_says_how_to_go_on(
         load_checkpoint(path, {**IDENTITY, "processes": 1, **others})
     assert ("start as many as before (torchrun --nproc-per-node)" in str(caught.value)) is told
     assert "give another path, or delete it" in str(caught.value)
+
+
+def test_parts_of_a_recipe_that_an_older_file_names_as_none_are_none(path: Path) -> None:
+    save_checkpoint(path, {"step": 3}, {**IDENTITY, "recipe.mixing": "None"})
+    assert load_checkpoint(path, IDENTITY) == {"step": 3}

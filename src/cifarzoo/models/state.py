@@ -37,6 +37,7 @@ SUFFIXES = (".safetensors", *PICKLED)
 SHOWN = 3
 NOTES_KEY = "cifarzoo"  # in a file's metadata, to a JSON object: one entry, see `_with_digest`
 DIGEST = "tensors_sha256"  # in that object
+WRAPPED = {"module.": "DataParallel", "_orig_mod.": "compiled model"}  # by what names begin with
 NETWORK = "network."  # what the names in a classifier begin with
 COUNTER = "num_batches_tracked"  # of a batch norm; files of torch before 0.4.1 lack it
 
@@ -68,8 +69,9 @@ def load_state(
     ]
     if problems:
         hint = ""
-        if state and all(name.startswith("module.") for name in state):
-            hint = "; it was saved from a DataParallel: take 'module.' off its names"
+        first = next((each for each in WRAPPED if all(n.startswith(each) for n in state)), None)
+        if state and first is not None:
+            hint = f"; it was saved from a {WRAPPED[first]}: take {first!r} off its names"
         elif state and all(f"{NETWORK}{name}" in own for name in state):
             hint = f"; it is the network's alone: put {NETWORK!r} before its names"
         elif _differs_in_classes(own, state):

@@ -124,7 +124,9 @@ def _read(path: Path) -> dict[str, Any]:
         if all(isinstance(key, str) for key in identity) and all(
             isinstance(value, str | int | None) for value in identity.values()
         ):
-            return stored
+            # Older ones name parts of a recipe that are not there.
+            kept = {key: value for key, value in identity.items() if value != "None"}
+            return {**stored, "identity": kept}
     raise CheckpointError(
         f"{path} cannot be read as a checkpoint ({reason}); delete it to start the run anew, or "
         "give another path"
