@@ -25,6 +25,7 @@ from cifarzoo.models._recipes import long_sprint_recipe
 from cifarzoo.models.sprint import LARGE, MEDIUM, MEDIUM_DEEP, SMALL
 from cifarzoo.report.conditions import Conditions
 from cifarzoo.report.experiments import Experiment
+from cifarzoo.spec import over_epochs
 
 VAL_FRACTION = 0.1
 LONG_BATCH = 1000  # of the family's long recipe
@@ -33,22 +34,7 @@ SPRINT = {"sprint_s": SMALL, "sprint_m": MEDIUM, "sprint_m3": MEDIUM_DEEP, "spri
 
 def own(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
     """Give the card's recipe; what begins or ends in it does so at the same part of the run."""
-    recipe = card.recipe
-    part = epochs / recipe.epochs
-    groups = [
-        group if group.epochs is None else replace(group, epochs=part * group.epochs)
-        for group in recipe.groups
-    ]
-    averaging = recipe.averaging
-    if averaging is not None:
-        averaging = replace(averaging, start_epochs=part * averaging.start_epochs)
-    return replace(
-        recipe,
-        epochs=epochs,
-        groups=tuple(groups),
-        warmup_epochs=part * recipe.warmup_epochs,
-        averaging=averaging,
-    )
+    return over_epochs(card.recipe, epochs)
 
 
 def sgd(card: zoo.ModelCard, epochs: int) -> zoo.Recipe:
@@ -140,7 +126,7 @@ def experiment_of(name: str, recipe: str, epochs: int) -> Experiment:
         RECIPES[recipe](card, epochs),
         val_fraction=VAL_FRACTION,
         keep="last",
-        early_stopping=None,  # all recipes train for the same epochs
+        early_stopping=None,  # all recipes train to the end
     )
     return Experiment(
         key=f"{name}_{recipe}_{epochs}",
@@ -178,6 +164,8 @@ def main() -> None:
         folder = folder_of(options.out, options.device)
     except zoo.CifarZooError as error:
         sys.exit(str(error))
+    if len({experiment.key for experiment in tried.values()}) < len(tried):
+        parser.error(f"--recipes is {options.recipes!r}, two of which are the same")
     conditions = Conditions(
         folder=folder, device=options.device, scored="val", progress=not options.quiet
     )

@@ -83,6 +83,7 @@ def test_recorded_runs_are_of_the_recipes_as_they_are(recipes: ModuleType) -> No
         (("resnet20", "--recipes", "own,cutout"), "not of resnet20; own and sgd are everybody's"),
         (("resnet20", "--recipes", "own"), "--recipes is 'own'; allowed: two or more, each once"),
         (("resnet20", "--recipes", "own,own"), "allowed: two or more, each once"),
+        (("resnet20", "--recipes", "own,own@2"), "'own,own@2', two of which are the same"),
         (("resnet20", "--recipes", "own,sgd@x"), "'sgd@x'; allowed after the @: a number of epo"),
         (("resnet20", "--recipes", "own,sgd@0"), "epochs is 0; allowed: whole numbers, 1 or more"),
         (

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
@@ -20,6 +20,7 @@ import torch
 import cifarzoo as zoo
 from cifarzoo import CheckpointError, OptionError
 from cifarzoo.processes import Team, is_launched, joined, this_team
+from cifarzoo.training import fit as fit_module
 from cifarzoo.training.arguments import require_shares
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -210,6 +211,17 @@ def test_one_process_is_a_team_of_one() -> None:
     assert team.everyones("a") == ["a"]
     assert team.leaders("a") == "a"
     assert team.sums((1, 2)) == [1, 2]
+
+
+@pytest.mark.parametrize("first", ["plain", "mixed"])
+def test_processes_whose_recipes_differ_in_a_part_find_out(first: str) -> None:
+    runs: dict[str, dict[str, object]] = {
+        "plain": {"seed": 0},
+        "mixed": {"seed": 0, "recipe.mixing": "Mixing()"},
+    }
+    team: Any = SimpleNamespace(everyones=lambda mine: [mine, *runs.values()])
+    with pytest.raises(OptionError, match=r"process [12] were .* differ in recipe\.mixing;"):
+        fit_module._require_one_run(runs[first], team)
 
 
 def test_loaders_that_cannot_be_shared_are_refused(loaders: zoo.Loaders) -> None:

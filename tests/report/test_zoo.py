@@ -417,6 +417,17 @@ def test_what_a_crash_after_the_record_has_left_is_deleted(
     assert [path.name for path in recording.work.iterdir()] == ["seed0.safetensors"]
 
 
+def test_what_another_recording_has_left_in_the_folder_stays(
+    recording: Recording, tmp_path: Path
+) -> None:
+    record = record_seed(recording, 0)
+    elsewhere = replace(recording, work=tmp_path / "elsewhere")
+    elsewhere.work.mkdir()
+    elsewhere.checkpoint(0).write_bytes(b"hours of another run")
+    assert record_seed(elsewhere, 0) == record
+    assert elsewhere.checkpoint(0).read_bytes() == b"hours of another run"
+
+
 def test_weights_are_the_median_of_all_recorded_seeds_not_of_those_asked_for(
     recording: Recording,
 ) -> None:

@@ -121,6 +121,8 @@ def test_proxys_schedule_runs_over_the_epochs_of_the_run() -> None:
     selector.chosen(11, *_batch())
     state = selector.state_dict()["optimizers"]["optimizers"][0]["param_groups"][0]
     assert state["lr"] == pytest.approx(0.1 * 12 / 13)
+    ending = replace(recipe, groups=(ParamGroup(params="*", epochs=2),))  # of two: to the end
+    _selector(Selection(), Linear(), ending).chosen(23, *_batch())
 
 
 def test_run_learns_from_chosen_images_alone(
@@ -148,11 +150,11 @@ def test_run_with_a_selection_resumes_to_the_same_end(
 ) -> None:
     class Fault(Callback):
         def on_check(self, check: Check) -> None:
-            if check.step == 14:  # the last checkpoint is that of step 12
+            if check.step == 16:  # the last checkpoint is that of step 14, within an epoch
                 raise OSError("the cable was pulled")
 
     groups = (ParamGroup(params="*bias", lr=0.5, epochs=1.5), ParamGroup(params="*", momentum=0.5))
-    recipe = replace(CHOOSING, checks_per_epoch=3)
+    recipe = replace(CHOOSING, checks_per_epoch=3, selection=Selection(proxy="any", every=4))
 
     def parts() -> tuple[ImageClassifier, Proxy]:
         small = make_model(seed=1, dropout=0.2)
@@ -194,6 +196,8 @@ def test_recipe_and_proxy_go_together(model: ImageClassifier, loaders: Loaders) 
         fit_quietly(model, loaders, recipe)
     with pytest.raises(OptionError, match="there is a proxy, but the recipe has no selection"):
         fit_quietly(model, loaders, Recipe(epochs=1), proxy=Proxy(model=model, recipe=PROXYS))
+    with pytest.raises(OptionError, match="the proxy's network is the model or its teacher"):
+        fit_quietly(model, loaders, recipe, proxy=Proxy(model=model, recipe=PROXYS))
     wrong: Any = nn.Identity
     with pytest.raises(OptionError, match=r"proxy\.model is a type; needed is a Module"):
         Proxy(model=wrong, recipe=PROXYS)
@@ -219,7 +223,8 @@ def test_proxy_that_is_no_number_any_more_ends_the_run(
 ) -> None:
     wild = Proxy(model=make_model(seed=1), recipe=replace(PROXYS, lr=1e30, warmup_epochs=0))
     before = _bits(model)
-    with pytest.raises(NonFiniteLossError, match="a weight is not finite"):
+    message = r"a weight of the proxy is not finite .* a lower lr of its recipe than 1e\+30"
+    with pytest.raises(NonFiniteLossError, match=message):
         fit_quietly(model, Loaders(make_loaders().train), CHOOSING, proxy=wild)
     assert all(torch.equal(*pair) for pair in zip(before, _bits(model), strict=True))
 

@@ -141,7 +141,8 @@ def record_seed(recording: Recording, seed: int) -> Record:
     found = recorded(recording, seed)
     if found is not None:
         found = _with_views(recording, found)
-        _clear(recording, seed)  # what a crash after the record has left
+        if recording.weights(seed).exists():
+            _clear(recording, seed)  # what a crash after the record has left
         return found
     _require_no_others(recording)
     teacher, checkpoint = _teacher_of(recording.card), recording.checkpoint(seed)

@@ -35,6 +35,7 @@ from cifarzoo.spec.recipe import (
     Recipe,
     ScheduleName,
     Selection,
+    over_epochs,
 )
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "TtaName",
     "Weights",
     "is_dense",
+    "over_epochs",
     "require",
     "require_dense",
     "require_number",

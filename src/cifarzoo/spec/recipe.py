@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from cifarzoo.spec.checks import require, require_name, require_number, require_whole, to_builtin
@@ -25,6 +25,7 @@ __all__ = [
     "Recipe",
     "ScheduleName",
     "Selection",
+    "over_epochs",
 ]
 
 FlipName: TypeAlias = Literal["none", "random", "alternating"]
@@ -169,10 +170,10 @@ class Selection:
     """Steps with a part of each batch: the images that a small network beside finds hardest.
 
     The small network, the proxy, is trained along on chosen images too. An image that is left out
-    costs its forward pass alone. Losses and accuracies of training are those of chosen images.
+    costs the proxy's passes alone. Losses and accuracies of training are those of chosen images.
 
-    Source: the data filtering of airbench96_faster (github.com/KellerJordan/cifar10-airbench);
-    with the network itself as its proxy it is selective backprop (arXiv 1910.00762).
+    Source: the data filtering of airbench96_faster (github.com/KellerJordan/cifar10-airbench), a
+    selective backprop (arXiv 1910.00762) in which another network chooses.
 
     Attributes:
         proxy: name of a model of the zoo; `train` builds it, and its card's recipe says how it
@@ -400,3 +401,27 @@ class Recipe:
             met=start < self.epochs,
         )
         to_builtin(self)
+
+
+def over_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """Give a recipe over so many epochs; what begins or ends in it does so at the same part.
+
+    Args:
+        recipe: whose warm-up, groups and averaging are stretched or shortened.
+        epochs: 1 or more.
+    """
+    part = epochs / recipe.epochs
+    groups = [
+        group if group.epochs is None else replace(group, epochs=part * group.epochs)
+        for group in recipe.groups
+    ]
+    averaging = recipe.averaging
+    if averaging is not None:
+        averaging = replace(averaging, start_epochs=part * averaging.start_epochs)
+    return replace(
+        recipe,
+        epochs=epochs,
+        groups=tuple(groups),
+        warmup_epochs=part * recipe.warmup_epochs,
+        averaging=averaging,
+    )

@@ -71,8 +71,10 @@ def require_teacher(teacher: object, recipe: Recipe) -> None:
         )
 
 
-def require_proxy(proxy: object, recipe: Recipe) -> None:
-    """Refuse a proxy without a selection, and the other way round."""
+def require_proxy(
+    proxy: object, recipe: Recipe, model: nn.Module, teacher: nn.Module | None
+) -> None:
+    """Refuse a proxy without a selection, the other way round, and one with another's network."""
     if recipe.selection is None and proxy is not None:
         raise OptionError(
             "there is a proxy, but the recipe has no selection; leave the proxy out, or "
@@ -83,4 +85,9 @@ def require_proxy(proxy: object, recipe: Recipe) -> None:
         raise OptionError(
             f"the recipe selects images by {name!r}, and proxy is {proxy!r}; give fit(proxy="
             f"Proxy(model=build_model({name!r}), recipe=...)), or use train(), which builds it"
+        )
+    if isinstance(proxy, Proxy) and proxy.model in (model, teacher):
+        raise OptionError(
+            "the proxy's network is the model or its teacher, and is trained by itself; build "
+            "another one for it"
         )

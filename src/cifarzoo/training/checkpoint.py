@@ -144,7 +144,7 @@ def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
         rest = len(differ) - SHOWN
         more = f"; and {rest} more" if rest > 0 else ""
         way_out = "give another path, or delete it"
-        differing = [key for key in wanted if stored.get(key) != wanted[key]]
+        differing = [key for key in stored | wanted if stored.get(key) != wanted.get(key)]
         if differing == ["processes"]:
             way_out = f"start as many as before (torchrun --nproc-per-node), {way_out}"
         if differing == ["precision"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,7 @@ from cifarzoo.training.identity import identity_of
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.progress import ProgressBar
 from cifarzoo.training.selection import Proxy, Selector
-from cifarzoo.training.state import RunState
+from cifarzoo.training.state import RunState, is_finite
 
 __all__ = ["fit"]
 
@@ -126,7 +127,7 @@ def fit(
             raise wrong_kind("a callback", callback, "a Callback")
     require_loaders(loaders, recipe)
     require_teacher(teacher, recipe)
-    require_proxy(proxy, recipe)
+    require_proxy(proxy, recipe, model, teacher)
     target = resolve_device(device)
     dtype = resolve_precision(precision, target)
     keep_freed_memory()
@@ -217,11 +218,13 @@ def _stored(path: Path, identity: Payload, team: Team) -> Payload | None:
 
 def _restore(state: RunState, stored: Payload, path: Path) -> None:
     """Take the state from a checkpoint; where it cannot be taken the model is left as it was."""
-    before = state.best_model
+    models = [state.model] if state.selector is None else [state.model, state.selector.model]
+    before = [copy.deepcopy(each.state_dict()) for each in models]
     try:
         state.restore(stored)
     except Exception as error:  # whatever torch raises that is given something else
-        state.model.load_state_dict(before)
+        for each, own in zip(models, before, strict=True):
+            each.load_state_dict(own)
         raise CheckpointError(
             f"{path} is the checkpoint of this run, but not a whole one ({type(error).__name__}: "
             f"{str(error).partition(chr(10))[0]}); delete it to start the run anew, or give "
@@ -233,7 +236,7 @@ def _require_one_run(identity: Payload, team: Team, **settings: bool) -> None:
     """Refuse processes that were asked for different runs; they would wait for each other."""
     mine, *others = team.everyones({**identity, **settings})
     for rank, other in enumerate(others, 1):
-        differing = [key for key, value in mine.items() if other.get(key) != value]
+        differing = sorted(key for key in mine | other if mine.get(key) != other.get(key))
         if differing:
             raise OptionError(
                 f"the first process and process {rank} were asked for runs that differ in "
@@ -341,9 +344,12 @@ def _check(state: RunState, validation: BatchLoader | None) -> Check:
     else:
         lost = check is not None and check.val_loss is not None and not isfinite(check.val_loss)
         which = "the validation loss" if lost else "a weight"
+    lr = f"lr than {state.recipe.lr:g}"
+    if state.selector is not None and not is_finite(state.selector.model):
+        which, lr = "a weight of the proxy", f"lr of its recipe than {state.selector.lr:g}"
     raise NonFiniteLossError(
         f"{which} is not finite (found at step {state.step}, epoch "
         f"{state.step / state.steps_per_epoch:.2f}); the model was put back to its state of step "
-        f"{state.best_step}. Try a lower lr than {state.recipe.lr:g}, a warm-up, or float32",
+        f"{state.best_step}. Try a lower {lr}, a warm-up, or float32",
         state.history(),
     )

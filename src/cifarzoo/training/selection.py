@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cifarzoo.errors import wrong_kind
 from cifarzoo.evaluation.score import check_labels, logits_of
 from cifarzoo.hardware import autocast
-from cifarzoo.spec import Recipe, Selection
+from cifarzoo.spec import Recipe, Selection, over_epochs
 from cifarzoo.training.fusion import fused_layers
 from cifarzoo.training.optim import Optimizers
 
@@ -44,12 +44,6 @@ class Proxy:
                 raise wrong_kind(f"proxy.{name}", value, f"a {kind.__name__}")
 
 
-def _over(recipe: Recipe, epochs: int) -> Recipe:
-    """Give a recipe over so many epochs, of which the warm-up is as large a part as before."""
-    warmup = recipe.warmup_epochs * epochs / recipe.epochs
-    return replace(recipe, epochs=epochs, warmup_epochs=warmup, averaging=None)
-
-
 class Selector:
     """Chooses from one batch after another, and trains the proxy meanwhile.
 
@@ -76,7 +70,7 @@ class Selector:
         dtype: torch.dtype,
     ) -> None:
         self._selection = selection
-        self._recipe = _over(proxy.recipe, epochs)
+        self._recipe = over_epochs(proxy.recipe, epochs)
         self._device, self._dtype, self._steps_per_epoch = device, dtype, steps_per_epoch
         self.model = proxy.model
         named = proxy.model.named_parameters()
@@ -112,6 +106,11 @@ class Selector:
                 losses[kept].mean().backward()  # type: ignore[no-untyped-call]
                 self._optimizers.step()
         return images[kept], labels[kept]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the proxy's recipe."""
+        return self._recipe.lr
 
     def release(self) -> None:
         """Leave the proxy as a finished run leaves a model."""

@@ -26,7 +26,7 @@ from cifarzoo.training.optim import Optimizers
 from cifarzoo.training.selection import Selector
 from cifarzoo.training.synchronised import synchronised_norms
 
-__all__ = ["RunState"]
+__all__ = ["RunState", "is_finite"]
 
 
 def _require_gradients(model: nn.Module) -> None:
@@ -62,6 +62,11 @@ class Progress:
     stopped: StopReason | None
     checks: list[Check]
     counts: list[int]
+
+
+def is_finite(model: nn.Module) -> bool:
+    """Tell whether all of a model's parameters are numbers."""
+    return all(bool(tensor.isfinite().all()) for tensor in model.parameters())
 
 
 def _require_finite(name: str, state: dict[str, Any]) -> None:
@@ -255,7 +260,7 @@ class RunState:
         if check.val_loss is not None and not math.isfinite(check.val_loss):
             return False
         models = [self.model] if self.selector is None else [self.model, self.selector.model]
-        return all(bool(tensor.isfinite().all()) for each in models for tensor in each.parameters())
+        return all(is_finite(each) for each in models)
 
     def accept(self, check: Check) -> None:
         """Add a check whose losses are finite to the history."""
