@@ -229,6 +229,7 @@ def test_proxy_that_is_no_number_any_more_ends_the_run(
     assert all(torch.equal(*pair) for pair in zip(before, _bits(model), strict=True))
 
 
+@pytest.mark.muon
 def test_first_layers_of_the_proxy_are_computed_from_images() -> None:
     loaders = shapes_loaders(batch_size=50, n_train=200, n_test=10, val_fraction=0)
     small = build_model("sprint_s")
