@@ -417,6 +417,16 @@ def test_what_a_crash_after_the_record_has_left_is_deleted(
     assert [path.name for path in recording.work.iterdir()] == ["seed0.safetensors"]
 
 
+def test_views_of_shipped_weights_leave_nothing_in_the_folder(
+    recording: Recording, tmp_path: Path
+) -> None:
+    record_seed(recording, 0)
+    pack_recording(recording)
+    elsewhere = replace(recording, work=tmp_path / "elsewhere", tta="flip_translate")
+    assert record_seed(elsewhere, 0).test_tta is not None
+    assert not list(elsewhere.work.glob("*"))
+
+
 def test_what_another_recording_has_left_in_the_folder_stays(
     recording: Recording, tmp_path: Path
 ) -> None:

@@ -184,9 +184,14 @@ def _require_no_others(recording: Recording) -> None:
 
 def _clear(recording: Recording, seed: int) -> None:
     """Delete what an unfinished run has left."""
-    logits = recording.work.glob(recording.logits(seed, "*").name)
-    for file in (recording.checkpoint(seed), recording.notes(seed), *logits):
+    _clear_logits(recording, seed)
+    for file in (recording.checkpoint(seed), recording.notes(seed)):
         file.unlink(missing_ok=True)
+
+
+def _clear_logits(recording: Recording, seed: int) -> None:
+    for file in recording.work.glob(recording.logits(seed, "*").name):
+        file.unlink()
 
 
 def _noted_parts(
@@ -333,4 +338,5 @@ def _with_views(recording: Recording, record: Record) -> Record:
     views = _score(recording, seed, model, test, images="test", of=of, tta=recording.tta)
     record = replace(record, test_tta=views)
     write_record(record, recording.results)
+    _clear_logits(recording, seed)
     return record
