@@ -28,7 +28,7 @@ from cifarzoo.errors import OptionError, one_of
 from cifarzoo.models._recipes import long_sprint_recipe, sprint_recipe
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
 from cifarzoo.models.layers import Whitening, passing_conv, unscaled_norm
-from cifarzoo.spec import Mixing, ModelCard, Recipe
+from cifarzoo.spec import Mixing, ModelCard, Recipe, Selection
 
 __all__ = [
     "CARDS",
@@ -178,7 +178,7 @@ _S = "89 % in a minute on two cores with AMX; 90 % with six views."
 _M = "93.4 % in five minutes on two cores with AMX; 94.2 % with six views."
 _M3 = "94.7 % in 1.7 hours on two cores with bfloat16 units; 95.7 % with six views."
 _L = "95.4 % in 1.5 hours on two cores with AMX; 96.1 % with six views."
-
+CUTMIX = Mixing(kind="cutmix", share=0.25)
 
 CARDS = (
     _card("sprint_s", _S, SMALL, sprint_recipe(width=128, epochs=4, batch_size=500)),
@@ -187,11 +187,14 @@ CARDS = (
         _M,
         MEDIUM,
         sprint_recipe(width=256, epochs=9, batch_size=2000),
-        long=replace(
-            long_sprint_recipe(width=256, epochs=64, batch_size=1000),
-            mixing=Mixing(kind="cutmix", share=0.25),
-        ),
+        long=replace(long_sprint_recipe(width=256, epochs=64, batch_size=1000), mixing=CUTMIX),
     ),
     _card("sprint_m3", _M3, MEDIUM_DEEP, long_sprint_recipe(width=160, epochs=40, batch_size=1000)),
-    _card("sprint_l", _L, LARGE, long_sprint_recipe(width=512, epochs=48, batch_size=1000)),
+    _card(
+        "sprint_l",
+        _L,
+        LARGE,
+        long_sprint_recipe(width=512, epochs=48, batch_size=1000),
+        long=long_sprint_recipe(width=512, epochs=80, batch_size=1000, selection=Selection()),
+    ),
 )
