@@ -186,7 +186,9 @@ def test_progress_bar_changes_nothing_but_the_screen(
     make_loaders: MakeLoaders,
     recipe: Recipe,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal cuts the figures off
     hidden, shown = make_model(dropout=0.2), make_model(dropout=0.2)
     one = fit_quietly(hidden, make_loaders(), recipe)
     assert capsys.readouterr() == ("", "")

@@ -20,6 +20,11 @@ CHECK = Check(
 )
 
 
+@pytest.fixture(autouse=True)
+def _terminal_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow one cuts the figures off
+
+
 def test_bar_shows_loss_accuracy_speed_and_validation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ def plot_sizes(
     _draw_points(axis, [p for p in points if p.source], colours.vermillion, THEIRS, hollow=True)
     unit = " for one image" if size == "multiply-accumulates" else ""
     _style.dress(axis, x=f"{size}{unit}", y="accuracy (%)")
-    axis.margins(x=0.12, y=0.1)
+    _fit(axis, points)
     low, high = axis.get_ylim()
     ticks = [tick for tick in ROUND if low <= tick <= high]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -125,6 +125,19 @@ def _draw_points(
         capsize=2.5,
         label=label,
     )
+
+
+def _fit(axis: Axes, points: Sequence[ModelPoint]) -> None:
+    """Have the frame hold all points with their whiskers.
+
+    Before matplotlib 3.11 whiskers on such a scale, measured by itself, would stretch it to 0.
+    """
+    axis.relim()
+    for point in points:
+        whisker = point.std or 0.0
+        ends = point.accuracy - whisker, point.accuracy + whisker
+        axis.update_datalim([(point.size, 100 * end) for end in ends])
+    axis.margins(x=0.12, y=0.1)
 
 
 def _name_points(figure: Figure, axis: Axes, points: Sequence[ModelPoint]) -> None:
