@@ -127,7 +127,12 @@ def test_weights_of_a_recipes_tag_are_by_that_recipe(name: str, weights: Weights
 
 @pytest.mark.parametrize(
     ("name", "tag", "aim"),
-    [("resnet20", "long", 0.923), ("tiny_m", "default", 0.90), ("sprint_m3", "default", 0.945)],
+    [
+        ("resnet20", "long", 0.923),
+        ("tiny_m", "default", 0.90),
+        ("sprint_m3", "default", 0.945),
+        ("sprint_l", "long", 0.955),
+    ],
 )
 def test_accuracy_aimed_at_is_reached(name: str, tag: str, aim: float) -> None:
     weights = model_card(name).weights_for(tag)
