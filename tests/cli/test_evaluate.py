@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+import torchvision
 from typer.testing import Result
 
 from cifarzoo import build_model, save_weights
@@ -103,14 +104,20 @@ def test_other_data_than_the_weights_know_is_remarked(
     assert "were trained on shapes, not on cifar10" in result.stderr
 
 
-def test_no_download_also_holds_for_imagenet_weights(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["tag", "file"])
+def test_weights_of_a_backbone_alone_are_not_scored(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    result = call("evaluate", "resnet18_transfer", "--weights", "imagenet", "--no-download")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    weights: str | Path = "imagenet"
+    if kind == "file":
+        weights = tmp_path / "backbone.safetensors"
+        save_weights(torchvision.models.resnet18(), weights)
+    result = call("evaluate", "resnet18_transfer", "--weights", weights)
     assert result.exit_code == 1
-    assert "is not there, and is not to be downloaded" in result.stderr
-    assert not list(tmp_path.iterdir())
+    assert f"{weights} holds weights of resnet18_transfer's backbone alone" in result.stderr
+    assert f"`cifarzoo train resnet18_transfer --weights {weights}`" in result.stderr
+    assert not (tmp_path / "hub").exists()
 
 
 def test_weights_that_say_another_name_and_fit_are_scored_with_a_remark(

@@ -16,7 +16,16 @@ import pytest
 import typer
 from typer.testing import Result
 
-from cifarzoo import Loaders, OptionError, Recipe, Weights, build_model, model_card, registry
+from cifarzoo import (
+    Loaders,
+    OptionError,
+    Recipe,
+    ResultsError,
+    Weights,
+    build_model,
+    model_card,
+    registry,
+)
 from cifarzoo.cli import recording as recording_module
 from cifarzoo.cli.deadline import NOT_FINISHED, stopping_after
 from cifarzoo.models.report import Layout, report_model
@@ -120,6 +129,25 @@ def test_what_is_in_the_way_of_the_weights_is_told_before_anything_is_trained(
     assert f"{path.name} cannot be read as a result" in result.stderr
 
 
+@pytest.mark.parametrize(("limit", "fits"), [(2000, False), (45_000_000, True)])
+def test_weights_that_will_not_fit_are_told_before_anything_is_trained(
+    call: Call, checkout: Path, monkeypatch: pytest.MonkeyPatch, *, limit: int, fits: bool
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise ResultsError("the training begins")
+
+    monkeypatch.setattr(zoo, "fit_card", stop)
+    monkeypatch.setattr(recording_module, "LIMIT_BYTES", limit)
+    (checkout / "weights" / "other-default.safetensors").write_bytes(b"." * 1900)
+    (checkout / "weights" / f"{NAME}-default.safetensors").write_bytes(b"." * 9000)  # replaced
+    result = call("train", NAME, "--record", *ON_CPU)
+    before, begun, _ = result.stderr.partition("the training begins")
+    said = " ".join(before.split())
+    assert begun
+    assert ("The package may hold 2 kB of weights" in said) is not fits
+    assert ("move its records to results/zoo/without_weights" in said) is not fits
+
+
 def test_other_recipe_needs_a_tag(call: Call, checkout: Path) -> None:
     options = ("train", NAME, "--record", "--quiet", "--epochs", "1", *ON_CPU)
     for tag in ((), ("--tag", "default")):
@@ -172,6 +200,7 @@ def test_a_tag_without_recording(call: Call, checkout: Path) -> None:
         (("--seeds", "1", "--seed", "2"), "--seed and --seeds"),
         (("--seeds", "0,1", "--checkpoint", "c.pt"), "--checkpoint is one run's"),
         (("--minutes", "0"), "minutes is 0.0; allowed: a positive number"),
+        (("--minutes", "1e9"), "minutes is 1000000000.0; allowed: up to"),
     ],
 )
 def test_bad_options_are_named(

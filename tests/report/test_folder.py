@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cifarzoo import ResultsError
+from cifarzoo import OptionError, ResultsError
 from cifarzoo.report.folder import (
     load_results,
     read_record,
@@ -126,6 +126,20 @@ def test_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match="is a file; needed is a folder"):
         load_results(tmp_path / "file")
+
+
+def test_a_folder_in_the_home_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    assert not load_results("~/mine").records
+
+
+@pytest.mark.parametrize(("folder", "shown"), [(None, "None"), ("x" * 5000, "5,000 characters")])
+def test_a_folder_that_cannot_be_is_named(folder: str | None, shown: str) -> None:
+    with pytest.raises(OptionError, match=f"folder is .*{shown}"):
+        load_results(folder)  # type: ignore[arg-type]
 
 
 def test_figure_that_is_not_finite_is_not_written(make_record: Make, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def stopping_after(minutes: float | None, *, quiet: bool = False) -> Iterator[No
         quiet: whether to say nothing when the time is up.
 
     Raises:
-        OptionError: minutes is not a positive number.
+        OptionError: minutes is not a positive number, or more than a timer takes.
         Exit: with code 75, when the time is up.
     """
     if minutes is None:
@@ -39,6 +39,9 @@ def stopping_after(minutes: float | None, *, quiet: bool = False) -> Iterator[No
         return
     if not 0 < minutes < math.inf:
         raise OptionError(f"minutes is {minutes}; allowed: a positive number")
+    longest = threading.TIMEOUT_MAX / 60
+    if minutes > longest:
+        raise OptionError(f"minutes is {minutes}; allowed: up to {longest:.0f}, or leave it out")
     is_up = threading.Event()
 
     def interrupt() -> None:

@@ -50,7 +50,7 @@ def evaluate_command(
     from cifarzoo.cli.trained import trained
     from cifarzoo.evaluation.evaluate import evaluate
 
-    of = trained(name, weights, data, download=not no_download)
+    of = trained(name, weights, data)
     loaders = load(
         of.data,
         Recipe(batch_size=1),  # nothing is trained: any number of images will do

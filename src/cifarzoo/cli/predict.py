@@ -13,7 +13,6 @@ from cifarzoo.cli.options import (
     Device,
     Json,
     Name,
-    NoDownload,
     Precision,
     WeightsData,
     WeightsOption,
@@ -48,7 +47,6 @@ def predict_command(
     ] = "none",
     device: Device = "auto",
     precision: Precision = "auto",
-    no_download: NoDownload = False,
     json: Json = False,
 ) -> None:
     """Say what image files show, with probabilities.
@@ -59,7 +57,7 @@ def predict_command(
     from cifarzoo.cli.loading import class_names
     from cifarzoo.cli.trained import trained
 
-    of = trained(name, weights, data, download=not no_download)
+    of = trained(name, weights, data)
     classes = class_names(of.data)
     pictures = _read(images)
     likely = _probabilities(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cifarzoo.arithmetic import count_params
 from cifarzoo.cli.console import is_terminal, remark, say
 from cifarzoo.cli.job import CheckLines, Job
 from cifarzoo.cli.words import interval_words, percent, recipe_words, size_words
 from cifarzoo.errors import OptionError
-from cifarzoo.registry import bare_card
+from cifarzoo.registry import bare_card, outline
 from cifarzoo.report.packing import pack_recording, recorded_runs
 from cifarzoo.report.record import Record
 from cifarzoo.report.recording import Recording, require_checkout, results_folder
 from cifarzoo.report.words import duration
 from cifarzoo.report.zoo import record_seed, recorded
 from cifarzoo.spec import DEFAULT_TAG
-from cifarzoo.weights import packaged_file, packaged_folder
+from cifarzoo.weights import LIMIT_BYTES, packaged_file, packaged_folder
 
 __all__ = ["record_runs", "recording_of"]
 
@@ -90,6 +91,7 @@ def record_runs(recording: Recording, *, quiet: bool) -> None:
     require_checkout(recording.card)
     recorded_runs(recording)  # what is in the way of the weights shows now, not after hours
     if not quiet:
+        _remark_on_room(recording)
         remark(f"{recording.title}: {recipe_words(recording.card.recipe)}")
         remark(f"Unfinished runs and all weights are kept in {recording.work}; records go to")
         remark(f"{recording.results}, and the median run's weights to {packaged_folder()}.")
@@ -108,6 +110,20 @@ def record_runs(recording: Recording, *, quiet: bool) -> None:
     if not quiet:
         records = recording.results / f"{recording.key}-seed*.json"
         remark(f"Commit it with its {path.with_suffix('.json').name} and with {records}")
+
+
+def _remark_on_room(recording: Recording) -> None:
+    """Say before hours of training that the file will not fit beside the others."""
+    own = packaged_file(recording.card.name, recording.tag)
+    others = sum(path.stat().st_size for path in own.parent.glob(f"*{own.suffix}") if path != own)
+    size_bytes = 2 * count_params(outline(recording.card))  # half precision, without the header
+    if others + size_bytes > LIMIT_BYTES:
+        remark(
+            f"The package may hold {size_words(LIMIT_BYTES)} of weights; with {own.name}, of about "
+            f"{size_words(size_bytes)}, it would be {size_words(others + size_bytes)}. Afterwards "
+            "take a file and its .json out, this one or another, and move its records to "
+            "results/zoo/without_weights."
+        )
 
 
 def _announce(recording: Recording, seed: int) -> None:

@@ -7,9 +7,11 @@ from typing import cast, get_args
 
 from cifarzoo.cli.console import remark
 from cifarzoo.cli.options import DataName
+from cifarzoo.errors import WeightsError
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.registry import build_from_card, model_card
+from cifarzoo.registry import build_from_card, model_card, outline
 from cifarzoo.spec import to_path
+from cifarzoo.weights import holds_backbone_alone
 from cifarzoo.weights.notes import read_notes
 
 __all__ = ["Trained", "trained"]
@@ -30,23 +32,29 @@ class Trained:
     data: DataName
 
 
-def trained(name: str, weights: str, data: DataName | None, *, download: bool = True) -> Trained:
+def trained(name: str, weights: str, data: DataName | None) -> Trained:
     """Build a model with its weights, and find out what data they are for.
 
     Args:
         name: of the model.
         weights: a tag of its card, or a file.
         data: what the user says; None takes what the file says, else CIFAR-10.
-        download: whether to fetch ImageNet weights that are not in torch's cache.
 
     Raises:
-        WeightsError: the weights are not there, damaged, or of another model.
+        WeightsError: the weights are not there, damaged, of another model, or of a transfer
+            model's backbone alone.
         UnknownModelError: no model has that name.
     """
     notes = read_notes(to_path("weights", weights))
     trained_on = notes.get("data")
     card = model_card(name)
-    built = build_from_card(card, weights, 10, download=download)
+    if holds_backbone_alone(outline(card), weights, card):
+        raise WeightsError(
+            f"{weights} holds weights of {name}'s backbone alone; with a head at random it would "
+            f"guess. Train it: `cifarzoo train {name} --weights {weights}`, and give the file of "
+            "weights that this writes"
+        )
+    built = build_from_card(card, weights, 10)
     if notes.get("model", name) != name:
         remark(f"{weights} says that it holds weights of {notes['model']}; they fit {name} too.")
     packaged = card.weights_for(weights)

@@ -13,6 +13,7 @@ from cifarzoo.errors import ResultsError
 from cifarzoo.files import read_object, replacing
 from cifarzoo.report.record import Failure, Record
 from cifarzoo.report.runs import RUN_FILE
+from cifarzoo.spec import to_path
 
 __all__ = [
     "SCHEMA",
@@ -108,10 +109,11 @@ def load_results(folder: str | Path) -> Results:
     """Read a folder of results; files with other names are left alone.
 
     Raises:
+        OptionError: folder is no path that there can be.
         ResultsError: there is no such folder, a file in it is damaged, or it holds no records and
             what `cifarzoo train` leaves of runs.
     """
-    folder = Path(folder)
+    folder = to_path("folder", folder)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "is not there"
         raise ResultsError(

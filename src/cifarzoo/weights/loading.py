@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from cifarzoo.errors import WeightsError, suggest, wrong_kind
@@ -15,7 +16,7 @@ from cifarzoo.weights.hashes import verify
 from cifarzoo.weights.notes import read_notes
 from cifarzoo.weights.packaged import REINSTALL, packaged_file, packaged_folder
 
-__all__ = ["load_weights"]
+__all__ = ["holds_backbone_alone", "load_weights"]
 
 
 def load_weights(
@@ -57,6 +58,26 @@ def load_weights(
     else:
         tags = [each.tag for each in card.weights]
         raise WeightsError(_no_such(tag, card, (*tags, *published)))
+
+
+def holds_backbone_alone(model: ImageClassifier, weights: str | Path, card: ModelCard) -> bool:
+    """Tell whether weights would leave the head of a transfer model as it was drawn.
+
+    Args:
+        model: what the card's builder gives; its own weights do not matter.
+        weights: as for `load_weights`.
+        card: the model's.
+
+    Raises:
+        OptionError: weights is neither a text nor a path.
+        WeightsError: it is a file, and damaged.
+    """
+    if not isinstance(model, TransferClassifier) or card.weights_for(str(weights)) is not None:
+        return False
+    if str(weights) in _published(model):
+        return True
+    path = to_path("weights", weights)
+    return path.is_file() and not _is_whole(read_state_dict(path))
 
 
 def _require_description(card: ModelCard, tag: str) -> None:
@@ -106,8 +127,7 @@ def _no_such(tag: str, card: ModelCard, tags: tuple[str, ...]) -> str:
 
 def _load_file(model: ImageClassifier, path: Path, card: ModelCard) -> None:
     state = read_state_dict(path)
-    whole = any(name.startswith(("network.", "preprocess.")) for name in state)
-    if isinstance(model, TransferClassifier) and not whole:
+    if isinstance(model, TransferClassifier) and not _is_whole(state):
         model.load_backbone(state, source=str(path))
         return
     try:
@@ -119,6 +139,10 @@ def _load_file(model: ImageClassifier, path: Path, card: ModelCard) -> None:
                 f"{path} holds weights of {other}, not of {card.name}; name that model ({error})"
             ) from error
         raise
+
+
+def _is_whole(state: Mapping[str, object]) -> bool:
+    return any(name.startswith(("network.", "preprocess.")) for name in state)
 
 
 def _verified(card: ModelCard, weights: Weights) -> Path:

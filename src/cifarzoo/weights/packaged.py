@@ -16,6 +16,7 @@ from cifarzoo.files import read_object, replacing
 from cifarzoo.spec import DEFAULT_TAG, Weights, require_tag
 
 __all__ = [
+    "LIMIT_BYTES",
     "REINSTALL",
     "SCHEMA",
     "description_file",
@@ -25,6 +26,7 @@ __all__ = [
     "write_description",
 ]
 
+LIMIT_BYTES = 45_000_000  # of all files of weights together
 SCHEMA = 1
 REINSTALL = "install cifarzoo anew, or in its repository `git restore` the file"
 
