@@ -95,3 +95,9 @@ def test_any_text_gets_a_message_that_names_it_and_all_that_is_allowed(
 def test_value_that_is_no_text_gets_a_message_too() -> None:
     assert str(errors.one_of("flip", None, ["a", "b"])) == "unknown flip None; allowed: a, b"
     assert "tensor" in str(errors.one_of("flip", torch.zeros(1), ["a"]))
+
+
+@pytest.mark.parametrize(("value", "name"), [("DEFAULT", "default"), ("lng", "long")])
+def test_what_was_meant_is_suggested_whatever_its_case(value: str, name: str) -> None:
+    assert errors.suggest(value, ["default", "long"]) == f"; did you mean {name!r}?"
+    assert errors.suggest(name, [name.upper()]) == f"; did you mean {name.upper()!r}?"

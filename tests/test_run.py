@@ -252,7 +252,7 @@ def test_unknown_model_is_refused_before_data_is_looked_for(
         ({"data": "cifar-10"}, "unknown data set 'cifar-10'; did you mean 'cifar10'"),
         ({"num_classes": 0}, "num_classes is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"device": "gpu"}, "device 'gpu'"),
+        ({"device": "gpu"}, r"device 'gpu' cannot be used \(there is no such device\); allowed"),
         ({"precision": "half"}, "unknown precision 'half'"),
     ],
 )

@@ -126,8 +126,9 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
         >>> suggest("resent20", ["resnet20", "vgg11_bn"])
         "; did you mean 'resnet20'?"
     """
-    close = difflib.get_close_matches(value, list(allowed), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    names = {each.lower(): each for each in allowed}
+    close = difflib.get_close_matches(value.lower(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""
 
 
 def some_of(names: Sequence[str], most: int = 6) -> str:

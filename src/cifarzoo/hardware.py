@@ -61,6 +61,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=found).cpu()  # fails on "meta", where nothing is computed
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
+        if reason.startswith("Expected one of"):  # and all devices that there ever were
+            reason = "there is no such device"
         raise OptionError(
             f"device {str(device)!r} cannot be used ({reason}); allowed: auto, cpu, and cuda or "
             "mps where there is one"

@@ -120,6 +120,12 @@ def test_weights_of_a_backbone_alone_are_not_scored(
     assert not (tmp_path / "hub").exists()
 
 
+def test_other_data_than_the_packages_weights_know_is_remarked(call: Call) -> None:
+    result = call("evaluate", "tiny_s", "--data", "shapes", "--limit", "20")
+    assert result.exit_code == 0, result.stderr
+    assert "These weights were trained on cifar10, not on shapes." in result.stderr
+
+
 def test_weights_that_say_another_name_and_fit_are_scored_with_a_remark(
     call: Call, tmp_path: Path
 ) -> None:

@@ -277,10 +277,15 @@ def test_recording_stops_in_time_and_goes_on_to_the_same_weights(
     assert (checkout / "weights" / f"{NAME}-long.safetensors").read_bytes() == whole
 
 
-def test_each_seed_has_a_folder(call: Call, tiny: tuple[str, ...], tmp_path: Path) -> None:
-    result = call("train", NAME, *tiny, "--seeds", "3,4", "--out", tmp_path, "--quiet")
+@pytest.mark.parametrize("seeds", [(3, 4), (5,)])
+def test_each_seed_has_a_folder(
+    call: Call, tiny: tuple[str, ...], tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    listed = ",".join(map(str, seeds))
+    result = call("train", NAME, *tiny, "--seeds", listed, "--out", tmp_path, "--quiet")
     assert result.exit_code == 0, result.stderr
-    for seed in (3, 4):
+    assert {path.name for path in tmp_path.iterdir()} == {f"seed{seed}" for seed in seeds}
+    for seed in seeds:
         record = json.loads((tmp_path / f"seed{seed}" / "run.json").read_text())
         assert record["settings"]["seed"] == seed
 

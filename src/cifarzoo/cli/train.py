@@ -187,10 +187,10 @@ def train_command(
         for each in wanted:
             run_name = card.name if tag in (None, DEFAULT_TAG) else f"{card.name}_{tag}"
             folder = out or Path("runs", f"{run_name}-{data}-seed{each}")
-            if out is not None and len(wanted) > 1:
+            if out is not None and seeds is not None:  # more may be added to a single one
                 folder = out / f"seed{each}"
             events = tensorboard
-            if events is not None and len(wanted) > 1:
+            if events is not None and seeds is not None:
                 events = events / f"seed{each}"
             run = dataclasses.replace(job, seed=each, out=folder, tensorboard=events)
             carry_out(run, team, fresh=fresh)

@@ -11,7 +11,7 @@ from cifarzoo.errors import WeightsError
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.registry import build_from_card, model_card, outline
 from cifarzoo.spec import to_path
-from cifarzoo.weights import holds_backbone_alone
+from cifarzoo.weights import holds_backbone_alone, packaged_file
 from cifarzoo.weights.notes import read_notes
 
 __all__ = ["Trained", "trained"]
@@ -45,9 +45,11 @@ def trained(name: str, weights: str, data: DataName | None) -> Trained:
             model's backbone alone.
         UnknownModelError: no model has that name.
     """
-    notes = read_notes(to_path("weights", weights))
-    trained_on = notes.get("data")
     card = model_card(name)
+    packaged = card.weights_for(weights)
+    file = to_path("weights", weights)
+    notes = read_notes(file if packaged is None else packaged_file(card.name, packaged.tag))
+    trained_on = notes.get("data")
     if holds_backbone_alone(outline(card), weights, card):
         raise WeightsError(
             f"{weights} holds weights of {name}'s backbone alone; with a head at random it would "
@@ -57,7 +59,6 @@ def trained(name: str, weights: str, data: DataName | None) -> Trained:
     built = build_from_card(card, weights, 10)
     if notes.get("model", name) != name:
         remark(f"{weights} says that it holds weights of {notes['model']}; they fit {name} too.")
-    packaged = card.weights_for(weights)
     used = weights if packaged is None else packaged.tag
     if trained_on not in get_args(DataName):
         return Trained(model=built, weights=used, data=data or "cifar10")
