@@ -33,7 +33,7 @@ from cifarzoo.training.fit import fit
 from cifarzoo.training.history import History
 from cifarzoo.training.selection import Proxy
 
-__all__ = ["DataName", "Fitted", "Run", "fit_card", "load_data", "train"]
+__all__ = ["DataName", "Fitted", "Run", "fit_card", "load_data", "networks_of", "train"]
 
 DataName: TypeAlias = Literal["cifar10", "shapes"]
 
@@ -301,11 +301,7 @@ def fit_card(
 ) -> Fitted:
     """Build and train a model as `train` does, and score nothing; the arguments are its."""
     with seeded(seed):
-        start = card.initial_weights if weights is None else weights
-        model = build_from_card(card, start, num_classes, download=download)
-        _require_images(card, model)
-        teacher = _teacher_of(card, num_classes, download=download)
-        proxy = _proxy_of(card, num_classes)
+        model, teacher, proxy = networks_of(card, weights, num_classes, download=download)
     trained, batches = _trained_part(
         model,
         loaders,
@@ -332,6 +328,23 @@ def fit_card(
         error.model = model.eval()  # the caller has no other way to its best state
         raise
     return Fitted(model=model.eval(), trained=trained, batches=batches, history=history)
+
+
+def networks_of(
+    card: ModelCard, weights: str | Path | None, num_classes: int, *, download: bool
+) -> tuple[ImageClassifier, nn.Module | None, Proxy | None]:
+    """Build what takes part in a training: the model, and its recipe's teacher and proxy, if any.
+
+    Raises:
+        OptionError: the recipe asks for what such a model cannot be given.
+        WeightsError: there are no such weights, or they do not fit.
+        DownloadError: a backbone's weights could not be fetched.
+    """
+    start = card.initial_weights if weights is None else weights
+    model = build_from_card(card, start, num_classes, download=download)
+    _require_images(card, model)
+    teacher = _teacher_of(card, num_classes, download=download)
+    return model, teacher, _proxy_of(card, num_classes)
 
 
 def _require_images(card: ModelCard, model: ImageClassifier) -> None:

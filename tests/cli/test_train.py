@@ -149,6 +149,40 @@ def test_fresh_starts_anew(call: Call, tiny: Tiny, tmp_path: Path) -> None:
     build_model("report_baseline", weights=out / "weights.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        (("--weights", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("--device", "cuda:99"), "cuda:99"),
+    ],
+    ids=["weights", "device"],
+)
+def test_run_that_cannot_begin_costs_nothing(
+    call: Call, tiny: Tiny, trained: Path, tmp_path: Path, option: tuple[str, ...], reason: str
+) -> None:
+    new = tmp_path / "new"
+    result = call("train", "report_baseline", *tiny, *option, "--out", new)
+    assert result.exit_code == 1
+    assert reason in result.stderr
+    assert not new.exists()
+    out = shutil.copytree(trained, tmp_path / "run")
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    result = call("train", "report_baseline", *tiny, *option, "--out", out, "--fresh")
+    assert result.exit_code == 1
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_data_that_are_not_there_cost_no_earlier_run(
+    call: Call, trained: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "run")
+    options = ("--root", tmp_path / "none", "--no-download", "--out", out, "--fresh")
+    result = call("train", "report_baseline", *options)
+    assert result.exit_code == 1
+    assert str(tmp_path / "none") in result.stderr
+    assert {path.name for path in out.iterdir()} == {path.name for path in trained.iterdir()}
+
+
 def test_loss_that_is_not_finite_at_once_leaves_no_random_weights(
     call: Call, tiny: Tiny, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from cifarzoo.errors import NonFiniteLossError
 from cifarzoo.evaluation.evaluate import evaluate
 from cifarzoo.processes import Team, this_team
 from cifarzoo.registry import build_model, outline
-from cifarzoo.run import Run, train
+from cifarzoo.run import Run, networks_of, train
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
 from cifarzoo.training.callbacks import Callback, TensorBoardCallback
 from cifarzoo.training.history import Check
@@ -108,42 +108,49 @@ def carry_out(job: Job, team: Team, *, fresh: bool) -> None:
     """
     folder = job.folder()
     checkpoint = job.checkpoint or folder.checkpoint
-    record = team.led(lambda: _prepared(job, folder, checkpoint, fresh=fresh))
-    if not team.leads:
-        if record is None:
-            _assist(job, checkpoint)
-        return
-    if record is not None:
+    record = None if fresh else team.led(folder.finished)
+    if record is None:
+        record = _trained(job, folder, checkpoint, team, fresh=fresh)
+    elif team.leads:
         remark(f"This run was finished on {record['finished']}; --fresh trains it anew.\n")
         record = _with_tta(job, folder, record)
-    else:
-        try:
-            record = _train(job, folder, checkpoint)
-        except KeyboardInterrupt:
-            _tell_how_to_go_on(checkpoint)
-            raise typer.Exit(INTERRUPTED) from None
+    if record is None or not team.leads:
+        return
     show_figures(record)
     if not job.quiet:
         show_files(folder)
 
 
-def _prepared(job: Job, folder: RunFolder, checkpoint: Path, *, fresh: bool) -> Record | None:
-    """Make the folder ready; give the record of a run that was finished before."""
+def _trained(
+    job: Job, folder: RunFolder, checkpoint: Path, team: Team, *, fresh: bool
+) -> Record | None:
+    """Load the data, train, and write; only the first process gives the record."""
+    try:
+        loaders = job.load()
+        team.led(lambda: _begin(job, folder, checkpoint, fresh=fresh))
+        if team.leads:
+            return _train(job, folder, loaders, checkpoint)
+        _assist(job, loaders, checkpoint)
+    except KeyboardInterrupt:
+        if team.leads:
+            _tell_how_to_go_on(checkpoint)
+        raise typer.Exit(INTERRUPTED) from None
+    return None
+
+
+def _begin(job: Job, folder: RunFolder, checkpoint: Path, *, fresh: bool) -> None:
+    """Make the folder ready; what `fresh` deletes stays if there are no such weights."""
+    networks_of(job.card, job.weights, 10, download=job.download)
     if fresh:
         folder.clear()
         checkpoint.unlink(missing_ok=True)
-    record = folder.finished()
-    if record is None:
-        folder.begin(environment_record(job.device, job.precision))
-    return record
+    folder.begin(environment_record(job.device, job.precision))
 
 
-def _assist(job: Job, checkpoint: Path) -> None:
+def _assist(job: Job, loaders: Loaders, checkpoint: Path) -> None:
     """Do one process's part of a training, and show nothing."""
     try:
-        _run(job, job.load(), checkpoint, callbacks=())
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        _run(job, loaders, checkpoint, callbacks=())
     except NonFiniteLossError:
         raise typer.Exit(1) from None  # which the first process tells of
 
@@ -165,9 +172,8 @@ def _run(job: Job, loaders: Loaders, checkpoint: Path, callbacks: Sequence[Callb
     )
 
 
-def _train(job: Job, folder: RunFolder, checkpoint: Path) -> Record:
+def _train(job: Job, folder: RunFolder, loaders: Loaders, checkpoint: Path) -> Record:
     environment = environment_record(job.device, job.precision)
-    loaders = job.load()
     if not job.quiet:
         _announce(job, loaders, environment, checkpoint)
     try:

@@ -50,7 +50,7 @@ class Results:
     failures: tuple[Failure, ...]
 
     def of(self, key: str) -> tuple[Record, ...]:
-        """Give the runs of one experiment, in the order of their seeds."""
+        """Give the runs of one experiment, in the order of their seeds; none where none was run."""
         return tuple(record for record in self.records if record.key == key)
 
     def failure_of(self, key: str) -> Failure | None:
