@@ -335,6 +335,9 @@ def networks_of(
 ) -> tuple[ImageClassifier, nn.Module | None, Proxy | None]:
     """Build what takes part in a training: the model, and its recipe's teacher and proxy, if any.
 
+    Random weights are drawn from torch's global generator, which callers seed; without `weights`
+    the model starts from the card's `initial_weights`, else from random ones.
+
     Raises:
         OptionError: the recipe asks for what such a model cannot be given.
         WeightsError: there are no such weights, or they do not fit.

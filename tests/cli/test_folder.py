@@ -138,3 +138,16 @@ def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OptionError, match="cannot be written"):
         folder_at(tmp_path / "file").begin({})
+    for below in ("file", "file/run"):
+        with pytest.raises(OptionError, match=r"cannot be written \(.*file is a file\).*--out"):
+            folder_at(tmp_path / below).require_place()
+    folder_at(tmp_path / "new" / "run").require_place()
+    assert not (tmp_path / "new").exists()
+
+
+def test_folder_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path or mode == 0)
+    with pytest.raises(OptionError, match="no permission to write in"):
+        folder_at(tmp_path / "run").require_place()

@@ -167,8 +167,13 @@ def test_run_that_cannot_begin_costs_nothing(
     assert not new.exists()
     out = shutil.copytree(trained, tmp_path / "run")
     before = {path: path.read_bytes() for path in out.iterdir()}
-    result = call("train", "report_baseline", *tiny, *option, "--out", out, "--fresh")
+    checkpoint = tmp_path / "state.pt"
+    checkpoint.write_bytes(b"earlier")
+    elsewhere = ("--out", out, "--fresh", "--checkpoint", checkpoint)
+    result = call("train", "report_baseline", *tiny, *option, *elsewhere)
     assert result.exit_code == 1
+    assert reason in result.stderr
+    assert checkpoint.read_bytes() == b"earlier"
     assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
@@ -180,7 +185,42 @@ def test_data_that_are_not_there_cost_no_earlier_run(
     result = call("train", "report_baseline", *options)
     assert result.exit_code == 1
     assert str(tmp_path / "none") in result.stderr
-    assert {path.name for path in out.iterdir()} == {path.name for path in trained.iterdir()}
+    for path in trained.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+def test_fresh_keeps_the_weights_that_the_run_starts_from(
+    call: Call, tiny: Tiny, trained: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "run")
+    start = out / "weights.safetensors"
+    result = call("train", "report_baseline", *tiny, "--weights", start, "--out", out, "--fresh")
+    assert result.exit_code == 1
+    assert f"{start} is what --fresh would delete" in result.stderr
+    assert start.read_bytes() == (trained / start.name).read_bytes()
+
+
+def test_checkpoint_that_is_a_folder_is_refused(call: Call, tiny: Tiny, tmp_path: Path) -> None:
+    result = call(
+        "train", "report_baseline", *tiny, "--out", tmp_path / "run", "--checkpoint", tmp_path
+    )
+    assert result.exit_code == 1
+    assert "is a folder" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_before_the_run_begins_changes_nothing(
+    call: Call, tiny: Tiny, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.setattr("cifarzoo.cli.job.Job.load", interrupt)
+    result = call("train", "report_baseline", *tiny, "--out", out, "--fresh")
+    assert result.exit_code == 130
+    assert "interrupted before the run began; nothing was changed" in result.stderr
+    assert (out / "run.json").read_bytes() == (trained / "run.json").read_bytes()
 
 
 def test_loss_that_is_not_finite_at_once_leaves_no_random_weights(
@@ -234,6 +274,7 @@ def test_missing_data_is_one_error(call: Call, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"error: CIFAR-10 is not in {tmp_path}" in result.stderr
     assert "--data shapes" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def _hear_ctrl_c() -> None:
@@ -297,3 +338,4 @@ def test_no_download_also_holds_for_a_backbone(
     assert result.exit_code == 1
     assert "is not there, and is not to be downloaded" in result.stderr
     assert not (tmp_path / "hub").exists()
+    assert not (tmp_path / "run").exists()

@@ -194,6 +194,10 @@ def test_the_command_is_one_run(tmp_path: Path) -> None:
     other = launch(2, *command, "--seed", "1")
     assert other.returncode == 1
     assert other.stderr.count("holds another run (seed: 0 in the file, 1 now)") == 1
+    wrong = launch(2, *command, "--weights", "nowhere.pth", "--fresh")
+    assert wrong.returncode == 1
+    assert wrong.stderr.count("nowhere.pth does not exist") == 1
+    assert json.loads((folder / "run.json").read_text()) == record
     recording = launch(2, *command[:4], "--record")
     assert recording.returncode == 1
     assert "--record is one process's work" in recording.stderr

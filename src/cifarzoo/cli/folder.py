@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,6 +83,24 @@ class RunFolder:
         done = stored.get("finished") is not None and self.weights.is_file()
         return stored if done else None
 
+    def require_place(self) -> None:
+        """Refuse a folder that cannot be made or written, and make nothing.
+
+        Raises:
+            OptionError: it is a file, lies below one, or the user may not write there.
+        """
+        places = (self.path, *self.path.absolute().parents)
+        place = next(path for path in places if path.exists())
+        if not place.is_dir():
+            raise self._unfit(f"{place} is a file")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise self._unfit(f"no permission to write in {place}")
+
+    def _unfit(self, reason: object) -> OptionError:
+        return OptionError(
+            f"the folder {self.path} cannot be written ({reason}); choose another with --out"
+        )
+
     def begin(self, environment: Record) -> None:
         """Make the folder and write the record of a run that is not finished.
 
@@ -92,9 +111,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write({"finished": None, "settings": self.settings, "environment": environment})
         except OSError as error:
-            raise OptionError(
-                f"the folder {self.path} cannot be written ({error}); choose another with --out"
-            ) from error
+            raise self._unfit(error) from error
 
     def finish(self, result: Record) -> Record:
         """Write the record of a run that is over, and give it.

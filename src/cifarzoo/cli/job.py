@@ -1,4 +1,4 @@
-"""What `cifarzoo train` does: prepare the folder, train, write, show."""
+"""What `cifarzoo train` does: look whether the run can begin, train, write, show."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from cifarzoo.cli.outcome import add_tta, show_figures, show_files, write_best, 
 from cifarzoo.cli.records import Record, environment_record
 from cifarzoo.cli.words import percent, recipe_words
 from cifarzoo.data.loaders import Loaders, TensorLoader
-from cifarzoo.errors import NonFiniteLossError
+from cifarzoo.errors import NonFiniteLossError, OptionError
 from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.hardware import resolve_device
 from cifarzoo.processes import Team, this_team
 from cifarzoo.registry import build_model, outline
 from cifarzoo.run import Run, networks_of, train
 from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
-from cifarzoo.training.callbacks import Callback, TensorBoardCallback
+from cifarzoo.training.arguments import require_shares
+from cifarzoo.training.callbacks import Callback, TensorBoardCallback, import_tensorboard
 from cifarzoo.training.history import Check
 
 __all__ = ["CheckLines", "Job", "carry_out"]
@@ -99,10 +101,11 @@ def carry_out(job: Job, team: Team, *, fresh: bool) -> None:
     Args:
         job: what to do.
         team: the processes that do it together; the first one alone writes and shows.
-        fresh: whether to delete first what the folder holds of an earlier run.
+        fresh: whether to delete what the folder holds of an earlier run, once this one can begin.
 
     Raises:
         CheckpointError: the folder holds another run.
+        OptionError: the folder cannot be written, or holds what the run starts from.
         Exit: with code 130, after Ctrl-C.
         And what `cifarzoo.train` raises.
     """
@@ -124,27 +127,54 @@ def carry_out(job: Job, team: Team, *, fresh: bool) -> None:
 def _trained(
     job: Job, folder: RunFolder, checkpoint: Path, team: Team, *, fresh: bool
 ) -> Record | None:
-    """Load the data, train, and write; only the first process gives the record."""
+    """Load the data, train, and write; only the first process gives the record.
+
+    Nothing is written or deleted before every process has all that it needs.
+    """
+    begun = False
     try:
+        environment = team.led(lambda: _checked(job, folder, checkpoint, fresh=fresh))
         loaders = job.load()
-        team.led(lambda: _begin(job, folder, checkpoint, fresh=fresh))
+        require_shares(loaders, team, resolve_device(job.device), job.card.recipe)
+        team.everyones(None)  # none of them failed
+        team.led(lambda: _begin(job, folder, checkpoint, environment, fresh=fresh))
+        begun = True
         if team.leads:
-            return _train(job, folder, loaders, checkpoint)
+            return _train(job, folder, loaders, checkpoint, environment)
         _assist(job, loaders, checkpoint)
     except KeyboardInterrupt:
         if team.leads:
-            _tell_how_to_go_on(checkpoint)
+            _tell_how_to_go_on(checkpoint, begun=begun)
         raise typer.Exit(INTERRUPTED) from None
     return None
 
 
-def _begin(job: Job, folder: RunFolder, checkpoint: Path, *, fresh: bool) -> None:
-    """Make the folder ready; what `fresh` deletes stays if there are no such weights."""
+def _checked(job: Job, folder: RunFolder, checkpoint: Path, *, fresh: bool) -> Record:
+    """Refuse what can be told before any data is loaded; give the record of where the run is."""
+    folder.require_place()
+    if checkpoint.is_dir():
+        raise OptionError(f"the checkpoint {checkpoint} is a folder; needed is a file's path")
+    if fresh and job.weights is not None:
+        replaced = (folder.weights, folder.checkpoint, checkpoint)
+        if Path(job.weights).resolve() in [path.resolve() for path in replaced]:
+            raise OptionError(
+                f"{job.weights} is what --fresh would delete before the run starts from it; "
+                "choose another folder with --out, or copy that file to another place"
+            )
+    if job.tensorboard is not None:
+        import_tensorboard()
+    return environment_record(job.device, job.precision)
+
+
+def _begin(
+    job: Job, folder: RunFolder, checkpoint: Path, environment: Record, *, fresh: bool
+) -> None:
+    """Make the folder ready, once the networks could be built that the training will build."""
     networks_of(job.card, job.weights, 10, download=job.download)
     if fresh:
-        folder.clear()
         checkpoint.unlink(missing_ok=True)
-    folder.begin(environment_record(job.device, job.precision))
+        folder.clear()
+    folder.begin(environment)
 
 
 def _assist(job: Job, loaders: Loaders, checkpoint: Path) -> None:
@@ -172,8 +202,9 @@ def _run(job: Job, loaders: Loaders, checkpoint: Path, callbacks: Sequence[Callb
     )
 
 
-def _train(job: Job, folder: RunFolder, loaders: Loaders, checkpoint: Path) -> Record:
-    environment = environment_record(job.device, job.precision)
+def _train(
+    job: Job, folder: RunFolder, loaders: Loaders, checkpoint: Path, environment: Record
+) -> Record:
     if not job.quiet:
         _announce(job, loaders, environment, checkpoint)
     try:
@@ -249,8 +280,10 @@ def _announce(job: Job, loaders: Loaders, environment: Record, checkpoint: Path)
     remark("Ctrl-C stops; the same command goes on from there.\n")
 
 
-def _tell_how_to_go_on(checkpoint: Path) -> None:
-    if checkpoint.exists():
+def _tell_how_to_go_on(checkpoint: Path, *, begun: bool) -> None:
+    if not begun:
+        remark("\ninterrupted before the run began; nothing was changed.")
+    elif checkpoint.exists():
         remark(
             f"\ninterrupted; the run is kept in {checkpoint}. The same command (without --fresh) "
             "goes on from there."

@@ -11,7 +11,7 @@ from cifarzoo.errors import MissingExtraError
 from cifarzoo.spec import Recipe
 from cifarzoo.training.history import Check, History
 
-__all__ = ["Callback", "TensorBoardCallback"]
+__all__ = ["Callback", "TensorBoardCallback", "import_tensorboard"]
 
 
 class Callback:
@@ -43,7 +43,12 @@ class Callback:
         """
 
 
-def _tensorboard() -> ModuleType:
+def import_tensorboard() -> ModuleType:
+    """Give torch's module of TensorBoard.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
     try:
         from torch.utils import tensorboard
     except ImportError as error:
@@ -64,7 +69,7 @@ class TensorBoardCallback(Callback):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._writer = _tensorboard().SummaryWriter(str(folder))
+        self._writer = import_tensorboard().SummaryWriter(str(folder))
 
     def on_check(self, check: Check) -> None:
         """Write one point of every curve, at the check's step.
