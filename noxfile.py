@@ -1,6 +1,6 @@
-"""Checks of this repository: `nox` runs lint, typecheck and tests; `nox -l` lists the rest.
+"""`nox` runs lint, typecheck and tests; `nox -l` lists further sessions.
 
-Sessions that need torch share one environment, because torch alone fills gigabytes.
+Sessions that need torch share one environment, since torch takes gigabytes.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ nox.needs_version = ">=2025.2.9"
 SHARED = Path(".nox", "with-torch")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 INSTALLED = "import cifarzoo as zoo; assert 'site-packages' in zoo.__file__, zoo.__file__"
-TOGETHER = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of the processes
-CODE = ("src", "tests", "examples", "benchmarks", "docs", "noxfile.py")
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # per process
+CODE = ("src", "tests", "examples", "tools", "benchmarks", "docs", "noxfile.py")
 
 
 def group(*names: str) -> tuple[str, ...]:
-    """Give the requirements of pyproject's dependency groups."""
+    """Return the requirements of dependency groups in pyproject.toml."""
     return nox.project.dependency_groups(PYPROJECT, *names)
 
 
 def with_torch(session: nox.Session, *requirements: str) -> str:
-    """Install this package and the requirements into the shared environment; give its python."""
+    """Install the package and requirements into the shared environment; return its Python."""
     folder = SHARED / ("Scripts" if os.name == "nt" else "bin")
     python = shutil.which("python", path=str(folder))
     if python is None:
@@ -53,16 +53,16 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def typecheck(session: nox.Session) -> None:
-    """Check types, strictly, in all code."""
+    """Check types in all code."""
     python = with_torch(session, *group("typecheck", "tests", "docs"))
     session.run(python, "-m", "mypy", *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package; set CIFARZOO_DATA for those on real data."""
+    """Test the installed package; tests on real data need CIFARZOO_DATA."""
     python = with_torch(session, *group("tests"))
-    arguments = session.posargs or [*TOGETHER, "--cov", "--cov-report=term"]
+    arguments = session.posargs or [*PARALLEL, "--cov", "--cov-report=term"]
     session.run(python, "-c", INSTALLED, external=True)
     session.run(python, "-m", "pytest", *arguments, external=True, env=ONE_THREAD)
 
@@ -70,26 +70,26 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False, python=["3.11", "3.12", "3.13"])
 @nox.parametrize("versions", ["oldest", "newest"])
 def compatibility(session: nox.Session, versions: str) -> None:
-    """Run the tests with the oldest, or newest, versions of everything, on every Python.
+    """Run the tests with the oldest or newest supported dependencies on every Python.
 
-    Gigabytes for each; `nox -s "compatibility-3.11(versions='oldest')"` runs one.
+    Takes gigabytes each; `nox -s "compatibility-3.11(versions='oldest')"` runs one.
     """
-    needed = PYPROJECT["project"]["dependencies"]
-    chosen, warnings = list(needed), "error"
-    if versions == "oldest":  # among whose own calls some are deprecated by now
-        chosen = [*(each.replace(">=", "==") for each in needed), "pyparsing<3.2"]
+    required = PYPROJECT["project"]["dependencies"]
+    chosen, warnings = list(required), "error"
+    if versions == "oldest":  # some of their own calls are deprecated by now
+        chosen = [*(each.replace(">=", "==") for each in required), "pyparsing<3.2"]
         warnings = "default"
     session.install(".", *chosen, *group("tests"))
-    without_pictures = ("--deselect", "tests/viz/test_reference.py")  # drawn by one version
-    arguments = session.posargs or ("-W", warnings, *TOGETHER, *without_pictures, "tests")
+    without_pictures = ("--deselect", "tests/viz/test_reference.py")  # made with one version
+    arguments = session.posargs or ("-W", warnings, *PARALLEL, *without_pictures, "tests")
     session.run("python", "-m", "pytest", *arguments, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none", default=False)
 def mutate(session: nox.Session) -> None:
-    """Change the arithmetic, the data path and the checkpoints, and see whether a test notices.
+    """Mutate the arithmetic, the data path and the checkpoints, and list surviving mutants.
 
-    Half an hour; `mutmut show NAME` shows what was not noticed.
+    Takes half an hour; `mutmut show NAME` shows a mutant.
     """
     python = with_torch(session, *group("tests", "mutation"))
     arguments = ("run", *session.posargs)
@@ -99,7 +99,7 @@ def mutate(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def fuzz(session: nox.Session) -> None:
-    """Give damaged files to every reader for about ten minutes."""
+    """Fuzz every reader with damaged files for about ten minutes."""
     python = with_torch(session, *group("tests"))
     chosen = ("tests/data/test_fuzz.py", "--hypothesis-profile=fuzz")
     session.run(python, "-m", "pytest", *chosen, *session.posargs, external=True)
@@ -107,12 +107,12 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure loading and training against other ways, interleaved; writes results/.
+    """Benchmark loading and training against peers, in turns; writes to results/.
 
-    On a machine with a GPU, time to accuracy there as well.
+    With a GPU, time to accuracy as well.
     """
     python = with_torch(session, *group("bench"))
-    checkout = {"PYTHONPATH": "src"}  # an installed package does not know its commit
+    checkout = {"PYTHONPATH": "src"}  # an installed package has no commit
     for name in ("loading", "throughput", "scaling", "processes"):
         command = (python, f"benchmarks/{name}.py", *session.posargs)
         session.run(*command, external=True, env=checkout)
@@ -122,17 +122,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def weights(session: nox.Session) -> None:
-    """Score all weights that come with the package on the real test set; minutes."""
+    """Score all packaged weights on the real test set; takes minutes."""
     python = with_torch(session)
-    session.run(python, "benchmarks/weights.py", *session.posargs, external=True)
+    session.run(python, "tools/check_weights.py", *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none", default=False)
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build/html, run its examples, look at it in Chromium.
-
-    Warnings are errors. It needs no network once the packages are there.
-    """
+    """Build the documentation into docs/_build/html, run its doctests, test it in Chromium."""
     python = with_torch(session, *group("docs", "tests"))
     sphinx = (python, "-m", "sphinx", "-W", "--keep-going", "-q")
     session.run(*sphinx, "-b", "html", "docs", "docs/_build/html", external=True)
@@ -150,7 +147,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def release(session: nox.Session) -> None:
-    """Build both distributions, and check their metadata and what is in them."""
+    """Build both distributions and check their metadata and contents."""
     session.install("build", "twine", "check-wheel-contents")
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build")

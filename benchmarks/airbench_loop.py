@@ -1,10 +1,10 @@
-"""The method of airbench94_muon, written plainly: the peer that `sprint_m` is measured against.
+"""A plain implementation of airbench94_muon: the peer of `sprint_m`.
 
-Source: Jordan 2024, arXiv 2404.00498, and github.com/KellerJordan/cifar10-airbench, whose figures
-are taken as they are: eight epochs in batches of 2,000, network and images in half precision, each
-epoch's images cut out before its first batch, Muon for the filters and SGD for the rest. On a GPU
-it is compiled and computes in float16, as there; on a CPU in bfloat16, uncompiled, for compiling
-makes it slower.
+Source: Jordan 2024, arXiv 2404.00498, and github.com/KellerJordan/cifar10-airbench, with the same
+settings: eight epochs in batches of 2,000, network and images in half precision, each epoch's
+images cropped before its first batch, Muon for the filters and SGD for the rest. On a GPU the
+network is compiled and computes in float16, as in the source; on a CPU in bfloat16 and not
+compiled, since compiling makes it slower.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.datasets import CIFAR10
-
-__all__ = ["Outcome", "train_once"]
+from typing_extensions import override
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDTHS = (24, 64, 256, 256)
@@ -33,9 +32,9 @@ DECAY = 2e-6 * BATCH_SIZE
 LABEL_SMOOTHING, TRANSLATE = 0.2, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run took and reached: seconds of training; test accuracies, one view and six."""
+    """Seconds of training, and test accuracies with one view and with six."""
 
     seconds: float
     single_view: float
@@ -43,15 +42,16 @@ class Outcome:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum made orthogonal by three steps of Newton and Schulz, on filters of kept norm."""
+    """SGD with momentum orthogonalized by three Newton-Schulz steps; filters keep their norm."""
 
     def __init__(self, filters: list[nn.Parameter], lr: float, momentum: float) -> None:
         super().__init__(filters, {"lr": lr, "momentum": momentum})
         self._orthogonal = compiled() if filters[0].device.type == "cuda" else orthogonal
 
+    @override
     @torch.no_grad()
     def step(self, closure: object = None) -> None:  # type: ignore[override]
-        """Change the filters by their gradients."""
+        """Update the filters."""
         for group in self.param_groups:
             for weight in group["params"]:
                 state = self.state[weight]
@@ -65,7 +65,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring a matrix's singular values near 1."""
+    """Return a matrix with the same singular vectors, and singular values near 1."""
     tall = matrix.shape[0] > matrix.shape[1]
     found = matrix.bfloat16()
     found = found / (found.norm() + 1e-7)
@@ -79,20 +79,20 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 @functools.cache
 def compiled() -> Callable[[Tensor], Tensor]:
-    """Compile `orthogonal`, once for all runs of this process."""
+    """Return `orthogonal`, compiled once per process."""
     found: Callable[[Tensor], Tensor] = torch.compile(orthogonal)
     return found
 
 
 def conv(channels_in: int, channels: int) -> nn.Conv2d:
-    """Build a 3×3 convolution that begins by passing its input on."""
+    """Return a 3×3 convolution that starts as the identity."""
     layer = nn.Conv2d(channels_in, channels, 3, padding="same", bias=False)
     nn.init.dirac_(layer.weight.data[:channels_in])
     return layer
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
-    """Build a batch norm without scale, quick to forget."""
+    """Return a batch norm with a fixed scale and quickly updated statistics."""
     layer = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
     layer.weight.requires_grad = False
     return layer
@@ -115,14 +115,15 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def whiten_by(self, images: Tensor) -> None:
-        """Compute the first layer from the patches of images."""
+        """Compute the first layer's filters from the patches of images."""
         patches = functional.unfold(images.float(), 2).transpose(1, 2).flatten(0, 1)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, 3, 2, 2)
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
 
+    @override
     def forward(self, images: Tensor, *, whiten_bias: bool = True) -> Tensor:
-        """Give logits (N,10) of normalised images (N,3,32,32)."""
+        """Return logits (N,10) of normalised images (N,3,32,32)."""
         bias = self.whiten.bias if whiten_bias else self.whiten.bias.detach()  # type: ignore[union-attr]
         maps = self.layers(functional.conv2d(images, self.whiten.weight, bias))
         logits: Tensor = self.head(maps) / WIDTHS[-1]
@@ -132,7 +133,7 @@ class Network(nn.Module):
 def load(
     root: Path, *, train: bool, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
-    """Give all images, normalised, and their labels."""
+    """Return all images, normalised, and their labels."""
     data = CIFAR10(str(root), train=train)
     pixels = torch.from_numpy(data.data).to(device).permute(0, 3, 1, 2).to(dtype) / 255
     mean, std = (torch.tensor(x, device=device, dtype=dtype).view(1, 3, 1, 1) for x in (MEAN, STD))
@@ -141,17 +142,17 @@ def load(
 
 
 class Epochs:
-    """Every epoch's images: mirrored in turns, cut out anew."""
+    """Augmented epochs: images flipped in every other epoch, and cropped at random."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         coin = torch.rand(len(images), device=images.device) < 0.5
-        mirrored = torch.where(coin.view(-1, 1, 1, 1), images.flip(-1), images)
-        self.padded = functional.pad(mirrored, (TRANSLATE,) * 4, mode="reflect")
+        flipped = torch.where(coin.view(-1, 1, 1, 1), images.flip(-1), images)
+        self.padded = functional.pad(flipped, (TRANSLATE,) * 4, mode="reflect")
         self.labels = labels
         self.size = images.shape[-1]
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Cut all windows of an epoch out, then give them in batches; the last is dropped."""
+        """Crop all images of an epoch, then yield full batches."""
         n, device = len(self.labels), self.labels.device
         images = self.padded.new_empty(n, 3, self.size, self.size)
         shift = torch.randint(2 * TRANSLATE + 1, (n, 2), device=device)
@@ -166,8 +167,8 @@ class Epochs:
             yield images[indices], self.labels[indices]
 
 
-def optimizers_of(network: Network) -> tuple[torch.optim.Optimizer, ...]:
-    """Build SGD for biases and head, its first group the whitening bias, and Muon for filters."""
+def make_optimizers(network: Network) -> tuple[torch.optim.Optimizer, ...]:
+    """Return SGD for the whitening bias (its first group), norms and head, and Muon for filters."""
     filters = [w for w in network.layers.parameters() if w.ndim == 4]
     biases = [m.bias for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     rates = ((network.whiten.bias, BIAS_LR), (biases, BIAS_LR), (network.head.weight, HEAD_LR))
@@ -183,10 +184,10 @@ def optimizers_of(network: Network) -> tuple[torch.optim.Optimizer, ...]:
 
 @torch.no_grad()
 def score(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Give the accuracies of one view and of six: mirrored, and shifted by a pixel."""
+    """Return the accuracies with one view and with six: flipped, and shifted by one pixel."""
 
     def both(views: Tensor) -> Tensor:
-        # Each is halved at once: a compiled network's result is overwritten by the next one.
+        # Halve each at once: a compiled network's next call overwrites its result.
         logits: Tensor = 0.5 * network(views) + 0.5 * network(views.flip(-1))
         return logits
 
@@ -202,28 +203,25 @@ def score(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, fl
 
 
 def seconds_now(device: torch.device) -> float:
-    """Read the clock when the device has done all it was given."""
+    """Read the clock after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def train_once(root: Path, *, seed: int, device: torch.device, epochs: int = EPOCHS) -> Outcome:
-    """Train once and score; the time is that of training, from images in memory on.
+def train_once(
+    root: Path, *, seed: int, device: torch.device, epochs: int = EPOCHS, limit: int | None = None
+) -> Outcome:
+    """Train once and score; the time is that of training, from images in memory.
 
-    On a GPU a shorter run goes before, with the same compiled network, in which both of its graphs
-    are compiled: that of the first epochs, and that with the whitening's bias frozen.
-
-    Args:
-        root: where CIFAR-10 is.
-        seed: of weights, order and augmentation.
-        device: where it runs.
-        epochs: passes over the images.
+    On a GPU, a shorter run goes first to compile both graphs of the network: that of the first
+    epochs, and that with the whitening bias frozen. `limit` is the number of training and of test
+    images; None for all.
     """
     torch.manual_seed(seed)
     on_gpu = device.type == "cuda"
     dtype = torch.float16 if on_gpu else torch.bfloat16
-    images, labels = load(root, train=True, device=device, dtype=dtype)
+    images, labels = (x[:limit] for x in load(root, train=True, device=device, dtype=dtype))
     network = Network().to(device, dtype).to(memory_format=torch.channels_last)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -238,16 +236,17 @@ def train_once(root: Path, *, seed: int, device: torch.device, epochs: int = EPO
     train(network, model, images, labels, epochs=epochs)
     seconds = seconds_now(device) - began
     model.eval()
-    one, six = score(model, *load(root, train=False, device=device, dtype=dtype))
-    return Outcome(seconds=seconds, single_view=one, six_views=six)
+    test = (x[:limit] for x in load(root, train=False, device=device, dtype=dtype))
+    one, six = score(model, *test)
+    return Outcome(seconds, one, six)
 
 
 def train(
     network: Network, model: nn.Module, images: Tensor, labels: Tensor, *, epochs: int
 ) -> None:
-    """Train from the first layer on; `model` is the network, or what it was compiled to."""
+    """Train from scratch; `model` is the network or its compiled form."""
     model.train()
-    rest, muon = optimizers_of(network)
+    rest, muon = make_optimizers(network)
     network.whiten_by(images[:5000])
     source = Epochs(images, labels)
     per_epoch = len(images) // BATCH_SIZE

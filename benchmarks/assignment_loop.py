@@ -1,4 +1,4 @@
-"""The assignment's own way to train, written plainly: the peer that `fit` is measured against.
+"""A plain version of the assignment's training loop: the peer of `fit`.
 
 A torchvision DataLoader with two worker processes decodes and normalises image by image, the
 network runs in float32 on contiguous tensors, and the loss is read at every step.
@@ -20,19 +20,15 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 
 from cifarzoo import Recipe
 
-__all__ = ["batches_in_memory", "loaders", "optimizer_of", "train_for"]
-
 Batches: TypeAlias = Iterable[tuple[Tensor, Tensor]]
 
 
-def loaders(
-    root: Path, batch_size: int, n_train: int, n_val: int
-) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]]]:
-    """Build the training and validation loaders, each with two workers that stay alive."""
+def loaders(root: Path, batch_size: int, n_train: int, n_val: int) -> tuple[Batches, Batches]:
+    """Return the training and the validation loader, each with two persistent workers."""
     transform = Compose([ToTensor(), Normalize((0.5,) * 3, (0.25,) * 3)])
     data: Dataset[tuple[Tensor, Tensor]] = CIFAR10(str(root), train=True, transform=transform)
 
-    def loader(first: int, count: int, *, shuffle: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    def loader(first: int, count: int, *, shuffle: bool) -> Batches:
         return DataLoader(
             Subset(data, range(first, first + count)),
             batch_size=batch_size,
@@ -48,7 +44,7 @@ def loaders(
 def batches_in_memory(
     root: Path, batch_size: int, n_train: int, n_val: int
 ) -> tuple[Batches, Batches]:
-    """Cut the same batches out of float32 tensors that lie in memory, normalised beforehand."""
+    """Return the same batches, cut from normalised float32 tensors in memory."""
     data = CIFAR10(str(root), train=True)
     images = (torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous() / 255 - 0.5) / 0.25
     labels = torch.tensor(data.targets)
@@ -58,30 +54,25 @@ def batches_in_memory(
     return train, [(images[i], labels[i]) for i in torch.split(chosen, batch_size)]
 
 
-def optimizer_of(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer that the report used for this network."""
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=recipe.lr)
-    return torch.optim.Adam(network.parameters(), lr=recipe.lr)
+def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer that the report used for this network."""
+    optimizer = torch.optim.SGD if recipe.optimizer == "sgd" else torch.optim.Adam
+    return optimizer(network.parameters(), lr=recipe.lr)
 
 
 def train_for(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    train: Batches,
-    val: Batches,
+    network: nn.Module, optimizer: torch.optim.Optimizer, train: Batches, val: Batches
 ) -> float:
-    """Train one pass and validate once; give seconds per pass, the loaders' start not counted."""
-    cross_entropy = nn.CrossEntropyLoss()
+    """Train one epoch and validate once; return the seconds, excluding worker start-up."""
     for batch in (next(iter(val)), *islice(train, 2)):  # starts the workers
         assert len(batch) == 2
     batches: Iterator[tuple[Tensor, Tensor]] = iter(train)
     first = next(batches)
-    began = time.perf_counter()
     losses = []
+    began = time.perf_counter()
     for images, labels in chain([first], batches):
-        loss = cross_entropy(network(images), labels)
-        loss.backward()
+        loss = nn.functional.cross_entropy(network(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())

@@ -1,4 +1,4 @@
-"""Measuring several ways to do one thing, in turns, so that a slow minute meets them all."""
+"""Measure several methods in alternation, so that a slow minute affects all of them."""
 
 from __future__ import annotations
 
@@ -10,78 +10,77 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from cifarzoo.hardware import processor_name, resolve_precision
-from cifarzoo.report.provenance import this_source
-
-__all__ = ["Speeds", "compare", "parser_of", "spread", "write"]
+from cifarzoo.provenance import provenance
 
 CPU = torch.device("cpu")
 Speeds = dict[str, list[float]]
 
 
-def parser_of(description: str | None, out: str, *, repeats: int = 5) -> argparse.ArgumentParser:
-    """Give the options that the benchmarks have in common; `--measure` is for `compare`."""
-    this_source()  # remembered from here on: the measuring takes a while
-    parser = argparse.ArgumentParser(description=description)
+def make_parser(description: str | None, out: str, *, repeats: int = 5) -> argparse.ArgumentParser:
+    """Return a parser with the options of all benchmarks; `--measure` is for `compare`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--quick", action="store_true", help="check only that it runs")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("CIFARZOO_DATA", ".")))
     parser.add_argument("--out", type=Path, default=Path("results", out))
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser
 
 
-def compare(
-    script: str, ways: Sequence[str], options: Sequence[str], *, repeats: int, unit: str
-) -> Speeds:
-    """Measure every way in turn, forwards and backwards, each in a process of its own.
+def compare(script: str, methods: Sequence[str], options: argparse.Namespace, unit: str) -> Speeds:
+    """Measure all methods in turn, in alternating order, each in its own process.
 
-    Args:
-        script: the file to run; with `--measure WAY` it prints one figure, as its last word.
-        ways: what there is to measure.
-        options: of the script, the same for every way.
-        repeats: how many times each way is measured.
-        unit: of the figures.
+    `script --measure METHOD` prints one figure as its last word, in the given unit.
     """
-    found: Speeds = {way: [] for way in ways}
-    for repeat in range(repeats):
-        for way in ways if repeat % 2 == 0 else tuple(reversed(ways)):
-            command = [sys.executable, script, "--measure", way, *options]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[way].append(float(done.stdout.split()[-1]))
-            print(f"{way:32} {found[way][-1]:12,.1f} {unit}", flush=True)
+    found: Speeds = {method: [] for method in methods}
+    for repeat in range(1 if options.quick else options.repeats):
+        for method in methods if repeat % 2 == 0 else reversed(methods):
+            found[method].append(float(measure_in_process(script, method, options)))
+            print(f"{method:40} {found[method][-1]:12,.1f} {unit}", flush=True)
     return found
 
 
+def measure_in_process(
+    script: str, method: str, options: argparse.Namespace, *arguments: str
+) -> str:
+    """Measure a method in a new process; return the last word that it prints."""
+    command = [sys.executable, script, "--measure", method, "--data", str(options.data)]
+    command += [*(["--quick"] if options.quick else []), *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.split()[-1]
+
+
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Write a median and how far the figures lie apart."""
+    """Format the median and the range."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def ratios(found: Speeds, peer: str) -> Speeds:
-    """Divide the figures of every way by those of one, repeat by repeat."""
+    """Divide the figures of every method by those of the peer, within each repeat."""
     return {
-        way: [ours / theirs for ours, theirs in zip(values, found[peer], strict=True)]
-        for way, values in found.items()
-        if way != peer
+        method: [ours / theirs for ours, theirs in zip(values, found[peer], strict=True)]
+        for method, values in found.items()
+        if method != peer
     }
+
+
+def medians(found: Speeds) -> dict[str, float]:
+    """Return the median of every method."""
+    return {method: statistics.median(values) for method, values in found.items()}
 
 
 def write(path: Path, measured: Mapping[str, object], *, device: torch.device = CPU) -> None:
-    """Write what was measured, and on what; the precision is the one of "auto" there."""
-    record = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": str(device),
-        "processor": processor_name(device),
-        "threads": torch.get_num_threads(),
-        "precision": str(resolve_precision("auto", device)).removeprefix("torch."),
-        "source": asdict(this_source()),
-        **measured,
-    }
+    """Write a measurement and its provenance; the recorded precision is what "auto" selects."""
+    where: dict[str, Any] = asdict(provenance(device))
+    source = {name: where.pop(name) for name in ("commit", "dirty", "versions")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    text = json.dumps({**where, "source": source, **measured}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -2,31 +2,24 @@
 
     python benchmarks/loading.py [--repeats 5]
 
-All give batches of 64, shuffled, float32 in [0, 1] or normalised, each image shifted by up to four
-pixels and mirrored or not. Every way runs in a process of its own, in turns.
+All return batches of 64, shuffled, float32 in [0, 1] or normalised, with each image shifted by up
+to four pixels and flipped at random. Methods take turns, each in its own process.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import torch
-from interleaved import Speeds, compare, parser_of, ratios, spread, write
+from interleaved import compare, make_parser, medians, ratios, spread, write
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import CIFAR10
-from torchvision.transforms import (
-    Compose,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-    ToTensor,
-    v2,
-)
+from torchvision.transforms import Compose, v2
+from torchvision.transforms import transforms as v1
 
 import cifarzoo as zoo
 
@@ -35,7 +28,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 OURS = "TensorLoader"
 BARE = "bare gather and cast"
 PEER = "DataLoader, v1 transforms, 2 workers"
-WAYS = (
+METHODS = (
     PEER,
     "DataLoader, v1 transforms, 0 workers",
     "DataLoader, v2 transforms, 2 workers",
@@ -45,21 +38,17 @@ WAYS = (
 )
 
 
-def per_image(root: Path, way: str) -> Iterable[object]:
-    """Build torchvision's loader: images are decoded and changed one by one, in processes."""
-    crop, flip = (
-        (RandomCrop, RandomHorizontalFlip)
-        if "v1" in way
-        else (v2.RandomCrop, v2.RandomHorizontalFlip)
-    )
-    to_float = (
-        [ToTensor()] if "v1" in way else [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
-    )
-    normalise = (Normalize if "v1" in way else v2.Normalize)(MEAN, STD)
-    transform = Compose([crop(32, padding=4), flip(), *to_float, normalise])
-    workers = 2 if "2 workers" in way else 0
+def per_image(root: Path, method: str) -> Iterable[object]:
+    """Return torchvision's loader, which decodes and augments images one by one."""
+    if "v1" in method:
+        to_float = [v1.ToTensor(), v1.Normalize(MEAN, STD)]
+        steps = [v1.RandomCrop(32, padding=4), v1.RandomHorizontalFlip(), *to_float]
+    else:
+        to_float = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+        steps = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), *to_float]
+    workers = 2 if "2 workers" in method else 0
     return DataLoader(
-        CIFAR10(str(root), train=True, transform=transform),
+        CIFAR10(str(root), train=True, transform=Compose(steps)),
         batch_size=BATCH_SIZE,
         shuffle=True,
         num_workers=workers,
@@ -69,74 +58,62 @@ def per_image(root: Path, way: str) -> Iterable[object]:
 
 
 class Gathered:
-    """Batches from one tensor: gathered, cast, and changed by `change`."""
+    """Batches gathered from one tensor, cast to float and augmented."""
 
-    def __init__(self, images: Tensor, labels: Tensor, change: torch.nn.Module) -> None:
-        self.images, self.labels, self.change = images, labels, change
+    def __init__(self, images: Tensor, labels: Tensor, augment: torch.nn.Module) -> None:
+        self.images, self.labels, self.augment = images, labels, augment
 
     def __iter__(self) -> Iterator[object]:
         for indices in torch.split(torch.randperm(len(self.images)), BATCH_SIZE):
             images = self.images.index_select(0, indices).float().div_(255)
-            yield self.change(images), self.labels.index_select(0, indices)
+            yield self.augment(images), self.labels.index_select(0, indices)
 
 
-def loader_of(way: str, root: Path) -> Iterable[object]:
-    """Build one of the loaders."""
-    if way.startswith("DataLoader"):
-        return per_image(root, way)
+def make_loader(method: str, root: Path) -> Iterable[object]:
+    """Return one of the loaders."""
+    if method.startswith("DataLoader"):
+        return per_image(root, method)
     augmentation = zoo.Augmentation(flip="random", translate=4)
     ours = zoo.cifar10_loaders(
         BATCH_SIZE, root=root, val_fraction=0, augmentation=augmentation, download=False
     ).train
-    assert isinstance(ours, zoo.TensorLoader)
-    if way == OURS:
+    if method == OURS:
         return ours
-    if way == BARE:
+    if method == BARE:
         return Gathered(ours.images, ours.labels, torch.nn.Identity())
     from kornia.augmentation import RandomCrop as Crop
     from kornia.augmentation import RandomHorizontalFlip as Flip
 
-    change = torch.nn.Sequential(Crop((32, 32), padding=4), Flip())
-    return Gathered(ours.images.contiguous(), ours.labels, change)
+    augment = torch.nn.Sequential(Crop((32, 32), padding=4), Flip())
+    return Gathered(ours.images.contiguous(), ours.labels, augment)
 
 
-def measure(way: str, root: Path) -> float:
-    """Give images per second over one epoch, the workers' start and a first pass not counted."""
-    loader = loader_of(way, root)
+def measure(method: str, root: Path, batches: int | None) -> float:
+    """Return images per second over one epoch, excluding worker start-up and a warm-up."""
+    loader = make_loader(method, root)
     for _ in islice(loader, 20):
         pass
-    batches = iter(loader)
-    next(batches)
-    began, count = time.perf_counter(), 0
-    for count, _ in enumerate(batches, 1):  # noqa: B007
-        pass
+    rest = islice(loader, batches)
+    next(rest)
+    began = time.perf_counter()
+    count = sum(1 for _ in rest)
     return count * BATCH_SIZE / (time.perf_counter() - began)
-
-
-def table(found: Speeds) -> str:
-    """Write the medians and the ratios."""
-    to_peer = ratios(found, PEER)
-    lines = [f"{way:38} {spread(values)} images/s" for way, values in found.items()]
-    lines += [f"{way:38} {spread(values)} times {PEER}" for way, values in to_peer.items()]
-    return "\n".join(lines)
 
 
 def main() -> None:
     """Measure, print a table, and write results/benchmark-loading.json."""
-    options = parser_of(__doc__, "benchmark-loading.json").parse_args()
+    options = make_parser(__doc__, "benchmark-loading.json").parse_args()
     if options.measure:
-        print(measure(options.measure, options.data))
+        print(measure(options.measure, options.data, 20 if options.quick else None))
         return
-    found = compare(
-        __file__, WAYS, ["--data", str(options.data)], repeats=options.repeats, unit="images/s"
-    )
+    found = compare(__file__, METHODS, options, "images/s")
     to_peer = ratios(found, PEER)
-    medians = {way: statistics.median(values) for way, values in to_peer.items()}
-    write(
-        options.out,
-        {"images_per_second": found, "ratios": to_peer, "median_ratio": medians, "peer": PEER},
-    )
-    print(table(found))
+    for method, values in found.items():
+        print(f"{method:38} {spread(values)} images/s")
+    for method, values in to_peer.items():
+        print(f"{method:38} {spread(values)} times {PEER}")
+    measured = {"images_per_second": found, "ratios": to_peer, "median_ratio": medians(to_peer)}
+    write(options.out, {**measured, "peer": PEER})
 
 
 if __name__ == "__main__":

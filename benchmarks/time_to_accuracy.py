@@ -1,125 +1,123 @@
-"""`sprint_m` beside airbench94_muon's method: seconds of training, and what they reach.
+"""Seconds of training and accuracy of `sprint_m` and of airbench94_muon's method.
 
     python benchmarks/time_to_accuracy.py [--repeats 3] [--device auto]
 
-Both train from nothing on all 50,000 images, in turns, each run in a process of its own with a seed
-of its own, and are scored over the test set from one view and from six. The seconds are those of
-training, from images in memory on; on a GPU a short run goes before, in which kernels are compiled.
-What is compared is the median over the repeats of the ratio within one repeat.
+Both train from scratch on all 50,000 images, in turns, each run in its own process with its own
+seed, and are scored on the test set with one view and with six. The seconds are those of training,
+from images in memory; on a GPU a short run goes first, in which kernels are compiled. The result is
+the median over the repeats of the ratio within one repeat.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import airbench_loop
 import torch
 from airbench_loop import Outcome
-from interleaved import parser_of, spread, write
+from interleaved import make_parser, measure_in_process, spread, write
 
 import cifarzoo as zoo
-from cifarzoo.hardware import processor_name, resolve_device
+from cifarzoo.device import processor_name, resolve_device
+from cifarzoo.recipe import scale_epochs
 
 PEER, OURS = "airbench94_muon's method", "sprint_m"
+QUICK_IMAGES = 4_000
 
 
-def ours(root: Path, *, seed: int, device: torch.device) -> Outcome:
-    """Train `sprint_m` once by its card."""
-    card = zoo.model_card("sprint_m")
-    loaders = zoo.cifar10_loaders(
-        card.recipe.batch_size,
+def ours(
+    root: Path, *, seed: int, device: torch.device, epochs: int | None, limit: int | None
+) -> Outcome:
+    """Train `sprint_m` once with its recipe; `epochs` and `limit` shorten the run."""
+    recipe = zoo.model_card("sprint_m").recipe
+    whole = zoo.cifar10_loaders(
+        recipe.batch_size,
         root=root,
-        val_fraction=card.recipe.val_fraction,
-        augmentation=card.recipe.augmentation,
+        val_fraction=recipe.val_fraction,
+        augmentation=recipe.augmentation,
         seed=seed,
-        device=device,
         download=False,
     )
+    loaders = zoo.Loaders(whole.train, None, whole.test)
+    if limit is not None:
+        loaders = zoo.Loaders(whole.train.first(limit), None, whole.test.first(limit))
+
+    def train(epochs: int) -> zoo.Run:
+        return zoo.train(
+            "sprint_m",
+            data=loaders,
+            recipe=scale_epochs(recipe, epochs),
+            seed=seed,
+            device=device,
+            tta="flip_translate",
+            progress=False,
+        )
+
     if device.type == "cuda":
-        short = replace(card, recipe=replace(card.recipe, epochs=1))
-        zoo.train(short, data=loaders, seed=seed, device=device, progress=False)
-    only_test = zoo.Loaders(loaders.train, None, loaders.test)
-    run = zoo.train(
-        card, data=only_test, seed=seed, device=device, tta="flip_translate", progress=False
-    )
+        train(1)
+    run = train(epochs or recipe.epochs)
     assert run.test is not None
     assert run.test_tta is not None
-    return Outcome(
-        seconds=run.history.seconds,
-        single_view=run.test.accuracy,
-        six_views=run.test_tta.accuracy,
+    return Outcome(run.history.seconds, run.test.accuracy, run.test_tta.accuracy)
+
+
+def measure(options: argparse.Namespace, device: torch.device) -> Outcome:
+    """Train once with the chosen method."""
+    epochs, limit = (1, QUICK_IMAGES) if options.quick else (None, None)
+    if options.measure == OURS:
+        return ours(options.data, seed=options.seed, device=device, epochs=epochs, limit=limit)
+    return airbench_loop.train_once(
+        options.data,
+        seed=options.seed,
+        device=device,
+        epochs=epochs or airbench_loop.EPOCHS,
+        limit=limit,
     )
 
 
-def measure(way: str, root: Path, *, seed: int, device: torch.device) -> Outcome:
-    """Train once, one way or the other."""
-    if way == OURS:
-        return ours(root, seed=seed, device=device)
-    return airbench_loop.train_once(root, seed=seed, device=device)
-
-
-def in_process(way: str, options: Sequence[str]) -> Outcome:
-    """Train once in a process of its own."""
-    command = [sys.executable, __file__, "--measure", way, *options]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = Outcome(**json.loads(done.stdout.splitlines()[-1]))
-    print(
-        f"{way:26} {found.seconds:8.2f} s  {found.single_view:.2%}  {found.six_views:.2%}",
-        flush=True,
-    )
-    return found
-
-
-def summary(found: Mapping[str, Sequence[Outcome]]) -> dict[str, object]:
-    """Print medians, means and the ratio, and give them."""
-    ratios = [a.seconds / b.seconds for a, b in zip(found[OURS], found[PEER], strict=True)]
-    for way, outcomes in found.items():
-        single = zoo.mean_and_std([each.single_view for each in outcomes])
-        views = zoo.mean_and_std([each.six_views for each in outcomes])
+def summarize(found: Mapping[str, Sequence[Outcome]]) -> dict[str, object]:
+    """Print and return medians, means and the ratio."""
+    for method, outcomes in found.items():
+        single = statistics.fmean(each.single_view for each in outcomes)
+        views = statistics.fmean(each.six_views for each in outcomes)
         seconds = spread([each.seconds for each in outcomes])
-        print(f"{way:26} {seconds} s, {single.mean:.2%} single view, {views.mean:.2%} six views")
+        print(f"{method:26} {seconds} s, {single:.2%} single view, {views:.2%} six views")
+    ratios = [a.seconds / b.seconds for a, b in zip(found[OURS], found[PEER], strict=True)]
     print(f"{OURS} takes {spread(ratios)} times as long as {PEER}")
     return {"ratios": ratios, "median_ratio": statistics.median(ratios)}
 
 
 def main() -> None:
     """Measure, print a table, and write results/benchmark-time-to-accuracy.json."""
-    parser = parser_of(__doc__, "benchmark-time-to-accuracy.json", repeats=3)
+    parser = make_parser(__doc__, "benchmark-time-to-accuracy.json", repeats=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gpu-only", action="store_true", help="do nothing without a GPU")
     options = parser.parse_args()
     device = resolve_device(options.device)
     if options.gpu_only and device.type != "cuda":
-        print("no GPU here: time to accuracy is left out; without --gpu-only it is measured")
+        print("no GPU: nothing is measured; omit --gpu-only to measure on the CPU")
         return
     if options.measure:
-        outcome = measure(options.measure, options.data, seed=options.seed, device=device)
-        print(json.dumps(asdict(outcome)))
+        print(json.dumps(asdict(measure(options, device)), separators=(",", ":")))
         return
     found: dict[str, list[Outcome]] = {PEER: [], OURS: []}
-    for repeat in range(options.repeats):
-        seed = options.seed + repeat
-        passed_on = ["--data", str(options.data), "--device", str(device), "--seed", str(seed)]
-        for way in found if repeat % 2 == 0 else reversed(found):
-            found[way].append(in_process(way, passed_on))
+    for repeat in range(1 if options.quick else options.repeats):
+        where = ("--device", str(device), "--seed", str(options.seed + repeat))
+        for method in found if repeat % 2 == 0 else reversed(found):
+            outcome = Outcome(**json.loads(measure_in_process(__file__, method, options, *where)))
+            found[method].append(outcome)
+            print(f"{method:26} {outcome}", flush=True)
     out = options.out
-    if device.type == "cuda":  # beside the CPU's
+    if device.type == "cuda":  # next to the CPU's
         out = out.with_stem(f"{out.stem}-{processor_name(device).replace(' ', '_')}")
-    write(
-        out,
-        {
-            "runs": {way: [asdict(each) for each in outcomes] for way, outcomes in found.items()},
-            **summary(found),
-        },
-        device=device,
-    )
+    runs = {method: [asdict(each) for each in outcomes] for method, outcomes in found.items()}
+    write(out, {"runs": runs, **summarize(found)}, device=device)
 
 
 if __name__ == "__main__":

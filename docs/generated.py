@@ -1,119 +1,107 @@
-"""Pages that are written anew at every build, from the cards and the changelog."""
+"""Write the pages that every build generates from the code, the records and the changelog."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from leaderboard import write_models, write_page
 
 import cifarzoo as zoo
 
-__all__ = ["RECORDED", "write_pages"]
+__all__ = ["write_pages"]
 
-KINDS = {
-    "models": "Models",
-    "data": "Data",
-    "training": "Training",
-    "evaluation": "Evaluation",
-    "arithmetic": "Arithmetic",
-    "errors": "Errors",
-}
-RECORDED = (  # of cifarzoo.report
-    *("load_runs", "load_results", "FinishedRun", "RunScore", "RunEnd", "Results", "Record"),
-    *("Scores", "Failure", "Machine", "Source"),
-)
-ROOMS = {
-    "models": ("registry", "models.", "weights", "spec.ModelCard", "spec.Weights"),
-    "data": ("data.", "spec.Augmentation"),
-    "training": ("run", "training.", "spec."),
-    "evaluation": ("evaluation.",),
-    "arithmetic": ("arithmetic.",),
-    "errors": ("errors",),
+# Prefixes of modules whose top-level names are listed, then further modules; None lists all names.
+PAGES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...] | None]]] = {
+    "Models": (
+        ("card", "registry", "models.", "weights"),
+        {"models.transfer": ("TransferClassifier", "BackboneWeights"), "weights": None},
+    ),
+    "Data": (
+        ("data.",),
+        {
+            "data.loader": ("BatchLoader", "HasEpochs", "Resumable", "Fingerprinted", "Shardable"),
+            "data.features": None,
+        },
+    ),
+    "Training": (
+        ("recipe", "record", "run", "training."),
+        {
+            "run": ("load_data", "load_runs", "provenance"),
+            "record": None,
+            "training.callbacks": None,
+        },
+    ),
+    "Evaluation": (("evaluation.",), {"evaluation.statistics": None}),
+    "Arithmetic": (("arithmetic.",), {"arithmetic": None}),
+    "Errors": (("errors",), {"errors": None}),
 }
 
 
 def write_pages(folder: Path) -> None:
-    """Write what is generated into the folder of the documentation's sources."""
+    """Write the generated pages into the folder of the documentation's sources."""
     changelog = (folder.parent / "CHANGELOG.md").read_text(encoding="utf-8")
     write_page(folder / "changelog.md", changelog)
     write_models(folder / "models")
     api = folder / "api"
-    for room, names in _rooms().items():
-        write_page(api / f"{room}.md", _api_page(KINDS[room], "cifarzoo", names))
-    recorded = "\n".join(["# Recorded runs", "", *_entry("cifarzoo.report", *RECORDED)])
-    write_page(api / "report.md", recorded)
-    pictures = [name for name in zoo.viz.__all__ if callable(getattr(zoo.viz, name))]
-    pictures = [name for name in pictures if not name.endswith("Name") and name != "CellValue"]
-    write_page(api / "viz.md", _pictures_page(pictures))
-    listed = "\n".join([*KINDS, "report", "viz"])
-    write_page(api / "index.md", f"# Reference\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n")
+    for title in PAGES:
+        write_page(api / f"{title.lower()}.md", _api_page(title))
+    write_page(api / "viz.md", _pictures_page())
+    contents = "\n".join([*map(str.lower, PAGES), "viz"])
+    write_page(
+        api / "index.md", f"# Reference\n\n```{{toctree}}\n:maxdepth: 1\n\n{contents}\n```\n"
+    )
 
 
-def _rooms() -> dict[str, list[str]]:
-    """Sort the public names by where they are defined."""
-    found: dict[str, list[str]] = {room: [] for room in ROOMS}
-    for name in zoo.__all__:
-        home = zoo._HOME_OF.get(name)
-        if home is None or name in ("ModelName",):
-            continue
-        place = f"{home}.{name}"
-        matches = {
-            room: max((len(start) for start in starts if place.startswith(start)), default=0)
-            for room, starts in ROOMS.items()
-        }
-        best = max(matches, key=lambda room: matches[room])
-        if not matches[best]:
-            raise ValueError(f"{place} belongs to none of {', '.join(ROOMS)}; add it to ROOMS")
-        found[best].append(name)
-    return found
-
-
-def _api_page(title: str, module: str, names: list[str]) -> str:
-    """Write the page of one kind: functions first, then what they take and give."""
-    first = sorted(names, key=lambda name: isinstance(getattr(zoo, name), type))
-    return "\n".join([f"# {title}", "", *_entry(module, *first)])
-
-
-def _pictures_page(names: list[str]) -> str:
-    """Write the page of `cifarzoo.viz`: every picture once, small; then each with its function."""
-    drawn = [name for name in names if name.startswith("plot_")]
-    lines = ["# Pictures", "", "```{eval-rst}", ".. py:module:: cifarzoo.viz", "```", ""]
-    lines += [*(zoo.viz.__doc__ or "").splitlines(), ""]
-    lines += [
-        "All pictures here are of two networks that [learnt CIFAR-10](../tasks/pictures.rst).",
-        "",
-    ]
-    lines += ["::::{grid} 2 2 3 3", ":gutter: 2", ":class-container: overview", ""]
-    for name in drawn:
-        lines += [f":::{{grid-item-card}} {name}", f":link: {name.replace('_', '-')}"]
-        lines += [":link-type: ref", f"```{{picture}} {name}", ":small:", "```", ":::", ""]
-    lines += ["::::", ""]
-    for name in drawn:
-        lines += [
-            f"({name.replace('_', '-')})=",
-            f"## {name}",
-            "",
-            f"```{{picture}} {name}",
-            "```",
-            "",
-        ]
-        lines += _entry("cifarzoo.viz", name)
-    lines += ["## Beside them", ""]
-    for name in names:
-        if name not in drawn:
-            lines += _entry("cifarzoo.viz", name)
+def _api_page(title: str) -> str:
+    """Return a page of the reference: the names at the top of the package, then other names."""
+    homes, modules = PAGES[title]
+    starts = tuple(f"cifarzoo.{home}" for home in homes)
+    names = [name for name in _documented(zoo) if getattr(zoo, name).__module__.startswith(starts)]
+    lines = [f"# {title}", "", *_entry(zoo, names)]
+    for module_name, chosen in modules.items():
+        module = importlib.import_module(f"cifarzoo.{module_name}")
+        others = [name for name in _documented(module) if name not in _documented(zoo)]
+        lines += _entry(module, chosen or others)
     return "\n".join(lines)
 
 
-def _entry(module: str, *names: str) -> list[str]:
-    """Write what makes autodoc describe names of a module."""
-    owner = importlib.import_module(module)
-    lines = ["```{eval-rst}", f".. currentmodule:: {module}", ""]
+def _documented(module: ModuleType) -> list[str]:
+    """Return the names of a module's public functions, then of its classes."""
+    values = {name: getattr(module, name) for name in vars(module)["__all__"]}
+    functions = [name for name, value in values.items() if inspect.isfunction(value)]
+    return functions + [name for name, value in values.items() if inspect.isclass(value)]
+
+
+def _pictures_page() -> str:
+    """Return the page of `cifarzoo.viz`: an overview of all plots, then each with its function."""
+    names = _documented(zoo.viz)
+    plots = [name for name in names if name.startswith("plot_")]
+    lines = ["# Pictures", "", "```{eval-rst}", ".. py:module:: cifarzoo.viz", "```", ""]
+    lines += [*(zoo.viz.__doc__ or "").splitlines(), ""]
+    lines += ["The figures are made by [this example](../tasks/pictures.rst).", ""]
+    lines += ["::::{grid} 2 2 3 3", ":gutter: 2", ":class-container: overview", ""]
+    for name in plots:
+        lines += [f":::{{grid-item-card}} {name}", f":link: {name.replace('_', '-')}"]
+        lines += [":link-type: ref", f"```{{picture}} {name}", ":small:", "```", ":::", ""]
+    lines += ["::::", ""]
+    for name in plots:
+        lines += [f"({name.replace('_', '-')})=", f"## {name}", ""]
+        lines += [f"```{{picture}} {name}", "```", "", *_entry(zoo.viz, [name])]
+    lines += ["## Other names", "", *_entry(zoo.viz, [n for n in names if n not in plots])]
+    return "\n".join(lines)
+
+
+def _entry(module: ModuleType, names: Iterable[str]) -> list[str]:
+    """Return the directives by which autodoc describes names of a module."""
+    lines = ["```{eval-rst}", f".. currentmodule:: {module.__name__}", ""]
     for name in names:
-        value = getattr(owner, name)
-        kind = "autoclass" if isinstance(value, type) else "autofunction"
-        if isinstance(value, type) and issubclass(value, Exception):
-            kind = "autoexception"
-        lines += [f".. {kind}:: {name}", ""]
+        value = getattr(module, name)
+        kind = "class" if inspect.isclass(value) else "function"
+        if inspect.isclass(value) and issubclass(value, Exception):
+            kind = "exception"
+        lines += [f".. auto{kind}:: {name}", ""]
     return [*lines, "```", ""]

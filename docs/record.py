@@ -1,11 +1,12 @@
-"""Run the examples on CIFAR-10 and keep what they print and draw, for the documentation.
+"""Run the examples and record what they print and plot, for the documentation.
 
-    python docs/record.py                 # all that are not recorded yet, two hours on two cores
-    python docs/record.py task2_baseline  # this one, anew
+    python docs/record.py                 # all examples that are not recorded yet
+    python docs/record.py task2_baseline  # one example, again
 
-Each record is a folder of docs/recorded: `output.txt`, the pictures, and `record.json`, which says
-how and where it ran. The documentation shows them; it runs nothing itself. This is run from a clean
-checkout with the package installed in editable mode, so that the commit tells the code.
+Each record is a folder of docs/recorded: `output.txt`, the figures, and `record.json` with the
+command, a hash of the example's code and the provenance. The documentation shows them and runs
+nothing itself. Examples that train read the recorded runs in results/, so this takes minutes. Task
+4b needs the packages that examples/efficientnet_lite0.py names.
 """
 
 from __future__ import annotations
@@ -18,105 +19,81 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from PIL import Image
 
-from cifarzoo.report.provenance import Source, this_machine, this_source
+from cifarzoo.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
 RECORDED = Path(__file__).parent / "recorded"
-EXAMPLES = {  # and their options; the shortest first
+THREE_SEEDS = "--results results --seeds 0,1,2"
+EXAMPLES = {  # and their options
     "task1_arithmetic": "",
-    "task2_baseline": "",
+    "task2_baseline": THREE_SEEDS,
+    "task3_two_models": THREE_SEEDS,
+    "task3_ablation": THREE_SEEDS,
+    "task3_batch_norm": THREE_SEEDS,
+    "task3_best_model": THREE_SEEDS,
+    "task4_transfer": "--backbone efficientnet_lite0 --results results",
     "task4_filters": "--backbone efficientnet_lite0",
     "pictures": "",
-    "task3_two_models": "",
-    "task4_transfer": "--backbone efficientnet_lite0",
-    "task3_best_model": "",
-    "task3_batch_norm": "",
-    "task3_ablation": "",
 }
 
 
 def command_of(name: str) -> str:
-    """Give the command that is recorded."""
+    """Return the command that is recorded."""
     return " ".join(["python", f"examples/{name}.py", *EXAMPLES[name].split()])
 
 
 def code_hash(name: str) -> str:
-    """Hash an example's code, whatever its prose and comments say."""
+    """Hash an example's code without its prose and comments."""
     tree = ast.parse((ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8"))
     return hashlib.sha256(ast.unparse(ast.Module(tree.body[1:], [])).encode()).hexdigest()[:16]
 
 
-def clean_source() -> Source:
-    """Describe the code that is about to run.
-
-    Raises:
-        SystemExit: the package or an example differs from the commit.
-    """
-    source = this_source.__wrapped__()  # read anew: a run of hours may see several commits
-    status = ["git", "status", "--porcelain", "--", "src", "examples"]
-    changed = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    if changed or source.commit is None or source.dirty:
-        sys.exit(f"commit first, so that the record's commit tells the code:\n{changed}")
-    return source
-
-
-def keep(name: str) -> None:
-    """Run one example, and put its record in the place of the last one."""
-    source, code = clean_source(), code_hash(name)
-    command = [str(ROOT / command_of(name).split()[1]), *EXAMPLES[name].split()]
+def record(name: str) -> None:
+    """Run one example and replace its record."""
     with tempfile.TemporaryDirectory() as work:
-        began = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, *command], cwd=work, stdout=subprocess.PIPE, text=True, check=False
-        )
-        seconds = round(time.perf_counter() - began)
+        drawn, folder = Path(work, "drawn"), Path(work, "record")
+        command = [sys.executable, *command_of(name).split()[1:], "--out", str(drawn)]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            sys.exit(f"{name} ended with {done.returncode}; it printed:\n{done.stdout}")
-        folder, drawn = Path(work, "record"), Path(work, "pictures")
+            sys.exit(f"{name} exited with {done.returncode}; it printed:\n{done.stdout}")
         folder.mkdir()
         in_order = sorted(drawn.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
-        pictures = dict(smaller(path, folder) for path in in_order)
+        pictures = dict(convert(path, folder) for path in in_order)
         lines = [line for line in done.stdout.splitlines() if not line.startswith("wrote ")]
         (folder / "output.txt").write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
-        record = {
+        content = {
             "command": command_of(name),
-            "code": code,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": seconds,
-            "machine": asdict(this_machine("auto", "auto")),
-            "source": asdict(source),
+            "code": code_hash(name),
             "pictures": pictures,
+            "provenance": asdict(provenance()),
         }
-        (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (folder / "record.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(RECORDED / name, ignore_errors=True)
         shutil.copytree(folder, RECORDED / name)
-    print(f"{name}: {seconds} s", flush=True)
+    print(name, flush=True)
 
 
-def smaller(path: Path, folder: Path) -> tuple[str, str]:
-    """Write a picture as WebP, without loss and half the size; give its name and what it says."""
+def convert(path: Path, folder: Path) -> tuple[str, str]:
+    """Write a figure as lossless WebP, half the size; return its name and description."""
     with Image.open(path) as image:
         image.convert("RGB").save(folder / f"{path.stem}.webp", lossless=True, method=6)
         return f"{path.stem}.webp", str(image.info["Description"])
 
 
 def main() -> None:
-    """Record what was asked for."""
+    """Record the chosen examples."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "names", nargs="*", choices=[*EXAMPLES, []], help="default: what is missing"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(EXAMPLES))
     names = parser.parse_args().names
-    missing = [name for name in EXAMPLES if not (RECORDED / name).exists()]
-    for name in names or missing:
-        keep(name)
+    if unknown := set(names) - EXAMPLES.keys():
+        parser.error(f"unknown example {', '.join(unknown)}")
+    for name in names or [name for name in EXAMPLES if not (RECORDED / name).exists()]:
+        record(name)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Directives that show what `python docs/record.py` recorded: `recorded` and `picture`."""
+"""The directives `recorded` and `picture`, which show what `python docs/record.py` recorded."""
 
 from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,8 +16,11 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 FOLDER = Path(__file__).parent / "recorded"
-REPOSITORY_FOLDER = "/recorded"  # as the documentation's sources see it
-BORROWED = {"efficientnet_lite0": "task4_filters"}  # whose picture another example shows
+BORROWED = {  # examples without a record, and the one whose figure is their thumbnail
+    "efficientnet_lite0": "task4_filters",
+    "experiments": "task3_ablation",
+    "report_page": "task3_best_model",
+}
 THUMBNAIL = re.compile(r":alt:\n\n  :doc:`/tasks/(\w+)`")
 DOWNLOAD_NOTE = re.compile(
     r"\.\. only:: html\n\n    \.\. note::\n(?:     .*\n|\n)+?(?=\.\. rst-class)"
@@ -28,7 +30,7 @@ SCRIPT = re.compile(r"\.\. GENERATED FROM PYTHON SOURCE LINES [\d-]+\n\n\.\. cod
 
 @cache
 def read_record(name: str) -> dict[str, Any]:
-    """Read how an example ran."""
+    """Read the record of an example."""
     path = FOLDER / name / "record.json"
     if not path.exists():
         raise FileNotFoundError(f"{name} is not recorded; run: python docs/record.py {name}")
@@ -36,86 +38,65 @@ def read_record(name: str) -> dict[str, Any]:
     return record
 
 
-def note_record(env: BuildEnvironment, name: str) -> None:
-    """Have the page built anew when the record changes."""
+def depend_on_record(env: BuildEnvironment, name: str) -> None:
+    """Rebuild the page when the record changes."""
     for path in (FOLDER / name).iterdir():
         env.note_dependency(path)
 
 
-def conditions(record: dict[str, Any]) -> str:
-    """Write how and where an example ran."""
-    machine, source = record["machine"], record["source"]
-    day = datetime.fromisoformat(record["date"]).date()
-    minutes, seconds = divmod(record["seconds"], 60)
-    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    changed = " with changes" if source["dirty"] else ""
-    return (
-        f"ran on {day} in {took} on {machine['threads']} threads of an "
-        f"{machine['processor']} in {machine['precision']}, with torch "
-        f"{source['versions']['torch']}, at commit {source['commit'][:10]}{changed}."
-    )
-
-
 def image(name: str, file: str, *classes: str) -> nodes.image:
-    """Give a recorded picture, with what it says as its alternative text.
+    """Return a recorded figure with its description as the alternative text.
 
-    It is as wide as the page. Where a width is set, Sphinx lets the picture lead to its file, so
-    that it can be read on a phone.
+    It is as wide as the page. Sphinx links a figure that has a width to its file.
     """
-    pictures = read_record(name)["pictures"]
-    if file not in pictures:
-        raise KeyError(
-            f"no picture {file!r} in docs/recorded/{name}; allowed: {', '.join(pictures)}"
-        )
-    says = pictures[file]
-    uri = f"{REPOSITORY_FOLDER}/{name}/{file}"
-    return nodes.image(uri=uri, alt=says, classes=list(classes), width="100%")
+    uri, alt = f"/recorded/{name}/{file}", read_record(name)["pictures"][file]
+    return nodes.image(uri=uri, alt=alt, classes=list(classes), width="100%")
+
+
+def pair(name: str, stem: str) -> list[nodes.image]:
+    """Return a figure for light pages and its version for dark pages."""
+    return [image(name, f"{stem}-{theme}.webp", f"only-{theme}") for theme in ("light", "dark")]
 
 
 class Recorded(SphinxDirective):
-    """What the example of this page, or the named one, printed and drew on CIFAR-10."""
-
-    optional_arguments = 1
+    """The output and the figures of this page's example."""
 
     def run(self) -> list[nodes.Node]:
-        name = self.arguments[0] if self.arguments else Path(self.env.docname).name
+        name = Path(self.env.docname).name
         record = read_record(name)
-        note_record(self.env, name)
+        depend_on_record(self.env, name)
         printed = (FOLDER / name / "output.txt").read_text(encoding="utf-8").rstrip()
         found: list[nodes.Node] = []
         if printed:
             found.append(nodes.literal_block(printed, printed, language="none"))
         for file in record["pictures"]:
-            if not file.endswith("-dark.webp"):
-                twin = file.replace("-light.webp", "-dark.webp")
-                found += pair(name, file, twin) if twin != file else [image(name, file, "paper")]
+            if file.endswith("-light.webp"):
+                found += pair(name, file.removesuffix("-light.webp"))
+            elif not file.endswith("-dark.webp"):
+                found.append(image(name, file, "paper"))
+        where = record["provenance"]
+        text = f" on {where['date'][:10]}, with torch {where['versions']['torch']}."
         how = nodes.paragraph(classes=["conditions"])
-        how += [nodes.literal(text=record["command"]), nodes.Text(" " + conditions(record))]
+        how += [nodes.literal(text=record["command"]), nodes.Text(text)]
         return [*found, how]
 
 
-def pair(name: str, light: str, dark: str) -> list[nodes.image]:
-    """Give a picture for light pages and the one for dark pages."""
-    return [image(name, light, "only-light"), image(name, dark, "only-dark")]
-
-
 class Picture(SphinxDirective):
-    """A picture of the example that draws them all, by the name of its function."""
+    """A figure of `cifarzoo.viz`, by the name of its function."""
 
     required_arguments = 1
     option_spec: ClassVar = {"small": directives.flag}
 
     def run(self) -> list[nodes.Node]:
-        name = self.arguments[0]
-        note_record(self.env, "pictures")
-        both = pair("pictures", f"{name}-light.webp", f"{name}-dark.webp")
+        depend_on_record(self.env, "pictures")
+        both = pair("pictures", self.arguments[0])
         for each in both if "small" in self.options else ():
             del each["width"]
         return [*both]
 
 
 class Order:
-    """The examples in the order of the report's tasks, as their titles have it, then the others."""
+    """Sorts the report's tasks by title, before the other examples."""
 
     def __init__(self, src_dir: str) -> None:
         self.folder = Path(src_dir)
@@ -126,10 +107,9 @@ class Order:
 
 
 def improve_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Add to sphinx-gallery's pages what they leave out, and take away what does not work.
+    """Add alternative texts and a heading to sphinx-gallery's pages; remove the downloads.
 
-    Thumbnails get an alternative text and the code a heading. A script alone cannot be run, for it
-    shares `_arguments.py` with the others, so nothing is downloaded.
+    A script imports others and does not run on its own, so it is not offered for download.
     """
     if not docname.startswith("tasks/"):
         return
@@ -145,12 +125,12 @@ def improve_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
         text, headings = SCRIPT.subn(lambda match: heading + match[0], text, count=1)
         changed = bool(mark) and notes and headings
     if not changed:
-        raise ExtensionError(f"{docname}: sphinx-gallery writes its pages in another form now")
+        raise ExtensionError(f"{docname}: the format of sphinx-gallery's pages has changed")
     source[0] = text
 
 
 def thumbnail_text(name: str) -> str:
-    """Say what the thumbnail of an example shows."""
+    """Return the description of an example's thumbnail."""
     pictures: dict[str, str] = read_record(BORROWED.get(name, name))["pictures"]
     return next(iter(pictures.values()))
 

@@ -1,11 +1,11 @@
 """
-Every picture, of networks that learnt CIFAR-10
-===============================================
+All figures, for networks trained on CIFAR-10
+=============================================
 
-What this library can draw, drawn: two networks of the report are trained over two seeds, and every
-function of :mod:`cifarzoo.viz` gets something to show. The pictures stand beside the functions in
-:doc:`the reference </api/viz>`. Predictions are those for the validation images; only the
-accuracies in the picture of sizes are those of the test set.
+Every function of :mod:`cifarzoo.viz`, applied to two networks of the report with the weights and
+the training histories that come with the package. The figures also appear next to the functions in
+:doc:`the reference </api/viz>`. Predictions are for validation images, which the networks were not
+trained on; the accuracies in the figure of sizes are test accuracies.
 
 .. recorded::
 
@@ -17,7 +17,7 @@ accuracies in the picture of sizes are those of the test set.
 # sphinx_gallery_thumbnail_path = "recorded/pictures/plot_mistakes-light.webp"
 from collections.abc import Callable
 
-from _arguments import Arguments, turn
+from _example import Options, run_example
 from matplotlib.figure import Figure
 
 import cifarzoo as zoo
@@ -26,82 +26,59 @@ NAMES = ("report_baseline", "report_model2")
 STRONG = zoo.Augmentation(flip="alternating", translate=4, cutout=12)
 
 
-def point(runs: list[zoo.Run]) -> zoo.viz.ModelPoint:
-    """Give a network its place in the picture of sizes."""
-    found = zoo.mean_and_std([run.test.accuracy for run in runs if run.test])
-    name, size = runs[0].card.name, zoo.count_params(runs[0].model)
-    return zoo.viz.ModelPoint(name=name, size=size, accuracy=found.mean, std=found.std)
-
-
 def drawings(
-    runs: dict[str, list[zoo.Run]], val: zoo.TensorLoader
+    weights: dict[str, zoo.Weights], val: zoo.TensorLoader
 ) -> list[tuple[Callable[..., Figure], tuple[object, ...], str]]:
-    """Give each function what it draws, and say what is to be seen."""
-    histories = {name: [run.history for run in each] for name, each in runs.items()}
-    run, viz = runs["report_model2"][0], zoo.viz
-    model, names, images, labels = run.model, val.classes, val.images, val.labels
-    likely, ship = zoo.predict(model, val).probabilities, images[labels == 8][0]
-    few, conv = images[:6], model.get_submodule("network.block1.conv1")
+    """Return each function with its arguments and a description of the figure."""
+    viz, images, labels, names = zoo.viz, val.images, val.labels, val.classes
+    model = zoo.build_model("report_model2", weights="standard")
+    probabilities, score = zoo.predict(model, val).probabilities, zoo.evaluate(model, val)
+    dozen = (images[:12], labels[:12], probabilities[:12], names)
+    everything = (images, labels, probabilities, names)
+    few, ship = images[:6], images[labels == 8][0]
+    conv = model.get_submodule("network.block1.conv1")
+    histories = {name: [run.history for run in each.runs] for name, each in weights.items()}
+    points = [
+        viz.ModelPoint(name=name, size=each.run.params, accuracy=each.mean, std=each.std)
+        for name, each in weights.items()
+    ]
+    history = weights["report_model2"].run.history
     return [
-        (viz.plot_history, (run.history,), "Loss and accuracy of one run by step."),
-        (viz.plot_histories, (histories,), "Loss and accuracy of two networks, two runs each."),
-        (viz.plot_gap, (histories,), "Validation loss less training loss: both networks overfit."),
+        (viz.plot_history, (history,), "Loss and accuracy of one run by step."),
+        (viz.plot_histories, (histories,), "Loss and accuracy of two networks, three runs each."),
+        (viz.plot_gap, (histories,), "Validation loss minus training loss: both overfit."),
         (viz.plot_images, (images[:24], labels[:24], names), "24 images with their classes."),
         (viz.plot_augmentation, (images[:4], STRONG), "Four images as seven epochs show them."),
-        (
-            viz.plot_predictions,
-            (images[:12], labels[:12], likely[:12], names),
-            "Twelve images, each above its three likeliest classes.",
-        ),
-        (
-            viz.plot_mistakes,
-            (images, labels, likely, names),
-            "Images that are taken for another class with the most confidence.",
-        ),
-        (viz.plot_confusion, (run.val, names), "Counts of each true class by predicted class."),
-        (viz.plot_per_class, (run.val, names), "A bar for the accuracy of each class."),
-        (
-            viz.plot_reliability,
-            (likely, labels),
-            "Accuracy against confidence, below the diagonal.",
-        ),
+        (viz.plot_predictions, dozen, "Twelve images above their three most likely classes."),
+        (viz.plot_mistakes, everything, "The wrong predictions with the highest confidence."),
+        (viz.plot_confusion, (score, names), "Counts of each true class by predicted class."),
+        (viz.plot_per_class, (score, names), "A bar for the accuracy of each class."),
+        (viz.plot_reliability, (labels, probabilities), "Accuracy against confidence."),
         (viz.plot_filters, (conv,), "The 32 filters of the first convolution in colour."),
-        (viz.plot_activations, (model, ship, "block1.conv2"), "A ship and ten maps made of it."),
-        (
-            viz.plot_filter_responses,
-            (model, ship, "block1.conv1"),
-            "A ship, and five filters above the maps they make of it.",
-        ),
-        (
-            viz.plot_receptive_field,
-            (model, ship, "block2.conv2"),
-            "A frame of 14 by 14 pixels on a ship, and how much each pixel counts.",
-        ),
+        (viz.plot_activations, (model, ship, "block1.conv2"), "A ship and ten activation maps."),
+        (viz.plot_filter_responses, (model, ship, "block1.conv1"), "Filters and their maps."),
+        (viz.plot_receptive_field, (model, ship, "block2.conv2"), "The pixels that count, framed."),
         (viz.plot_network, (model,), "A network as a row of blocks with shapes and parameters."),
-        (
-            viz.plot_sizes,
-            ([point(each) for each in runs.values()],),
-            "Accuracy against parameters.",
-        ),
-        (
-            viz.plot_grad_cam,
-            (model, few, None, None, names),
-            "Six images, and what speaks for each.",
-        ),
-        (viz.plot_occlusion, (model, few, None, names), "Six images, and what each cannot lack."),
+        (viz.plot_sizes, (points,), "Accuracy against parameters."),
+        (viz.plot_grad_cam, (model, few, None, None, names), "What supports each prediction."),
+        (viz.plot_occlusion, (model, few, None, names), "What each prediction depends on."),
     ]
 
 
-def pictures(args: Arguments) -> None:
-    """Train, and draw each picture for a light and for a dark page."""
-    runs = {name: [args.run(zoo.model_card(name), seed) for seed in args.seeds] for name in NAMES}
-    val = args.loaders().val
-    assert val is not None
-    for theme in ("light", "dark"):
+def pictures(options: Options) -> None:
+    """Draw each figure for a light and for a dark page."""
+    cards = {name: zoo.model_card(name) for name in NAMES}
+    weights = {name: each for name, card in cards.items() if (each := card.weights_for("standard"))}
+    # The split depends on the seed: these images were held out from the model that is shown.
+    val = options.loaders(seed=weights["report_model2"].run.seed).val
+    assert isinstance(val, zoo.TensorLoader)
+    drawn = drawings(weights, val)
+    themes: tuple[zoo.viz.ThemeName, ...] = ("light", "dark")
+    for theme in themes[: 2 - options.quick]:
         with zoo.viz.theme(theme):
-            for draw, given, says in drawings(runs, val):
-                args.save(draw(*given), f"{draw.__name__}-{theme}.png", says)
+            for draw, arguments, description in drawn:
+                options.save(draw(*arguments), f"{draw.__name__}-{theme}.png", description)
 
 
 if __name__ == "__main__":
-    turn(pictures, "Every picture.", seeds="0,1")
+    run_example(pictures, "All figures.")

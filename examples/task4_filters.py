@@ -2,25 +2,25 @@
 Task 4b, 4c: filters and activations
 ====================================
 
-- **4b** Draw filters of the first convolution, each above its activation on an image. What does
-  each of them look for?
-- **4c** Draw ten activation maps of the last convolution.
+- **4b** Plot filters of the first convolution, each above its activation on an image. What does
+  each of them respond to?
+- **4c** Plot ten activation maps of the last convolution.
 
-The report looks at a zebra and judges by eye: of ResNet-18's filters, number 14 answers to vertical
-edges, 26 to horizontal, 49 to diagonal ones, 32 and 52 to colours. Here the image is a test pattern
-that has an answer for each of these: a zone plate, whose stripes run in all directions; a ring of
-all hues; gratings down the right side; two-coloured discs along the bottom. How much a map varies
-on each part is a number.
+The report uses an image of a zebra and judges by eye: of ResNet-18's filters, number 14 responds to
+vertical edges, 26 to horizontal and 49 to diagonal ones, 32 and 52 to colours. The image here is a
+test pattern with a part for each of these: a zone plate, whose stripes run in all directions; a
+ring of all hues; gratings down the right side; two-coloured discs along the bottom. How much a map
+varies on each part is a number.
 
 .. recorded::
 
-The record shows EfficientNet-Lite0 with its ImageNet weights (see task 4a), and of its 32 filters
-the most selective one for each part of the pattern: of those whose map varies more there than on
-any other part, the one with the largest share of its variation there. Filters for vertical and for
-horizontal stripes answer little a quarter turn further, where the zone plate stays pale. With 3 × 3
-pixels the two diagonals are hardly told apart from the rest. One filter answers to colours alone.
-The maps of the last stage are a few pixels wide: nothing can be recognised in them, but what is
-left is what the classifier decides by.
+The figures show EfficientNet-Lite0 with its ImageNet weights (see task 4a). From its 32 filters the
+script picks the most selective one for each part of the pattern: among the filters whose map varies
+more there than on any other part, the one with the largest share of its variation there. The maps
+of the filters for vertical and for horizontal stripes are pale where the zone plate's stripes run
+the other way. With 3 × 3 pixels, filters can hardly tell the diagonals from the other directions.
+One filter responds to colours alone. The maps of the last stage are a few pixels wide: nothing can
+be recognised in them, but they are what the classifier sees.
 
 .. code-block:: sh
 
@@ -35,7 +35,8 @@ from pathlib import Path
 
 import efficientnet_lite0
 import torch
-from _arguments import Arguments, turn
+from _example import Options, run_example
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
@@ -44,83 +45,85 @@ import cifarzoo as zoo
 
 REPORT = {14: "vertical", 26: "horizontal", 32: "colour", 49: "diagonal", 52: "colour"}
 STRIPES = ("vertical", "rising", "horizontal", "falling")  # the pattern's gratings, from the top
-
-
-BACKBONES = {  # the names of the first convolution and of the last maps
+LAYERS = {  # first convolution and last stage
     "resnet18": ("conv1", "layer4"),
     "efficientnet_lite0": ("_conv_stem", "_blocks.15"),
 }
 
 
-def options(parser: ArgumentParser) -> None:
-    """Say what is looked at, and with which weights."""
-    parser.add_argument("--backbone", choices=BACKBONES, default="resnet18")
-    parser.add_argument("--image", type=Path, help="look at this instead of the test pattern")
-    parser.add_argument("--weights", help="of ResNet-18: 'imagenet' (default), or a file")
+def add_options(parser: ArgumentParser) -> None:
+    """Add the choice of backbone, weights and image."""
+    parser.add_argument("--backbone", choices=LAYERS, default="resnet18")
+    parser.add_argument("--image", type=Path, help="use this image instead of the test pattern")
+    parser.add_argument("--weights", help="for ResNet-18: imagenet (default), or a file")
 
 
-def build(args: Arguments) -> tuple[zoo.ImageClassifier, str]:
-    """Give the network, and say where its weights are from."""
-    if args.own.backbone == "efficientnet_lite0":
-        return efficientnet_lite0.build().eval(), "weights: ImageNet's"
-    weights = args.own.weights or (None if args.quick else "imagenet")
-    torch.manual_seed(0)  # for random weights
-    model = zoo.build_model("resnet18_transfer", weights=weights)
-    return model, f"weights: {Path(weights).name}" if weights else "RANDOM weights, nothing learnt"
-
-
-def answers(model: zoo.ImageClassifier, layer: str) -> dict[str, Tensor]:
-    """Standard deviation of each first-layer map over the pattern's gratings, and its colours."""
+def variation(model: zoo.ImageClassifier, layer: str) -> dict[str, Tensor]:
+    """Return each map's standard deviation on the gratings and on the colours of the pattern."""
     image = zoo.viz.orientation_pattern(224)[None]
     with torch.no_grad():
         maps = model.get_submodule(f"network.{layer}")(model.preprocess(image))[0]
-    # In 4 x 4 tiles: the gratings down the right side, the coloured discs along the bottom.
+    # In 4 x 4 tiles: the gratings are in the last column, the coloured discs in the last row.
     tiles = maps.unflatten(2, (4, -1)).unflatten(1, (4, -1)).std((2, 4))
-    spread = {name: tiles[:, row, 3] for row, name in enumerate(STRIPES)}
-    return spread | {"colour": tiles[:, 3, :3].amax(1)}
+    parts = {name: tiles[:, row, 3] for row, name in enumerate(STRIPES)}
+    return parts | {"colour": tiles[:, 3, :3].amax(1)}
 
 
-def selective(spread: dict[str, Tensor]) -> dict[int, str]:
-    """Give for each part the filter with the largest share of its variation there.
+def most_selective(parts: dict[str, Tensor]) -> dict[int, str]:
+    """Return for each part the filter that has the largest share of its variation there.
 
-    Only filters whose map varies more on this part than on any other are looked at.
+    Only filters that vary more on this part than on any other are considered.
     """
-    every = torch.stack(list(spread.values()))  # (parts, filters)
-    strongest = every.argmax(0) == torch.arange(len(every))[:, None]
-    share = torch.where(strongest, every / every.sum(0).clamp(min=1e-6), 0)
-    return {int(row.argmax()): name for name, row in zip(spread, share, strict=True) if row.any()}
+    varies = torch.stack(list(parts.values()))  # (parts, filters)
+    strongest = varies.argmax(0) == torch.arange(len(varies))[:, None]
+    share = torch.where(strongest, varies / varies.sum(0).clamp(min=1e-6), 0)
+    return {int(row.argmax()): name for name, row in zip(parts, share, strict=True) if row.any()}
 
 
-def filters(args: Arguments) -> None:
-    """Print what the first layer answers to and draw both layers."""
+def figures(
+    model: zoo.ImageClassifier, image: Tensor, indices: list[int], backbone: str, origin: str
+) -> tuple[Figure, Figure]:
+    """Plot 4b and 4c."""
+    first, last = LAYERS[backbone]
+    title = f"Task 4b: filters of the first convolution above their activations ({origin})"
+    filters = zoo.viz.plot_filter_responses(model, image, first, indices, title=title)
+    title = f"Task 4c: ten activation maps of the last stage ({origin})"
+    return filters, zoo.viz.plot_activations(model, image, last, range(10), title=title)
+
+
+def filters(options: Options) -> None:
+    """Print how each map of the first layer varies, and plot both layers."""
+    backbone = options.own.backbone
     image = zoo.viz.orientation_pattern()
-    if args.own.image:
-        image = pil_to_tensor(Image.open(args.own.image).convert("RGB"))
-    model, origin = build(args)
-    first_layer, last_layer = BACKBONES[args.own.backbone]
-    spread = answers(model, first_layer)
-    if args.own.backbone == "resnet18":
-        chosen = {index: f"the report: {said}" for index, said in REPORT.items()}
+    if options.own.image:
+        image = pil_to_tensor(Image.open(options.own.image).convert("RGB"))
+    if backbone == "efficientnet_lite0":
+        model: zoo.ImageClassifier = efficientnet_lite0.build().eval()
+        origin = "ImageNet weights"
     else:
-        chosen = selective(spread)
+        weights = options.own.weights or (None if options.quick else "imagenet")
+        torch.manual_seed(0)  # for random weights
+        model = zoo.build_model("resnet18_transfer", weights=weights)
+        origin = f"weights: {Path(weights).name}" if weights else "RANDOM weights"
+    parts = variation(model, LAYERS[backbone][0])
+    chosen = {index: f"the report: {said}" for index, said in REPORT.items()}
+    if backbone == "efficientnet_lite0":
+        chosen = most_selective(parts)
 
     print(f"First convolution ({origin}): how much each map varies on the test pattern")
-    print("filter", *(f"{name:>10}" for name in spread), "  picked for")
+    print("filter", *(f"{name:>10}" for name in parts), "  picked for")
     for index, reason in chosen.items():
-        print(f"{index:>6}", *(f"{v[index].item():10.2f}" for v in spread.values()), f"  {reason}")
+        print(f"{index:>6}", *(f"{v[index].item():10.2f}" for v in parts.values()), f"  {reason}")
 
-    title = f"Task 4b: filters of the first convolution above their activations ({origin})"
-    first = zoo.viz.plot_filter_responses(model, image, first_layer, list(chosen), title=title)
-    title = f"Task 4c: ten activation maps of the last stage ({origin})"
-    last = zoo.viz.plot_activations(model, image, last_layer, range(10), title=title)
-    args.save(first, "task4b_filters.png", "An image, and filters above the maps they make of it.")
-    args.save(last, "task4c_activations.png", "An image, and ten maps of the last stage.")
+    first, last = figures(model, image, list(chosen), backbone, origin)
+    options.save(first, "task4b_filters.png", "An image, and filters above their activations.")
+    options.save(last, "task4c_activations.png", "An image, and ten maps of the last stage.")
 
 
 if __name__ == "__main__":
-    turn(
+    run_example(
         filters,
         "Tasks 4b and 4c: filters and activations.",
-        options=options,
+        add_options=add_options,
         hint="Try --weights FILE (torchvision's resnet18), or --quick (random weights).",
     )

@@ -1,4 +1,4 @@
-"""Shared by all tests: networks and data that train in milliseconds."""
+"""Fixtures: networks and data that train in milliseconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,28 +15,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from cifarzoo import Augmentation, ImageClassifier, Layout, Loaders, Recipe, TensorLoader
-from cifarzoo.hardware import seeded
+from cifarzoo import Augmentation, ImageClassifier, Loaders, Recipe, TensorLoader
+from cifarzoo.device import seeded
 from cifarzoo.models.report import report_model
 
-UNTIMED = hypothesis.settings(hypothesis.settings.default, deadline=None)  # busy machines are slow
+UNTIMED = hypothesis.settings(hypothesis.settings.default, deadline=None)  # for busy machines
 hypothesis.settings.register_profile("untimed", UNTIMED)
 hypothesis.settings.register_profile("fuzz", UNTIMED, max_examples=15000, derandomize=False)
 hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
-TINY = Layout(filters=(4, 8), kernel_size=3, hidden=(8,))
+TINY = {"filters": (4, 8), "kernel_size": 3, "hidden": (8,)}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    torch.manual_seed(0)  # whichever tests ran before
+    torch.manual_seed(0)  # so that tests do not depend on their order
     if item.get_closest_marker("muon") and not hasattr(torch.optim, "Muon"):
         pytest.skip(f"torch {torch.__version__} has no Muon")
 
 
 def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw noise with a brighter band of rows; which rows says the class."""
+    """Return noise with a brighter band of rows whose position encodes the class."""
     labels = torch.arange(first, first + n) % 10
     generator = torch.Generator().manual_seed(first)
     images = torch.randint(0, 100, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
@@ -48,16 +47,16 @@ def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="session")
 def real_root() -> Path:
-    """The folder with the real CIFAR-10; skips where there is none."""
+    """Return the folder of the real CIFAR-10, or skip the test."""
     root = os.environ.get("CIFARZOO_DATA")
     if not root:
-        pytest.skip("CIFARZOO_DATA is not set: the real CIFAR-10 is needed")
+        pytest.skip("needs the real CIFAR-10: CIFARZOO_DATA is not set")
     return Path(root)
 
 
 @pytest.fixture(scope="session")
 def load_script() -> Callable[[str], ModuleType]:
-    """Give what loads a script that is not in the package, by its path in the repository."""
+    """Return a function that imports a script by its path in the repository."""
 
     def load(path: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
@@ -65,7 +64,7 @@ def load_script() -> Callable[[str], ModuleType]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(str(ROOT / "benchmarks"))
+            patch.syspath_prepend(str((ROOT / path).parent))
             patch.setitem(sys.modules, spec.name, module)
             spec.loader.exec_module(module)
         return module
@@ -75,7 +74,7 @@ def load_script() -> Callable[[str], ModuleType]:
 
 @pytest.fixture
 def make_loaders() -> Callable[..., Loaders]:
-    """Loaders of made-up images: six training batches of eight, by default."""
+    """Return a function that makes loaders of synthetic images, six batches of eight by default."""
 
     def make(
         *,
@@ -89,8 +88,8 @@ def make_loaders() -> Callable[..., Loaders]:
         train = TensorLoader(
             *_images(n_train),
             batch_size=batch_size,
-            shuffle="every_epoch",
-            last_batch="drop",
+            shuffle=True,
+            drop_last=True,
             augmentation=augmentation,
             seed=seed,
         )
@@ -110,11 +109,11 @@ def loaders(make_loaders: Callable[..., Loaders]) -> Loaders:
 
 @pytest.fixture
 def make_model() -> Callable[..., ImageClassifier]:
-    """Networks of some two thousand parameters; the same for the same seed."""
+    """Return a function that builds networks of about 2,000 parameters from a seed."""
 
-    def make(layout: Layout = TINY, *, seed: int = 0, **changes: object) -> ImageClassifier:
+    def make(*, seed: int = 0, **changes: object) -> ImageClassifier:
         with seeded(seed):
-            return report_model(replace(layout, **changes))  # type: ignore[arg-type]
+            return report_model(**{**TINY, **changes})  # type: ignore[arg-type]
 
     return make
 
@@ -126,7 +125,7 @@ def model(make_model: Callable[..., ImageClassifier]) -> ImageClassifier:
 
 @pytest.fixture
 def recipe() -> Recipe:
-    """Two epochs of six steps, checked at every second one."""
+    """Return a recipe with two epochs of six steps and a check after every second step."""
     return Recipe(epochs=2, batch_size=8, lr=0.05, checks_per_epoch=3)
 
 
@@ -134,10 +133,10 @@ def recipe() -> Recipe:
 def _same_bits() -> Iterator[None]:
     before = torch.get_rng_state()
     yield
-    assert torch.equal(before, torch.get_rng_state()), "the global random state was changed"
+    assert torch.equal(before, torch.get_rng_state()), "the global random state changed"
 
 
 @pytest.fixture
 def global_state_untouched() -> Callable[[], object]:
-    """Give a context that fails if torch's global random state differs after it."""
+    """Return a context that fails if it changes torch's global random state."""
     return _same_bits

@@ -1,169 +1,136 @@
-"""The scripts that compare: what they run, and what they refuse before anything runs."""
+"""Every benchmark runs, and compares what it claims to compare."""
 
 from __future__ import annotations
 
-import math
+import importlib
+import json
+import runpy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from cifarzoo import OptionError, Recipe, Selection, build_model, model_card
-from cifarzoo.report import load_results
-from cifarzoo.report.conditions import Conditions
-from cifarzoo.report.experiments import Experiment
-from cifarzoo.report.record import Record
-from cifarzoo.training.optim import Optimizers
+import cifarzoo as zoo
+from cifarzoo.record import read_record
 
 ROOT = Path(__file__).parents[1]
-RECORDED = load_results(ROOT / "results" / "recipes").records
+BENCHMARKS = ROOT / "benchmarks"
+RECIPES = ROOT / "results" / "recipes"
+SCRIPTS = sorted(
+    path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
+)
 
 
-@pytest.fixture(scope="module")
-def recipes(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    """The script that compares recipes."""
-    return load_script("benchmarks/recipes.py")
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that runs a benchmark in this process."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+
+    def run(name: str, *arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+
+    return run
 
 
-@pytest.fixture(scope="module")
-def readme(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    """The script that writes tables."""
-    return load_script("benchmarks/readme.py")
-
-
-@pytest.mark.muon
-@pytest.mark.parametrize("name", ["vgg11_bn", "mobilenet_v2", "sprint_s", "report_baseline"])
-@pytest.mark.parametrize("recipe", ["own", "sgd"])
-def test_recipes_of_every_family_can_be_compared(
-    recipes: ModuleType, name: str, recipe: str
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(
+    name: str, run_script: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    card = recipes.experiment_of(name, recipe, 3).card
-    model = build_model(name, weights=None)
-    Optimizers(card.recipe, model.named_parameters(), steps_per_epoch=10)
-    assert (card.recipe.epochs, card.recipe.val_fraction, card.recipe.keep) == (3, 0.1, "last")
-    assert card.recipe.early_stopping is None
+    with pytest.raises(SystemExit) as caught:
+        run_script(name, "--help")
+    assert caught.value.code == 0
+    assert f"python benchmarks/{name}.py" in capsys.readouterr().out
 
 
-def test_own_recipe_is_the_cards_with_its_parts_in_proportion(recipes: ModuleType) -> None:
-    mine = model_card("sprint_s").recipe
-    tried: Recipe = recipes.experiment_of("sprint_s", "own", 3 * mine.epochs).card.recipe
-    (whitening,) = (group.epochs for group in mine.groups if group.epochs is not None)
-    assert [group.epochs for group in tried.groups if group.epochs] == [3 * whitening]
-    whole = replace(tried, epochs=mine.epochs, groups=mine.groups, val_fraction=mine.val_fraction)
-    assert whole == mine
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("loading", ()),
+        ("throughput", ("--models", "report_baseline")),  # the others take minutes
+    ],
+)
+def test_quick_measurement(
+    name: str,
+    options: tuple[str, ...],
+    run_script: Callable[..., None],
+    real_root: Path,
+    tmp_path: Path,
+) -> None:
+    if name == "loading":
+        pytest.importorskip("kornia")
+    run_script(name, "--quick", "--data", real_root, "--out", tmp_path / "found.json", *options)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["processor"]
+    assert found["source"]["versions"]["torch"]
 
 
-def test_selected_has_rates_for_the_half_that_a_step_is_taken_with(recipes: ModuleType) -> None:
-    half: Recipe = recipes.experiment_of("sprint_m", "selected", 6).card.recipe
-    whole: Recipe = recipes.experiment_of("sprint_m", "cutout", 6).card.recipe
-    assert half.selection == Selection(proxy="sprint_s", share=0.5)
-    assert (half.batch_size, half.augmentation) == (whole.batch_size, whole.augmentation)
-    assert half.lr == pytest.approx(whole.lr / math.sqrt(2))
+def test_quick_loading_of_weights(run_script: Callable[..., None], tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    run_script("loading_weights", "--quick", "--models", "tiny_s", "--out", out)
+    (found,) = json.loads(out.read_text())["models"].values()
+    assert len(found["milliseconds"]) == 3
 
 
-def test_recorded_runs_are_of_the_recipes_as_they_are(recipes: ModuleType) -> None:
-    assert RECORDED
-    for record in RECORDED:
-        name, recipe = record.title.split(", ")
-        if recipe == "own":  # the card's, when it ran
-            continue
-        experiment = recipes.experiment_of(name, recipe, record.recipe.epochs)
-        assert (record.key, record.recipe) == (experiment.key, experiment.card.recipe)
-        assert record.test is None
+def test_quick_recipes_leave_the_test_set_alone(
+    run_script: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--quick", "--data", "shapes", "--seeds", "0", "--out", tmp_path)
+    run_script("recipes", "report_baseline", "--epochs", 1, "--recipes", "standard,sgd", *options)
+    runs = [read_record(path) for path in sorted(tmp_path.glob("*.json"))]
+    assert [run.recipe.optimizer for run in runs] == ["sgd", "sgd"]
+    assert [run.recipe.schedule for run in runs] == ["cosine", "constant"]
+    for run in runs:
+        assert run.test is None
+        assert run.val is not None
+    assert "a is standard, b is sgd" in capsys.readouterr().out
+
+
+def test_recorded_recipes_are_read_and_compared(
+    run_script: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(zoo, "train", lambda *args, **options: pytest.fail("trained"))
+    options = ("--quick", "--data", "shapes", "--seeds", "0,1", "--out", RECIPES)
+    same = ("--epochs", 16, "--batch-size", 1000, "--recipes", "cutout,cutmix")
+    run_script("recipes", "sprint_s", *same, *options)
+    assert "+0.35 points" in capsys.readouterr().out  # as in docs/howto/own_recipe.md
+
+
+def test_recipes_scale_in_proportion(run_script: Callable[..., None]) -> None:
+    recipes = importlib.import_module("recipes")
+    card = zoo.model_card("sprint_s")
+    epochs, size = card.recipe.epochs, card.recipe.batch_size
+    longer = recipes.make_recipe(card, "standard", 3 * epochs)
+    (whitening,) = (group.epochs for group in card.recipe.groups if group.epochs)
+    assert [group.epochs for group in longer.groups if group.epochs] == [3 * whitening]
+    larger = recipes.make_recipe(card, "standard", epochs, 4 * size)
+    assert larger.lr == pytest.approx(2 * card.recipe.lr)  # of Muon
+    assert larger.groups[0].lr == pytest.approx(4 * (card.recipe.groups[0].lr or 0))  # of SGD
+    back = recipes.with_batch_size(replace(larger, val_fraction=card.recipe.val_fraction), size)
+    assert back == card.recipe
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("resnet21", "--recipes", "own,sgd"), "unknown model 'resnet21'"),
-        (("resnet20", "--recipes", "own,adam"), "no recipe is called 'adam'; there are own, sgd"),
-        (("resnet20", "--recipes", "own,cutout"), "not of resnet20; own and sgd are everybody's"),
-        (("resnet20", "--recipes", "own"), "--recipes is 'own'; allowed: two or more, each once"),
-        (("resnet20", "--recipes", "own,own"), "allowed: two or more, each once"),
-        (("resnet20", "--recipes", "own,own@2"), "'own,own@2', two of which are the same"),
-        (("resnet20", "--recipes", "own,sgd@x"), "'sgd@x'; allowed after the @: a number of epo"),
-        (("resnet20", "--recipes", "own,sgd@0"), "epochs is 0; allowed: whole numbers, 1 or more"),
-        (
-            ("resnet20", "--recipes", "own,sgd", "--seeds", "0,a"),
-            "--seeds: '0,a' is not allowed; needed",
-        ),
-        (("resnet20", "--recipes", "own,sgd", "--device", "tpu"), "device 'tpu' cannot be used"),
+        (("resnet21", "--recipes", "standard,sgd"), "unknown model 'resnet21'"),
+        (("resnet20", "--recipes", "standard,adam"), "unknown recipe 'adam'"),
+        (("resnet20", "--recipes", "standard,standard"), "two or more different ones"),
+        (("resnet20", "--recipes", "standard,sgd", "--seeds", "0,a"), "expected different numbers"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_before_a_run(
-    recipes: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_recipes_reject_bad_arguments(
     options: tuple[str, ...],
     message: str,
-) -> None:
-    monkeypatch.setattr(recipes, "run_once", lambda *args: pytest.fail("a run began"))
-    command = ("recipes.py", *options, "--epochs", "2", "--out", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", list(command))
-    with pytest.raises(SystemExit) as stopped:
-        recipes.main()
-    assert message in f"{stopped.value} {capsys.readouterr().err}"
-    assert not list(tmp_path.iterdir())
-
-
-def test_each_run_is_scored_on_the_validation_split_alone(
-    recipes: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_script: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given: list[tuple[str, int, str]] = []
-
-    def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Record:
-        given.append((experiment.key, seed, conditions.scored))
-        (found,) = (r for r in RECORDED if (r.key, r.seed) == (experiment.key, seed))
-        return found
-
-    monkeypatch.setattr(recipes, "run_once", recorded)
-    command = "recipes.py sprint_s --epochs 16 --recipes cutout,cutmix --seeds 0,1 --device cpu"
-    monkeypatch.setattr(sys, "argv", [*command.split(), "--out", str(tmp_path)])
-    recipes.main()
-    keys = ("sprint_s_cutout_16", "sprint_s_cutmix_16")
-    assert given == [(key, seed, "val") for seed in (0, 1) for key in keys]
-    said = capsys.readouterr().out
-    assert "a is cutout, b is cutmix: a − b: +0.35 points" in said
-    assert "paired t-test over 2 pairs" in said
-
-
-def test_a_recipe_may_have_epochs_of_its_own(
-    recipes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[tuple[str, int]] = []
-
-    def recorded(experiment: Experiment, seed: int, conditions: Conditions) -> Record:
-        given.append((experiment.key, experiment.card.recipe.epochs))
-        return RECORDED[0]
-
-    monkeypatch.setattr(recipes, "run_once", recorded)
-    monkeypatch.setattr(recipes, "val_by_seed", lambda records: {0: 0.5})
-    command = "recipes.py sprint_m --epochs 2 --recipes cutout,selected@3 --seeds 0 --device cpu"
-    monkeypatch.setattr(sys, "argv", [*command.split(), "--out", str(tmp_path)])
-    recipes.main()
-    assert given == [("sprint_m_cutout_2", 2), ("sprint_m_selected_3", 3)]
-
-
-def test_table_pairs_the_seeds_that_both_recipes_have(readme: ModuleType) -> None:
-    (more,) = (r for r in RECORDED if (r.key, r.seed) == ("sprint_s_cutout_16", 0))
-    text = readme.recipes_table("one thread", [*RECORDED, replace(more, seed=7)])
-    assert "| 3 |  |  |" in text
-    assert "| 2 | +0.35 (−4.86 to +5.56) | +0.76, −0.06 |" in text
-
-
-def test_a_run_without_validation_images_is_refused(readme: ModuleType) -> None:
-    lost = replace(RECORDED[0], val=None)
-    with pytest.raises(ValueError, match=f"{lost.key}, seed {lost.seed}: no validation images"):
-        readme.val_by_seed([lost, *RECORDED[1:]])
-
-
-def test_unknown_recipe_is_an_error_of_the_package(recipes: ModuleType) -> None:
-    with pytest.raises(OptionError, match="no recipe is called 'adam'"):
-        recipes.experiment_of("resnet20", "adam", 3)
+    with pytest.raises(SystemExit) as caught:
+        run_script("recipes", *options, "--epochs", "2")
+    assert message in f"{caught.value} {capsys.readouterr().err}"

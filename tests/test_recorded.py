@@ -1,4 +1,4 @@
-"""What the documentation shows of the examples is what their code, as it is now, has printed."""
+"""The documentation shows what the current code of the examples printed and drew."""
 
 from __future__ import annotations
 
@@ -24,34 +24,33 @@ def read(name: str) -> dict[str, Any]:
     return record
 
 
-def test_every_example_of_the_documentation_is_recorded() -> None:
+def test_every_example_is_recorded() -> None:
     recorded = {path.name for path in (ROOT / "docs" / "recorded").iterdir()}
     assert recorded == set(tool.EXAMPLES)
     assert all((ROOT / "examples" / f"{name}.py").exists() for name in recorded)
 
 
 @pytest.mark.parametrize("name", tool.EXAMPLES)
-def test_record_is_of_this_code(name: str) -> None:
+def test_record_was_made_by_the_current_code(name: str) -> None:
     record = read(name)
     assert record["command"] == tool.command_of(name)
     assert record["code"] == tool.code_hash(name), f"run: python docs/record.py {name}"
-    assert record["source"]["commit"]
-    assert record["source"]["dirty"] is False
-    assert record["seconds"] > 0
+    assert record["provenance"]["commit"]
+    assert record["provenance"]["dirty"] is False
 
 
 @pytest.mark.parametrize("name", tool.EXAMPLES)
-def test_record_is_whole(name: str) -> None:
+def test_record_is_complete(name: str) -> None:
     folder, pictures = ROOT / "docs" / "recorded" / name, read(name)["pictures"]
     assert {path.name for path in folder.iterdir()} == {"output.txt", "record.json", *pictures}
-    for file, says in pictures.items():
-        assert len(says.split()) >= 3
+    for file, description in pictures.items():
+        assert len(description.split()) >= 3
         with Image.open(folder / file) as picture:
             assert picture.width >= 600
     assert "trial run" not in (folder / "output.txt").read_text(encoding="utf-8")
 
 
-def test_prose_may_change_without_a_new_record(
+def test_prose_can_change_without_a_new_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "examples").mkdir()

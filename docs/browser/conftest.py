@@ -1,27 +1,28 @@
-"""A browser, and the site on a server of this machine."""
+"""Chromium, and the built site on a local server."""
 
 from __future__ import annotations
 
 import functools
 import http.server
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-
-from cifarzoo.report.page import write_page
+from typing_extensions import override
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "docs" / "_build" / "html"
-RESULTS = ROOT / "results"
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    @override
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 def _serve(folder: Path) -> Iterator[str]:
@@ -41,21 +42,20 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the report's page, made from the recorded results."""
+    """Address of the report's page, written from the recorded results."""
     folder = tmp_path_factory.mktemp("report")
-    for path in RESULTS.glob("*.json"):
-        if not path.name.startswith("benchmark"):
-            shutil.copy(path, folder)
-    write_page(folder)
+    command = (sys.executable, "examples/report_page.py", "--only", "none")
+    folders = ("--results", "results", "--out", str(folder))
+    subprocess.run((*command, *folders), check=True, cwd=ROOT)
     for address in _serve(folder):
         yield address + "report.html"
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a window."""
+    """Headless Chromium."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
-    assert found, "no Chromium here; install it: apt-get install chromium"
+    assert found, "Chromium is missing: apt-get install chromium"
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield started

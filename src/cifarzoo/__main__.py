@@ -1,4 +1,4 @@
-"""`python -m cifarzoo` is `cifarzoo`."""
+"""`python -m cifarzoo` runs the command `cifarzoo`."""
 
 from cifarzoo.cli import main
 

@@ -1,7 +1,4 @@
-"""How things show themselves: as a table in a terminal (rich) and in a notebook (HTML).
-
-What `print` writes is not touched by it.
-"""
+"""Tables for notebooks (HTML) and terminals (rich)."""
 
 from __future__ import annotations
 
@@ -13,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Display", "Shown", "settings_rows"]
-
-RIGHT = ' style="text-align: right"'
-LEFT = ' style="text-align: left"'
+__all__ = ["HasTable", "Table", "settings_rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Display:
-    """A table with words around it.
+class Table:
+    """A table with a title and an optional note.
 
     Attributes:
-        title: a line above it.
+        title: line above the table.
         header: names of the columns.
-        rows: cells, as many as there are names in the header.
-        numbers: names of the columns that are flush right.
-        note: a line below it; empty for none.
+        rows: rows, with one cell per column.
+        numbers: names of the columns that are aligned to the right.
+        note: line below the table; may be empty.
     """
 
     title: str
@@ -38,35 +32,29 @@ class Display:
     note: str = ""
 
     def html(self) -> str:
-        """Give it as HTML that brings nothing along but a table."""
+        """Return the table as HTML."""
         head = "".join(
-            f'<th scope="col"{self._side(name)}>{html.escape(name)}</th>' for name in self.header
+            f"<th scope='col'{self._align(n)}>{html.escape(n)}</th>" for n in self.header
         )
-        body = "".join(
-            "<tr>"
-            + "".join(
-                f"<td{self._side(name)}>{html.escape(cell)}</td>"
-                for name, cell in zip(self.header, row, strict=True)
-            )
-            + "</tr>"
-            for row in self.rows
-        )
+        body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
-        return (
-            f"<table><caption{LEFT}><b>{html.escape(self.title)}</b></caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
-        )
+        caption = f"<caption style='text-align: left'><b>{html.escape(self.title)}</b></caption>"
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
-    def _side(self, name: str) -> str:
-        return RIGHT if name in self.numbers else LEFT
+    def _cells(self, row: tuple[str, ...]) -> str:
+        pairs = zip(self.header, row, strict=True)
+        return "".join(f"<td{self._align(n)}>{html.escape(cell)}</td>" for n, cell in pairs)
+
+    def _align(self, name: str) -> str:
+        return f" style='text-align: {'right' if name in self.numbers else 'left'}'"
 
     def rich(self) -> RenderableType:
-        """Give it as what `rich.print` draws."""
+        """Return the table as a rich renderable."""
         from rich import box
-        from rich.table import Table
+        from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = Table(
+        table = RichTable(
             title=Text(self.title, style="bold"),
             title_justify="left",
             caption=Text(self.note) if self.note else None,
@@ -75,40 +63,40 @@ class Display:
             pad_edge=False,
         )
         for name in self.header:
-            justify = "right" if name in self.numbers else "left"
-            table.add_column(Text(name), justify=justify)  # type: ignore[arg-type]
+            table.add_column(Text(name), justify="right" if name in self.numbers else "left")
         for row in self.rows:
             table.add_row(*map(Text, row))
         return table
 
 
-class Shown:
-    """Something that shows itself as a table; a class that is one gives `_display`."""
+class HasTable:
+    """Mixin for objects that are displayed as a table; subclasses implement `table`."""
 
     __slots__ = ()
 
-    def _display(self) -> Display:
+    def table(self) -> Table:
+        """Return the table."""
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        return self._display().html()
+        return self.table().html()
 
     def __rich__(self) -> RenderableType:
-        """Give what `rich.print` draws."""
-        return self._display().rich()
+        """Return what `rich.print` draws."""
+        return self.table().rich()
 
 
 def settings_rows(settings: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any dataclass
-    """List the settings of a dataclass, one row each, in the order of its fields."""
-    return [(name.replace("_", " "), _words(value)) for name, value in asdict(settings).items()]
+    """Return the fields of a dataclass as (name, value) rows, in order."""
+    return [(name.replace("_", " "), _text(value)) for name, value in asdict(settings).items()]
 
 
-def _words(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, Mapping):
         given = {key: item for key, item in value.items() if item is not None}
-        return ", ".join(f"{key} {_words(item)}" for key, item in given.items())
+        return ", ".join(f"{key} {_text(item)}" for key, item in given.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "; ".join(map(_words, value)) or "none"
+        return "; ".join(map(_text, value)) or "none"
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,201 +1,156 @@
-"""Finds the cards: what models there are, and how one is built."""
+"""Find models by name, and build them."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-import math
 import pkgutil
-import warnings
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, TypeAlias, cast, overload
 
 import torch
 
 from cifarzoo import models
-from cifarzoo.errors import UnknownModelError, one_of, suggest
+from cifarzoo.card import ModelCard
+from cifarzoo.errors import unknown
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.spec import ModelCard, require, require_number, require_whole
-from cifarzoo.weights import load_weights, packaged_folder, packaged_weights
+from cifarzoo.validation import NonNegativeInt, PositiveInt, validate
+from cifarzoo.weights import load_weights, packaged_weights
 
 __all__ = [
-    "ModelName",
-    "bare_card",
     "build_from_card",
     "build_model",
+    "build_on_meta",
+    "card_without_weights",
     "list_models",
     "model_card",
-    "outline",
-]
-
-ModelName: TypeAlias = Literal[
-    "densenet40_k12",
-    "mobilenet_v2",
-    "preact_resnet18",
-    "report_baseline",
-    "report_best",
-    "report_model1",
-    "report_model2",
-    "resnet18_transfer",
-    "resnet20",
-    "resnet32",
-    "resnet56",
-    "sprint_l",
-    "sprint_m",
-    "sprint_m3",
-    "sprint_s",
-    "tiny_m",
-    "tiny_s",
-    "vgg11_bn",
-    "vgg16_bn",
-    "wrn_16_4",
-    "wrn_28_10",
 ]
 
 
 @functools.cache
 def _cards() -> dict[str, ModelCard]:
-    files = sorted(module.name for module in pkgutil.iter_modules(models.__path__))
-    modules = [importlib.import_module(f"{models.__name__}.{name}") for name in files]
+    """Return the `CARDS` of every module of `cifarzoo.models`, sorted by name."""
+    names = [f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__)]
+    modules = map(importlib.import_module, names)
     cards: list[ModelCard] = [card for module in modules for card in getattr(module, "CARDS", ())]
-    return {card.name: card for card in cards}
-
-
-def outline(card: ModelCard) -> ImageClassifier:
-    """Build a card's model of ten classes without memory for its weights, to look at its parts."""
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a builder that loads weights loads none
-        return card.builder(10)
+    return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
 
 
 @functools.cache
 def _count_params(name: str) -> int:
-    return sum(parameter.numel() for parameter in outline(_cards()[name]).parameters())
+    return sum(parameter.numel() for parameter in build_on_meta(_cards()[name]).parameters())
 
 
 def list_models(
-    *, family: str | None = None, max_params: int | None = None
-) -> tuple[ModelName, ...]:
-    """Give the names of the models, in the order of the families' files.
+    pattern: str = "*", *, family: str | None = None, max_params: int | None = None
+) -> list[str]:
+    """Return the names of the models, sorted.
 
     Args:
-        family: only this one, for example "report"; None gives all.
-        max_params: only models of at most this many parameters; None gives all.
-
-    Returns:
-        The names; `build_model` and `model_card` take them.
+        pattern: names to list, with the wildcards of `fnmatch`, such as "resnet*".
+        family: list only models of this family, such as "report"; None lists all.
+        max_params: list only models with at most this many parameters, 0 or more; None lists all.
 
     Raises:
-        OptionError: no such family.
+        InvalidValueError: there is no such family, or max_params is negative.
+
+    Example:
+        >>> list_models("resnet*", max_params=500_000)
+        ['resnet20', 'resnet32']
     """
-    cards = _cards().values()
-    families = sorted({card.family for card in cards})
+    cards = _cards()
+    families = sorted({card.family for card in cards.values()})
     if family is not None and family not in families:
-        raise one_of("family", family, families)
+        raise unknown("family", family, families)
     if max_params is not None:
-        require_number("max_params", max_params, "a number, or None")
-        require("max_params", max_params, "0 or more, or None", met=max_params >= 0)
-    names = [
-        card.name
-        for card in cards
-        if family in (None, card.family)
-        and (max_params is None or _count_params(card.name) <= max_params)
+        validate("max_params", max_params, NonNegativeInt)
+    return [
+        name
+        for name, card in cards.items()
+        if fnmatchcase(name, pattern)
+        and family in (None, card.family)
+        and (max_params is None or _count_params(name) <= max_params)
     ]
-    return cast("tuple[ModelName, ...]", tuple(names))
 
 
-@overload
-def model_card(name: ModelName) -> ModelCard: ...
-@overload
-def model_card(name: str) -> ModelCard: ...
 def model_card(name: str) -> ModelCard:
-    """Give what is known of a model.
+    """Return a model's card: builder, recipes, paper, and weights in the package.
 
     Args:
         name: one of `list_models()`.
 
-    Returns:
-        The card: builder, recipe, paper, and the weights that come with the package.
+    Raises:
+        InvalidValueError: there is no such model; the message suggests the closest name.
+        RunError: a record of its weights is damaged.
+        WeightsError: the file of its weights is missing.
+    """
+    card = card_without_weights(name)
+    return replace(card, weights=packaged_weights(card.name))
+
+
+def card_without_weights(name: str) -> ModelCard:
+    """Return a model's card as its module defines it, without reading any file.
 
     Raises:
-        UnknownModelError: no model has that name; the message gives the closest one.
-        WeightsError: the description of its weights is damaged.
+        InvalidValueError: there is no such model; the message suggests the closest name.
     """
-    return _with_weights(bare_card(name).name, packaged_folder())
+    if name not in _cards():
+        raise unknown("model", name, _cards())
+    return _cards()[name]
 
 
-@functools.cache
-def _with_weights(name: str, folder: Path) -> ModelCard:
-    """Read the descriptions of a model's weights once."""
-    return replace(bare_card(name), weights=packaged_weights(name, folder))
-
-
-def forget_weights() -> None:
-    """Read descriptions anew from now on: weights were just written."""
-    _with_weights.cache_clear()
-
-
-def bare_card(name: str) -> ModelCard:
-    """Give a model's card as its family's file has it, for whoever needs no trained weights.
-
-    Raises:
-        UnknownModelError: no model has that name; the message gives the closest one.
-    """
-    cards = _cards()
-    name = str(name)
-    if name not in cards:
-        raise UnknownModelError(
-            f"unknown model {name!r}{suggest(name, cards)} (list_models() or `cifarzoo list` "
-            f"gives them all: {', '.join(cards)})"
-        )
-    return cards[name]
-
-
-@overload
-def build_model(
-    name: ModelName, *, weights: str | Path | None = None, num_classes: int = 10
-) -> ImageClassifier: ...
-@overload
-def build_model(
-    name: str, *, weights: str | Path | None = None, num_classes: int = 10
-) -> ImageClassifier: ...
 def build_model(
     name: str, *, weights: str | Path | None = None, num_classes: int = 10
 ) -> ImageClassifier:
-    """Build a model of the zoo, preprocessing included, on the CPU in evaluation mode.
+    """Build a model, including its preprocessing, on the CPU in evaluation mode.
 
-    Random weights are drawn from torch's global generator, as every torch module does.
+    Random weights are drawn from torch's global generator.
 
     Args:
         name: one of `list_models()`.
-        weights: None for random ones; a tag of the card's; "default" for those by the card's
-            own recipe, or, where there are none, for the card's first; or the path of a file.
-        num_classes: length of the logits, at least 1; trained weights fit the number they were
-            trained with.
+        weights: None for random weights, "default" for the best weights in the package, another
+            tag of the card, or the path of a file.
+        num_classes: length of the logits, 1 or more. Trained weights fit only the number of classes
+            that they were trained with.
 
     Returns:
-        A module that maps images, uint8 (N,3,32,32) or float in [0, 1], to logits
-        (N,num_classes).
+        A module that maps images, uint8 (N,3,32,32) or float in [0, 1], to logits (N,num_classes).
 
     Raises:
-        DownloadError: weights that are not part of the package could not be fetched.
-        OptionError: num_classes is under 1.
-        UnknownModelError: no model has that name.
+        DownloadError: a backbone's published weights could not be downloaded.
+        InvalidValueError: there is no such model, or num_classes is below 1.
         WeightsError: there are no such weights, or they do not fit.
+
+    Example:
+        >>> model = build_model("tiny_s", weights="default")
+        >>> model(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
-    card = bare_card(name) if weights is None else model_card(name)
+    card = card_without_weights(name) if weights is None else model_card(name)
     return build_from_card(card, weights, num_classes)
 
 
 def build_from_card(
     card: ModelCard, weights: str | Path | None, num_classes: int, *, download: bool = True
 ) -> ImageClassifier:
-    """Build a model as `build_model` does, from a card that need not be one of the zoo's.
+    """Build a model from any card, and load weights as `build_model` does.
 
-    Without `download`, a backbone's published weights have to be in torch's cache.
+    Args:
+        card: the model's card, which need not be in the zoo.
+        weights: as in `build_model`.
+        num_classes: length of the logits, 1 or more.
+        download: whether to download a backbone's weights that are not in torch's cache.
+
+    Raises:
+        CifarZooError: the errors of `build_model`.
     """
-    require_whole("num_classes", num_classes, 1, math.inf, "1 or more")
-    model = card.builder(num_classes).eval()
+    model = card.builder(validate("num_classes", num_classes, PositiveInt)).eval()
     load_weights(model, weights, card, download=download)
     return model
+
+
+def build_on_meta(card: ModelCard) -> ImageClassifier:
+    """Build a card's model with ten classes on the meta device, which stores no values."""
+    with torch.device("meta"):
+        return card.builder(10)

@@ -1,117 +1,184 @@
-"""One card, end to end: build, load, fit, evaluate."""
+"""Training runs: `train` returns a `Run`, which can be saved to a folder and loaded again."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args, overload
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import nn
 
-from cifarzoo.data.features import MEMORY_LIMIT_BYTES, TensorFeatureLoader, feature_loaders
-from cifarzoo.data.loaders import (
+from cifarzoo.arithmetic.layers import count_params
+from cifarzoo.card import ModelCard
+from cifarzoo.data.features import feature_loaders
+from cifarzoo.data.loader import (
     BatchLoader,
     Loaders,
     TensorLoader,
+    TensorLoaders,
     cifar10_loaders,
     shapes_loaders,
 )
-from cifarzoo.errors import NonFiniteLossError, OptionError, WeightsError, one_of, wrong_kind
-from cifarzoo.evaluation.evaluate import Evaluation, evaluation_of
-from cifarzoo.evaluation.predict import scored
-from cifarzoo.hardware import resolve_device, seeded
-from cifarzoo.models.backbone import TransferClassifier, split_frozen
+from cifarzoo.device import resolve_device, seeded
+from cifarzoo.errors import (
+    InvalidValueError,
+    NonFiniteLossError,
+    RunError,
+    WeightsError,
+)
+from cifarzoo.evaluation.evaluate import evaluation_from_logits
+from cifarzoo.evaluation.predict import compute_logits
+from cifarzoo.files import write_text
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.processes import this_team
-from cifarzoo.registry import ModelName, bare_card, build_from_card, model_card
-from cifarzoo.spec import ModelCard, PrecisionName, Recipe, TtaName
+from cifarzoo.models.transfer import TransferClassifier
+from cifarzoo.provenance import provenance
+from cifarzoo.recipe import PrecisionName, Recipe, TtaName
+from cifarzoo.record import Evaluation, RunRecord, read_record
+from cifarzoo.registry import build_from_card, build_model, model_card
 from cifarzoo.training.callbacks import Callback
+from cifarzoo.training.checkpoint import read_parts
+from cifarzoo.training.distributed import gather_rows, is_rank_zero, on_rank_zero, shard
 from cifarzoo.training.fit import fit
-from cifarzoo.training.history import History
-from cifarzoo.training.selection import Proxy
+from cifarzoo.validation import PositiveInt, expand_path, validate
+from cifarzoo.weights import save_weights, sha256_of
 
-__all__ = ["DataName", "Fitted", "Run", "fit_card", "load_data", "networks_of", "train"]
+__all__ = [
+    "RUN_FILE",
+    "WEIGHTS_FILE",
+    "DataName",
+    "Run",
+    "differences",
+    "load_data",
+    "load_runs",
+    "provenance",
+    "run_settings",
+    "train",
+]
+
+RUN_FILE = "run.json"
+WEIGHTS_FILE = "weights.safetensors"
 
 DataName: TypeAlias = Literal["cifar10", "shapes"]
+_Limit = Annotated[PositiveInt, Field(ge=2)]
+
+# The fields of a record that distinguish runs, in the order in which an error lists them.
+_SETTINGS = ("name", "data", "limit", "seed", "recipe", "initial_weights", "teacher")
+
+_N_SHAPES = (20_000, 4_000)  # training and test images of the whole data set
+_HASH_DIGITS = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Run:
-    """A finished training run.
+class Run(RunRecord):
+    """A training run: the fields of `RunRecord`, and the trained model.
 
-    Attributes:
-        card: what was trained, with the recipe that was used.
-        seed: of initial weights, order, augmentation and dropout, 0 or more.
-        model: in the state that the recipe keeps, in evaluation mode.
-        history: check by check.
-        train: score over all training images, unaugmented; None for foreign loaders.
-        val: score over the validation split; None where there is none.
-        test: score over the test set, single view, looked at once; None where there is none.
-        test_tta: score over the same images with test-time augmentation; None where none was
-            asked for, or there is no test set.
+    `train` returns one. A loaded run builds its model when `model` is first used.
     """
 
-    card: ModelCard
-    seed: int
-    model: ImageClassifier
-    history: History
-    train: Evaluation | None
-    val: Evaluation | None
-    test: Evaluation | None
-    test_tta: Evaluation | None
+    _model: ImageClassifier | None = None
+    _folder: Path | None = None
+
+    @property
+    def model(self) -> ImageClassifier:
+        """The model in the state that the recipe keeps, in evaluation mode.
+
+        Raises:
+            InvalidValueError: the run was loaded, and its model is not in the registry.
+            WeightsError: the weights file is missing, damaged, or not the one that was scored.
+        """
+        if self._model is None:
+            path = (self._folder or Path()) / WEIGHTS_FILE
+            if path.is_file() and self.weights_sha256 not in (None, sha256_of(path)):
+                raise WeightsError(
+                    f"{path} was changed: expected SHA-256 {self.weights_sha256}, from {RUN_FILE}"
+                )
+            scores = [score for score in (self.test, self.val, self.train) if score is not None]
+            num_classes = len(scores[0].per_class) if scores else 10
+            self._model = build_model(self.name, weights=path, num_classes=num_classes)
+        return self._model
+
+    def save(self, folder: str | Path) -> Self:
+        """Write `weights.safetensors`, then `run.json`, each atomically.
+
+        Args:
+            folder: created if missing; the files of another run in it are replaced.
+
+        Returns:
+            A copy of the run with the hash of its weights file.
+
+        Raises:
+            OSError: the record cannot be written.
+            WeightsError: the weights cannot be written, or are not finite.
+        """
+        path = expand_path("folder", folder)
+        metadata = {"model": self.name, "data": self.data}
+        save_weights(self.model, path / WEIGHTS_FILE, metadata=metadata)
+        saved = self.replace(weights_sha256=sha256_of(path / WEIGHTS_FILE))
+        write_text(path / RUN_FILE, saved.to_json())
+        return saved
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a run that `save` wrote.
+
+        Args:
+            folder: holds `run.json` and, if the model is needed, `weights.safetensors`.
+
+        Raises:
+            RunError: `run.json` is missing or damaged.
+        """
+        path = expand_path("folder", folder)
+        record = read_record(path / RUN_FILE)
+        run = cls(**{field.name: getattr(record, field.name) for field in fields(record)})
+        run._folder = path
+        return run
+
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401 - any fields
+        """Return a copy with other values of some fields and the same model."""
+        changed = replace(self, **changes)
+        changed._model, changed._folder = self._model, self._folder
+        return changed
 
 
-def load_data(
-    data: str,
-    recipe: Recipe,
-    *,
-    root: str | Path | None,
-    seed: int,
-    download: bool,
-    device: str | torch.device = "auto",
-) -> Loaders:
-    """Load a data set by name, onto the device, batched, split and augmented as the recipe says.
+def load_runs(folder: str | Path) -> list[Run]:
+    """Load runs that differ only in their seeds, such as `compare` takes.
+
+    Args:
+        folder: the folder of one run, or one with a subfolder per run, as `cifarzoo train NAME
+            --seeds 0,1,2 --out FOLDER` writes it.
+
+    Returns:
+        The runs, sorted by seed.
 
     Raises:
-        OptionError: no data set has that name; and what the loaders raise.
+        RunError: there is no run, a record is damaged, or runs differ in more than their seeds.
     """
-    if data not in get_args(DataName):
-        raise one_of("data set", data, get_args(DataName))
-    if data == "shapes" and root is not None:
-        raise OptionError(f"root is {root}, but the shapes are drawn, not read; leave it out")
-    target = resolve_device(device)
-    if data == "shapes":
-        return shapes_loaders(
-            recipe.batch_size,
-            val_fraction=recipe.val_fraction,
-            augmentation=recipe.augmentation,
-            seed=seed,
-            device=target,
-        )
-    return cifar10_loaders(
-        recipe.batch_size,
-        root=root,
-        val_fraction=recipe.val_fraction,
-        augmentation=recipe.augmentation,
-        seed=seed,
-        device=target,
-        download=download,
-    )
+    path = expand_path("folder", folder)
+    files = [*path.glob(RUN_FILE), *path.glob(f"*/{RUN_FILE}")]
+    if not files:
+        raise RunError(f"folder is {path}: expected {RUN_FILE} in it or in its subfolders")
+    runs = sorted((Run.load(file.parent) for file in files), key=lambda run: run.seed)
+    for first, second in itertools.pairwise(runs):
+        changed = differences(first, {name: getattr(second, name) for name in _SETTINGS})
+        if [*changed] != ["seed"]:
+            what = "; ".join(changed.values()) or f"seed {first.seed} appears twice"
+            raise RunError(f"the runs in {path} differ in more than their seeds: {what}")
+    return runs
 
 
-@overload
 def train(
-    name: ModelName,
+    name: str | ModelCard,
     *,
     data: DataName | Loaders = "cifar10",
     root: str | Path | None = None,
     recipe: Recipe | str | None = None,
     weights: str | Path | None = None,
-    num_classes: int = 10,
     seed: int = 0,
+    limit: int | None = None,
+    num_classes: int = 10,
     device: str | torch.device = "auto",
     precision: PrecisionName = "auto",
     tta: TtaName = "none",
@@ -119,292 +186,210 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,
-    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-) -> Run: ...
-@overload
-def train(
-    name: str | ModelCard,
-    *,
-    data: str | Loaders = "cifar10",
-    root: str | Path | None = None,
-    recipe: Recipe | str | None = None,
-    weights: str | Path | None = None,
-    num_classes: int = 10,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-    precision: PrecisionName = "auto",
-    tta: TtaName = "none",
-    checkpoint: str | Path | None = None,
-    progress: bool = True,
-    callbacks: Sequence[Callback] = (),
-    download: bool = True,
-    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-) -> Run: ...
-def train(
-    name: str | ModelCard,
-    *,
-    data: str | Loaders = "cifar10",
-    root: str | Path | None = None,
-    recipe: Recipe | str | None = None,
-    weights: str | Path | None = None,
-    num_classes: int = 10,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-    precision: PrecisionName = "auto",
-    tta: TtaName = "none",
-    checkpoint: str | Path | None = None,
-    progress: bool = True,
-    callbacks: Sequence[Callback] = (),
-    download: bool = True,
-    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Run:
     """Train a model by its card's recipe, and score it.
 
-    The validation split chooses the state; the test set is scored once, at the end. With test-time
-    augmentation it is scored a second time, which changes no other figure.
+    The validation split chooses the state that is kept; the test set is scored once, at the end,
+    in float32.
 
     Args:
         name: one of `list_models()`, or a card of your own.
-        data: "cifar10", "shapes" (built in, no download), or loaders of your own, which then
-            decide on batch size and augmentation.
-        root: where CIFAR-10 is; None looks in `CIFARZOO_DATA`, else in the user's cache folder.
-        recipe: instead of the card's own: the tag of another one of the card's, such as "long",
-            or one of yours; vary the card's with `dataclasses.replace`.
-        weights: where to start from: a tag of the card's or a file; None takes the card's
-            `initial_weights`, else random ones.
-        num_classes: length of the logits, 1 or more; 10 for the data sets that have a name here.
-        seed: of initial weights, order, augmentation and dropout, 0 or more.
+        data: "cifar10", "shapes" (built in, no download), or your own loaders, whose batch size and
+            augmentation then replace the recipe's.
+        root: folder with CIFAR-10; None for that in the environment variable `CIFARZOO_DATA`, or
+            else the user's cache folder.
+        recipe: a `Recipe`, or the tag of one of the card's recipes, such as "long"; None for the
+            first of them. Change single settings with `dataclasses.replace`.
+        weights: where training starts, as in `build_model`; None for the card's `initial_weights`,
+            or for random ones if it has none.
+        seed: seeds initial weights, order, augmentation and dropout; 0 or more.
+        limit: how many training images (including those for validation) and how many test images
+            of a named data set to use, 2 or more; None for all.
+        num_classes: length of the logits, 1 or more; 10 for the named data sets.
         device: "auto", or what `torch.device` takes.
-        precision: "auto" computes in bfloat16 where the device is faster in it.
-        tta: test-time augmentation of that second score, which `Run.test_tta` holds: "flip" or
-            "flip_translate"; "none" leaves it out.
-        checkpoint: a file to keep the run's state in, and to go on from if it is there.
+        precision: "auto" trains in bfloat16 where the device is faster in it, otherwise float32.
+        tta: test-time augmentation for a second test score, `Run.test_tta`: "flip" or
+            "flip_translate"; "none" skips that score.
+        checkpoint: file that holds the state of the run; if it exists, the run resumes from it.
         progress: whether to show a progress bar.
-        callbacks: what looks on.
-        download: fetch CIFAR-10, and a backbone's published weights, where they are not found.
-        memory_limit_bytes: of a transfer model's features, which are computed once and kept;
-            those that do not fit are computed anew in every epoch.
+        callbacks: observers of the run.
+        download: whether to download CIFAR-10 and a backbone's published weights if missing.
 
     Returns:
-        The trained model in evaluation mode, its history and its scores.
+        The trained model, its history and its scores.
 
     Raises:
-        OptionError: a name or value is not known.
-        UnknownModelError: no model has that name.
-        CifarZooError: what `build_model`, the loaders, `fit` and `evaluate` raise.
+        CheckpointError: the checkpoint is damaged, or belongs to another run.
+        CifarZooError: the errors of `build_model`, `load_data`, `fit` and `evaluate`.
+
+    Example:
+        >>> run = train("report_baseline", data="shapes")  # doctest: +SKIP
+        >>> run.test.accuracy, run.test.interval  # doctest: +SKIP
     """
-    if not isinstance(data, str | Loaders):
-        raise wrong_kind("data", data, f"one of {', '.join(get_args(DataName))}, or Loaders(...)")
-    if tta not in get_args(TtaName):
-        raise one_of("tta", tta, get_args(TtaName))
-    if num_classes != 10 and not isinstance(data, Loaders):
-        raise OptionError(
-            f"num_classes is {num_classes}, but {data!r} has 10 classes; leave it out, or give "
-            "loaders of your own as data"
-        )
-    if isinstance(name, ModelCard):
-        card = name
-    else:
-        card = bare_card(name) if weights is None else model_card(name)
-    if isinstance(recipe, str):
-        recipe = card.recipe_for(recipe)
-    elif not isinstance(recipe, Recipe | None):
-        raise wrong_kind("recipe", recipe, "Recipe(...), a tag of the card's recipes, or None")
-    card = card if recipe is None else replace(card, recipe=recipe)
-    loaders = (
-        data
-        if isinstance(data, Loaders)
-        else load_data(data, card.recipe, root=root, seed=seed, download=download, device=device)
-    )
-    fitted = fit_card(
-        card,
-        loaders,
-        weights=weights,
-        num_classes=num_classes,
-        seed=seed,
-        device=device,
-        precision=precision,
-        checkpoint=checkpoint,
-        progress=progress,
-        callbacks=callbacks,
-        download=download,
-        memory_limit_bytes=memory_limit_bytes,
-    )
-    batches = fitted.batches
-    score = functools.partial(_score, fitted.trained, device=device, precision=precision)
-    views = None  # of the images themselves: the features of a frozen part cannot be flipped
-    if tta != "none" and loaders.test is not None:
-        views = _score(fitted.model, loaders.test, device=device, precision=precision, tta=tta)
-    whole = None  # a torch DataLoader has an `in_order` too, which means something else
-    if isinstance(batches.train, TensorLoader | TensorFeatureLoader):
-        whole = batches.train.in_order()
-    return Run(
-        card=card,
-        seed=seed,
-        model=fitted.model,
-        history=fitted.history,
-        train=None if whole is None else score(whole),
-        val=None if batches.val is None else score(batches.val),
-        test=None if batches.test is None else score(batches.test),
-        test_tta=views,
-    )
-
-
-def _score(
-    model: nn.Module,
-    data: BatchLoader,
-    *,
-    device: str | torch.device,
-    precision: PrecisionName,
-    tta: TtaName = "none",
-) -> Evaluation:
-    """Evaluate; of several processes each runs its share of the images, and all get the score."""
-    team = this_team()
-    share = team.share(data)
-    logits, labels = scored(model, share, device=device, precision=precision, tta=tta)
-    if share is not data:
-        logits, labels = torch.cat(team.gathered(logits)), torch.cat(team.gathered(labels))
-    return evaluation_of(logits, labels, tta=tta)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fitted:
-    """A model that was trained and not scored.
-
-    Attributes:
-        model: the whole, in evaluation mode.
-        trained: the part of it that was fitted.
-        batches: what that part was fitted on.
-        history: check by check.
-    """
-
-    model: ImageClassifier
-    trained: nn.Module
-    batches: Loaders
-    history: History
-
-
-def fit_card(
-    card: ModelCard,
-    loaders: Loaders,
-    *,
-    weights: str | Path | None = None,
-    num_classes: int = 10,
-    seed: int,
-    device: str | torch.device,
-    precision: PrecisionName,
-    checkpoint: str | Path | None,
-    progress: bool,
-    callbacks: Sequence[Callback],
-    download: bool,
-    memory_limit_bytes: int,
-) -> Fitted:
-    """Build and train a model as `train` does, and score nothing; the arguments are its."""
+    card = name if isinstance(name, ModelCard) else model_card(name)
+    if not isinstance(recipe, Recipe):
+        recipe = card.recipe if recipe is None else card.recipe_for(recipe)
+    if isinstance(data, Loaders) and limit is not None:
+        raise InvalidValueError(f"limit is {limit}: expected None with your own loaders")
+    validate("tta", tta, TtaName)
+    target, origin = resolve_device(device), provenance(device, precision)
+    weights = card.initial_weights if weights is None else weights
+    settings = run_settings(card, recipe, weights, data=data, seed=seed, limit=limit)
+    path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
+    parts = [] if path is None else on_rank_zero(lambda: read_parts(path))
     with seeded(seed):
-        model, teacher, proxy = networks_of(card, weights, num_classes, download=download)
-    trained, batches = _trained_part(
-        model,
-        loaders,
-        device=device,
-        precision=precision,
-        memory_limit_bytes=memory_limit_bytes,
-        progress=progress and this_team().leads,
-    )
+        model = build_from_card(card, weights, num_classes, download=download)
+        teacher = None
+        if source := recipe.distillation:
+            teacher = build_model(source.teacher, weights=source.weights, num_classes=num_classes)
+    if isinstance(model, TransferClassifier) and (recipe.mixing or recipe.distillation):
+        raise InvalidValueError(f"{card.name}: expected a recipe without mixing and distillation")
+    if isinstance(data, Loaders):
+        loaders = data
+    else:
+        loaders = load_data(data, recipe, root=root, seed=seed, limit=limit, download=download)
+    trained: nn.Module = model
+    batches = loaders
+    if isinstance(model, TransferClassifier):
+        frozen, trained = model.split()
+        show = progress and is_rank_zero()
+        batches = feature_loaders(
+            frozen, loaders, device=target, precision=precision, progress=show
+        )
     try:
         history = fit(
             trained,
             batches,
-            card.recipe,
-            device=device,
+            recipe,
+            device=target,
             precision=precision,
             seed=seed,
             teacher=teacher,
-            proxy=proxy,
-            checkpoint=checkpoint,
+            checkpoint=path,
+            initial_weights=settings["initial_weights"],
             progress=progress,
             callbacks=callbacks,
+            provenance=f"{origin.source}, {origin.machine}",
         )
     except NonFiniteLossError as error:
-        error.model = model.eval()  # the caller has no other way to its best state
+        error.model = model.eval()
         raise
-    return Fitted(model=model.eval(), trained=trained, batches=batches, history=history)
-
-
-def networks_of(
-    card: ModelCard, weights: str | Path | None, num_classes: int, *, download: bool
-) -> tuple[ImageClassifier, nn.Module | None, Proxy | None]:
-    """Build what takes part in a training: the model, and its recipe's teacher and proxy, if any.
-
-    Random weights are drawn from torch's global generator, which callers seed; without `weights`
-    the model starts from the card's `initial_weights`, else from random ones.
-
-    Raises:
-        OptionError: the recipe asks for what such a model cannot be given.
-        WeightsError: there are no such weights, or they do not fit.
-        DownloadError: a backbone's weights could not be fetched.
-    """
-    start = card.initial_weights if weights is None else weights
-    model = build_from_card(card, start, num_classes, download=download)
-    _require_images(card, model)
-    teacher = _teacher_of(card, num_classes, download=download)
-    return model, teacher, _proxy_of(card, num_classes)
-
-
-def _require_images(card: ModelCard, model: ImageClassifier) -> None:
-    """Refuse a recipe that asks for what needs images, of a model that is fitted on features.
-
-    Raises:
-        OptionError: that names it.
-    """
-    needs = ("distillation", "mixing", "selection")
-    given = [name for name in needs if getattr(card.recipe, name) is not None]
-    if given and isinstance(model, TransferClassifier):
-        raise OptionError(
-            f"the recipe of {card.name} has {' and '.join(given)}, for which images are needed, "
-            "but a transfer model is trained on its frozen part's features; use "
-            + ", ".join(f"{name}=None" for name in given)
-        )
-
-
-def _teacher_of(card: ModelCard, num_classes: int, *, download: bool) -> nn.Module | None:
-    """Build what the recipe's distillation learns from."""
-    distillation = card.recipe.distillation
-    if distillation is None:
-        return None
-    teacher, weights = distillation.teacher, distillation.weights
-    try:
-        return build_from_card(model_card(teacher), weights, num_classes, download=download)
-    except WeightsError as error:
-        raise WeightsError(f"the teacher {teacher} cannot be built: {error}") from error
-
-
-def _proxy_of(card: ModelCard, num_classes: int) -> Proxy | None:
-    """Build what the recipe's selection chooses by, with random weights."""
-    if card.recipe.selection is None:
-        return None
-    proxy = model_card(card.recipe.selection.proxy)
-    return Proxy(model=build_from_card(proxy, None, num_classes), recipe=proxy.recipe)
-
-
-def _trained_part(
-    model: ImageClassifier,
-    loaders: Loaders,
-    *,
-    device: str | torch.device,
-    precision: PrecisionName,
-    memory_limit_bytes: int,
-    progress: bool,
-) -> tuple[nn.Module, Loaders]:
-    """Give what is fitted and on what: a frozen part runs before, once where that is enough."""
-    if not isinstance(model, TransferClassifier):
-        return model, loaders
-    frozen, trainable = split_frozen(model)
-    features = feature_loaders(
-        frozen,
-        loaders,
-        memory_limit_bytes=memory_limit_bytes,
-        device=device,
-        precision=precision,
-        progress=progress,
+    # A transfer model is scored on images as well, since its features may be bfloat16.
+    ordered = loaders.train.in_order() if isinstance(loaders.train, TensorLoader) else None
+    run = Run(
+        **settings,
+        params=count_params(model),
+        trainable_params=count_params(model, trainable_only=True),
+        history=history,
+        train=_score(model, ordered, target),
+        val=_score(model, loaders.val, target),
+        test=_score(model, loaders.test, target),
+        test_tta=None if tta == "none" else _score(model, loaders.test, target, tta),
+        provenance=provenance(device, precision),
+        earlier_parts=tuple(parts),
     )
-    return trainable, features
+    run._model = model
+    return run
+
+
+def run_settings(
+    card: ModelCard,
+    recipe: Recipe,
+    weights: str | Path | None,
+    *,
+    data: DataName | Loaders,
+    seed: int,
+    limit: int | None,
+) -> dict[str, Any]:
+    """Return the fields of a `RunRecord` that determine the run; None means random weights."""
+    teacher = None
+    if source := recipe.distillation:
+        label = _weights_label(model_card(source.teacher), source.weights)
+        teacher = f"{source.teacher}-{label}"
+    return {
+        "name": card.name,
+        "data": data if isinstance(data, str) else "custom",
+        "limit": limit,
+        "seed": seed,
+        "recipe": recipe,
+        "initial_weights": None if weights is None else _weights_label(card, weights),
+        "teacher": teacher,
+    }
+
+
+def _weights_label(card: ModelCard, weights: str | Path) -> str:
+    """Return the tag of weights, or the name of their file, with the start of their hash."""
+    packaged = card.weights_for(str(weights))
+    if packaged is not None:
+        return f"{packaged.tag} {packaged.sha256[:_HASH_DIGITS]}"
+    path = expand_path("weights", weights)
+    return f"{path.name} {sha256_of(path)[:_HASH_DIGITS]}" if path.is_file() else str(weights)
+
+
+def differences(run: RunRecord, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return how a run differs from `run_settings`, as "a, not b" by name."""
+    pairs = {name: (getattr(run, name), value) for name, value in settings.items()}
+    recipe, other = pairs.pop("recipe")
+    pairs |= {name: (value, getattr(other, name)) for name, value in vars(recipe).items()}
+    return {name: f"{name} {a}, not {b}" for name, (a, b) in pairs.items() if a != b}
+
+
+def _score(
+    model: nn.Module,
+    data: BatchLoader | None,
+    device: torch.device,
+    tta: TtaName = "none",
+) -> Evaluation | None:
+    """Return the score in float32; several processes share the work."""
+    if data is None:
+        return None
+    share = shard(data)
+    logits, labels = compute_logits(model, share, device=device, dtype=torch.float32, tta=tta)
+    if share is not data:
+        logits, labels = gather_rows(logits), gather_rows(labels)
+    return evaluation_from_logits(logits, labels, tta=tta)
+
+
+def load_data(
+    data: DataName,
+    recipe: Recipe,
+    *,
+    root: str | Path | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    download: bool = True,
+) -> TensorLoaders:
+    """Load a data set with the batch size, validation split and augmentation of a recipe.
+
+    Args:
+        data: "cifar10" or "shapes".
+        recipe: the training settings.
+        root: folder with CIFAR-10, as in `train`.
+        seed: seeds order and augmentation.
+        limit: how many training images (including those for validation) and how many test images
+            to use, 2 or more; None for all.
+        download: whether to download CIFAR-10 if it is missing.
+
+    Raises:
+        InvalidValueError: the data set is unknown, or limit is below 2.
+        DataNotFoundError: CIFAR-10 is missing and could not be downloaded.
+    """
+    validate("data", data, DataName)
+    validate("limit", limit, _Limit | None)
+    options: dict[str, Any] = {
+        "val_fraction": recipe.val_fraction,
+        "augmentation": recipe.augmentation,
+        "seed": seed,
+    }
+    if data == "shapes":
+        n_train, n_test = (n if limit is None else min(limit, n) for n in _N_SHAPES)
+        return shapes_loaders(recipe.batch_size, n_train=n_train, n_test=n_test, **options)
+    loaders = cifar10_loaders(recipe.batch_size, root=root, download=download, **options)
+    if limit is None:
+        return loaders
+    n_val = round(limit * recipe.val_fraction)
+    return TensorLoaders(
+        loaders.train.first(limit - n_val),
+        None if loaders.val is None else loaders.val.first(max(1, n_val)),
+        loaders.test.first(limit),
+    )

@@ -1,34 +1,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from cifarzoo.data.loaders import Loaders
-from cifarzoo.errors import EmptyLoaderError, OptionError, RangeError
-from cifarzoo.evaluation.evaluate import evaluate
-from cifarzoo.evaluation.predict import predict
-from cifarzoo.registry import build_model
-from cifarzoo.spec import TtaName
+from cifarzoo import ImageClassifier, Loaders, TensorLoader, evaluate, predict
+from cifarzoo.errors import InvalidTypeError, InvalidValueError
+from cifarzoo.evaluation.predict import batches_to, compute_logits
+from cifarzoo.recipe import TtaName
 
-
-class _Means(nn.Module):
-    """Logits are the mean of each colour."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.mean((2, 3))
-
-
+CPU = torch.device("cpu")
 IMAGES = torch.rand(7, 3, 8, 8)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0])
 
 
-def test_probabilities_of_a_tensor_and_of_a_loader_are_the_same() -> None:
-    alone = predict(_Means(), IMAGES, precision="float32")
-    batches = [(IMAGES[:4], LABELS[:4]), (IMAGES[4:], LABELS[4:])]
-    both = predict(_Means(), batches, precision="float32")
+class Means(nn.Module):
+    """A model whose logits are a function of the mean of each colour."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor] = lambda logits: logits) -> None:
+        super().__init__()
+        self.change = change
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        return self.change(images.mean((2, 3)))
+
+
+def test_predictions_for_a_tensor_and_a_loader_are_the_same() -> None:
+    alone = predict(Means(), IMAGES)
+    both = predict(Means(), [(IMAGES[:4], LABELS[:4]), (IMAGES[4:], LABELS[4:])])
     torch.testing.assert_close(alone.probabilities, IMAGES.mean((2, 3)).softmax(1))
     torch.testing.assert_close(alone.probabilities, both.probabilities)
     assert alone.labels is None
@@ -38,58 +43,85 @@ def test_probabilities_of_a_tensor_and_of_a_loader_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
-def test_agrees_with_evaluate(tta: str) -> None:
-    torch.manual_seed(0)
-    model = build_model("report_baseline")
-    images, labels = torch.rand(20, 3, 32, 32), torch.randint(10, (20,))
-    found = predict(model, [(images, labels)], tta=tta)  # type: ignore[arg-type]
-    score = evaluate(model, [(images, labels)], tta=tta)  # type: ignore[arg-type]
-    assert (found.classes == labels).float().mean().item() == pytest.approx(score.accuracy)
+def test_predictions_agree_with_evaluate(
+    model: ImageClassifier, loaders: Loaders, tta: TtaName
+) -> None:
+    found = predict(model, loaders.train, tta=tta)
+    score = evaluate(model, loaders.train, tta=tta)
+    assert found.labels is not None
+    assert (found.classes == found.labels).float().mean().item() == pytest.approx(score.accuracy)
+    chosen = found.probabilities.gather(1, found.labels[:, None])
+    assert score.loss == pytest.approx(-chosen.log().mean().item(), rel=1e-5)
 
 
-def test_takes_uint8_and_more_images_than_a_batch() -> None:
-    model = build_model("report_baseline")
-    images = torch.randint(256, (501, 3, 32, 32), dtype=torch.uint8)
-    assert predict(model, images).probabilities.shape == (501, 10)
+def test_logits_are_in_the_order_of_the_loader(model: ImageClassifier, loaders: Loaders) -> None:
+    assert loaders.val is not None
+    logits, labels = compute_logits(model, loaders.val, device=CPU, dtype=torch.float32)
+    assert labels.tolist() == [i % 10 for i in range(20)]
+    with torch.no_grad():
+        parts = [model.eval()(images) for images, _ in loaders.val]
+    torch.testing.assert_close(logits, torch.cat(parts))
 
 
-def test_refuses_what_cannot_be_read() -> None:
-    with pytest.raises(EmptyLoaderError, match="holds no image"):
-        predict(_Means(), IMAGES[:0])
-    with pytest.raises(EmptyLoaderError, match="holds no image"):
-        predict(_Means(), torch.tensor(1.0))
-    with pytest.raises(OptionError, match=r"loaders\.test"):
-        predict(_Means(), Loaders([(IMAGES, LABELS)]))  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="data is 3"):
-        predict(_Means(), 3)  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="unknown tta 'flips'; did you mean 'flip'"):
-        predict(_Means(), IMAGES, tta="flips")  # type: ignore[arg-type]
+def test_tensor_loader_is_moved_once(
+    model: ImageClassifier, loaders: Loaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves: list[object] = []
+
+    def to(self: TensorLoader, device: torch.device) -> TensorLoader:
+        moves.append(device)
+        return self
+
+    monkeypatch.setattr(TensorLoader, "to", to)
+    evaluate(model, loaders.train, device="cpu")
+    assert moves == [CPU]
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_batches_are_channels_last() -> None:
+    ((moved, _), (features, _)) = batches_to([(IMAGES, LABELS), (IMAGES.flatten(1), LABELS)], CPU)
+    assert moved.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(moved, IMAGES)
+    assert torch.equal(features, IMAGES.flatten(1))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
 @pytest.mark.parametrize("tta", ["none", "flip"])
-def test_logits_without_probabilities_are_refused(number: float, tta: TtaName) -> None:
-    class Broken(_Means):
-        def forward(self, images: Tensor) -> Tensor:
-            logits = super().forward(images).clone()
-            logits[images[:, 0, 0, 0] == 7, 1] = number
-            return logits
-
-    images = IMAGES.clone().float()
+def test_logits_that_are_not_finite_are_rejected(number: float, tta: TtaName) -> None:
+    broken = Means(lambda logits: logits.where(logits < 7, number))
+    images = IMAGES.clone()
     images[3:5] = 7.0
-    with pytest.raises(RangeError, match=rf"for 2 of {len(images)} images, .* number 3: \["):
-        predict(Broken(), images, tta=tta)
-    with pytest.raises(RangeError, match="NaN or infinite"):
-        evaluate(Broken(), [(images, LABELS)], tta=tta)
+    for function in (predict, evaluate):
+        with pytest.raises(InvalidValueError, match="2 of 7 images are NaN or infinite"):
+            function(broken, [(images, LABELS)], tta=tta)
 
 
-def test_a_class_may_be_ruled_out() -> None:
-    class Without(_Means):
-        def forward(self, images: Tensor) -> Tensor:
-            logits = super().forward(images).clone()
-            logits[:, 0] = -math.inf
-            return logits
+def test_negative_infinity_excludes_a_class() -> None:
+    found = predict(Means(lambda logits: logits.index_fill(1, LABELS[:1], -math.inf)), IMAGES)
+    assert found.probabilities[:, 0].eq(0).all()
+    torch.testing.assert_close(found.probabilities.sum(1), torch.ones(7))
 
-    found = predict(Without(), IMAGES).probabilities
-    assert found[:, 0].eq(0).all()
-    torch.testing.assert_close(found.sum(1), torch.ones(len(IMAGES)))
+
+@pytest.mark.parametrize(
+    ("model", "data", "options", "error", "message"),
+    [
+        ("resnet20", IMAGES, {}, InvalidTypeError, "model is a str"),
+        (Means(), 3, {}, InvalidTypeError, "data is a int"),
+        (Means(), Loaders([(IMAGES, LABELS)]), {}, InvalidTypeError, r"loaders\.test"),
+        (Means(), [IMAGES], {}, InvalidTypeError, "pair"),
+        (Means(), [], {}, InvalidValueError, "empty"),
+        (Means(), [(IMAGES[:0], LABELS[:0])], {}, InvalidValueError, r"shape \(0, 3, 8, 8\)"),
+        (Means(lambda logits: logits[:, 0]), IMAGES, {}, InvalidValueError, "expected logits"),
+        (nn.Conv2d(3, 2, 1), IMAGES.to(torch.uint8), {}, InvalidTypeError, "convert .* float32"),
+        (Means(), IMAGES, {"tta": "flips"}, InvalidValueError, "did you mean 'flip'"),
+        (Means(), IMAGES, {"precision": "float16"}, InvalidValueError, "precision"),
+    ],
+)
+def test_errors_say_what_is_wrong(
+    model: Any,  # noqa: ANN401
+    data: Any,  # noqa: ANN401
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        predict(model, data, **options)

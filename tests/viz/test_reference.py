@@ -1,4 +1,4 @@
-"""Every picture beside one that was looked at; `--mpl-generate-path` makes new ones."""
+"""Pictures look like the approved ones; `--mpl-generate-path` makes new ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from cifarzoo import viz
 
 PICTURES = sorted(name for name in viz.__all__ if name.startswith("plot_"))
-TOLERANCE = 4.0  # root mean square over 0..255: a moved label gives 8 and more, a font's hinting 1
+TOLERANCE = 4.0  # root mean square in 0..255: a moved label causes 8 or more, font hinting 1
 
 
 def _compared(theme: str) -> pytest.MarkDecorator:
@@ -32,4 +32,4 @@ def test_light(name: str, drawings: Mapping[str, Callable[[], Figure]]) -> Figur
 @pytest.mark.parametrize("name", PICTURES)
 def test_dark(name: str, drawings: Mapping[str, Callable[[], Figure]]) -> Figure:
     with viz.theme("dark"):
-        return drawings[name]()  # drawn after the theme has ended, as by a user who saves it
+        return drawings[name]()  # rendered after the theme has ended, as when a user saves it

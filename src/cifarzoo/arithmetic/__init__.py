@@ -1,15 +1,18 @@
-"""Sizes, convolutions and costs: what can be computed about a network without training it."""
+"""Sizes, costs and receptive fields of networks, computed without training."""
 
 from cifarzoo.arithmetic.convolution import convolve2d
-from cifarzoo.arithmetic.cost import LayerCost, count_params, layer_table
-from cifarzoo.arithmetic.shapes import conv_output_size, kernel_size_for, same_padding
+from cifarzoo.arithmetic.layers import LayerRow, LayerTable, count_params, layer_table
+from cifarzoo.arithmetic.receptive import receptive_area
+from cifarzoo.arithmetic.sizes import conv_output_size, kernel_size_for, same_padding
 
 __all__ = [
-    "LayerCost",
+    "LayerRow",
+    "LayerTable",
     "conv_output_size",
     "convolve2d",
     "count_params",
     "kernel_size_for",
     "layer_table",
+    "receptive_area",
     "same_padding",
 ]

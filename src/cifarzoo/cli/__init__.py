@@ -1,22 +1,21 @@
-"""The command line: parse, call, print.
-
-Nothing here is imported before it is needed: `cifarzoo --help` loads neither torch nor matplotlib.
-"""
+"""The command line; commands import torch when they run, so `cifarzoo --help` is fast."""
 
 from __future__ import annotations
 
+import io
 import sys
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit with its code."""
+    """Run the command in `sys.argv`, and exit with its code."""
     try:
         from cifarzoo.cli.app import app
-        from cifarzoo.cli.console import survive_odd_encodings
 
-        survive_odd_encodings()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # for terminals without "×"
         app()
-    except KeyboardInterrupt:  # while the command line itself was loading
+    except KeyboardInterrupt:  # while importing
         sys.exit(130)

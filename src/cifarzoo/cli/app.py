@@ -1,69 +1,59 @@
-"""The command line's commands, and what it does with errors."""
+"""The application: its commands, and how errors end them."""
 
 from __future__ import annotations
 
-import errno
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 from typer.core import TyperGroup
+from typing_extensions import override
 
-from cifarzoo.cli.console import INTERRUPTED, remark, say
+from cifarzoo import __version__
+from cifarzoo.cli.console import log, say
 from cifarzoo.cli.evaluate import evaluate_command
-from cifarzoo.cli.models import info_command, list_command
+from cifarzoo.cli.list_info import info_command, list_command
 from cifarzoo.cli.predict import predict_command
-from cifarzoo.cli.report import report_command
 from cifarzoo.cli.train import train_command
-from cifarzoo.errors import TOLD_BY_THE_FIRST, CifarZooError
+from cifarzoo.errors import CifarZooError
 
 __all__ = ["app"]
 
+INTERRUPTED = 130  # a shell's exit code after Ctrl-C
+
 
 class _Commands(TyperGroup):
-    """The commands; an error that is not a mistake of ours becomes one message."""
+    """Commands whose errors become a message and an exit code."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own context has no public name
-        """Run the command that was asked for."""
+    @override
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            remark("interrupted")
+            log("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except (CifarZooError, OSError) as error:
-            if TOLD_BY_THE_FIRST in getattr(error, "__notes__", ()):
-                raise typer.Exit(1) from None
-            if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
-                raise  # a closed pipe is not an error: `cifarzoo list | head -1`
-            remark(f"error: {_told(error)}", style="red")
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise  # typer exits quietly if a pipe was closed: cifarzoo list | head -1
+            log(f"error: {error}")
             raise typer.Exit(1) from None
-
-
-def _told(error: CifarZooError | OSError) -> str:
-    """Say what went wrong, and, where it is the disk's word alone, the way out."""
-    if isinstance(error, CifarZooError) or error.filename is None:
-        return str(error)
-    ways = {errno.ENOSPC: "free space, or ", errno.EDQUOT: "free space, or "}
-    ways |= {errno.EACCES: "mend its permissions, or ", errno.EPERM: "mend its permissions, or "}
-    way_out = f"{ways.get(error.errno or 0, '')}give another path"
-    return f"cannot use {error.filename} ({error.strerror}); {way_out}"
 
 
 app = typer.Typer(
     name="cifarzoo",
     cls=_Commands,
-    help="Small CIFAR-10 models: look at them, train them, score them.",
-    epilog="Start without any data: cifarzoo train report_baseline --data shapes",
+    help="Train, evaluate and use small CIFAR-10 models.",
+    epilog="A first run without any download: cifarzoo train report_baseline --data shapes",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
-        from cifarzoo import __version__
-
+def _show_version(is_asked_for: bool) -> None:
+    if is_asked_for:
         say(f"cifarzoo {__version__}")
         raise typer.Exit
 
@@ -71,15 +61,13 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
     debug: Annotated[
-        bool,
-        typer.Option("--debug", envvar="CIFARZOO_DEBUG", help="Show where an error comes from."),
+        bool, Option("--debug", envvar="CIFARZOO_DEBUG", help="Show tracebacks of errors.")
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
+    """Declare the options that precede the command."""
 
 
 app.command("list")(list_command)
@@ -87,4 +75,3 @@ app.command("info")(info_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
-app.command("report")(report_command)

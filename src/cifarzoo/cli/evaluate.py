@@ -1,115 +1,90 @@
-"""`cifarzoo evaluate`: the score of trained weights on the test set."""
+"""`cifarzoo evaluate`: score trained weights on the test set."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cifarzoo.cli.console import say, show_json, show_table
-from cifarzoo.cli.options import (
-    Device,
-    Json,
-    Limit,
-    Name,
-    NoDownload,
-    Precision,
-    Root,
-    Tta,
-    WeightsData,
-    WeightsOption,
-)
-from cifarzoo.cli.words import interval_words, percent
-from cifarzoo.spec import Recipe
+from cifarzoo.cli import options
+from cifarzoo.cli.console import interval, percent, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from cifarzoo.cli.records import Record
+    from collections.abc import Sequence
+
+    from cifarzoo.record import Evaluation
 
 __all__ = ["evaluate_command"]
 
 
 def evaluate_command(
-    name: Name,
-    weights: WeightsOption = "default",
-    data: WeightsData = None,
-    root: Root = None,
-    limit: Limit = None,
-    tta: Tta = "none",
-    device: Device = "auto",
-    precision: Precision = "float32",
-    no_download: NoDownload = False,
-    json: Json = False,
+    name: options.Name,
+    weights: options.Weights = "default",
+    data: options.WeightsData = None,
+    root: options.Root = None,
+    limit: options.Limit = None,
+    tta: options.Tta = "none",
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
+    no_download: options.NoDownload = False,
+    json: options.Json = False,
 ) -> None:
-    """Score a model over the whole test set: accuracy, interval, loss, calibration, classes.
+    """Score a model on the test set: accuracy, interval, loss, calibration, classes.
 
-    Test-time augmentation is reported beside the single view, never in its place. In float32 the
-    score hardly depends on the machine; bfloat16 is faster where there are units for it.
+    In float32, scores on different machines agree.
     """
-    from cifarzoo.cli.loading import class_names, load
-    from cifarzoo.cli.records import environment_record, evaluation_record, tta_record
-    from cifarzoo.cli.trained import trained
+    from cifarzoo.cli.trained import load_trained
     from cifarzoo.evaluation.evaluate import evaluate
+    from cifarzoo.recipe import Recipe
+    from cifarzoo.run import load_data, provenance
 
-    of = trained(name, weights, data)
-    loaders = load(
-        of.data,
-        Recipe(batch_size=1),  # nothing is trained: any number of images will do
-        root=root,
-        seed=0,
-        limit=limit,
-        download=not no_download,
-        device=device,
-    )
-    assert loaders.test is not None  # both data sets have one
-    score = functools.partial(evaluate, of.model, loaders.test, device=device, precision=precision)
-    record = evaluation_record(score(), class_names(of.data))
-    record["tta"] = None if tta == "none" else tta_record(score(tta=tta))
-    if json:
-        environment = environment_record(device, precision)
-        what = {"model": name, "weights": of.weights, "data": of.data}
-        show_json({**what, **record, "environment": environment})
-    else:
-        images = f"{'first ' if record['n'] == limit else ''}{record['n']:,} test images"
-        _show(f"{name}, weights {of.weights}, on the {images} of {of.data}", record)
-
-
-def _show(title: str, record: Record) -> None:
-    say(title, style="bold")
-    say()
-    views = record["tta"]
-    rows = [_row("single view", record), *([] if views is None else [_row(views["name"], views)])]
-    figures = ("accuracy", "95 % interval", "loss", "calibration error")
-    show_table(("", *figures), rows, numbers=figures)
-    say()
-    classes = list(record["per_class"])
-    cells = [
-        (
-            label,
-            percent(record["per_class"][label]),
-            f"{sum(row):,}",
-            _mistakes(classes, row, true=i),
-        )
-        for i, (label, row) in enumerate(zip(classes, record["confusion"], strict=True))
+    model, weights, data = load_trained(name, weights, data)
+    origin = provenance(device, precision)
+    recipe = Recipe(batch_size=1)  # suits any number of training images, which are not used
+    test = load_data(data, recipe, root=root, limit=limit, download=not no_download).test
+    classes = test.classes or ()
+    scores = [
+        evaluate(model, test, device=device, precision=precision, tta=each)
+        for each in dict.fromkeys(("none", tta))
     ]
-    header = ("class", "accuracy", "images", "most often taken for")
-    subtitle = None if views is None else "classes, single view"
-    show_table(header, cells, title=subtitle, numbers=("accuracy", "images"))
+    if json:
+        show_json(
+            {
+                "model": name,
+                "weights": weights,
+                "data": data,
+                "limit": limit,
+                "classes": classes,
+                "test": scores[0],
+                "test_tta": None if tta == "none" else scores[1],
+                "provenance": origin,
+            }
+        )
+        return
+    say(f"{name}, weights {weights}, on {test.n:,} test images of {data}")
+    say()
+    figures = ("accuracy", "95 % interval", "loss", "calibration error")
+    show_table(("", *figures), map(_row, scores), numbers=figures)
+    say()
+    header = ("class", "accuracy", "images", "most frequent error")
+    show_table(header, _class_rows(scores[0], classes), numbers=header[1:3])
 
 
-def _row(label: str, score: Record) -> tuple[str, ...]:
+def _row(score: Evaluation) -> tuple[str, ...]:
     return (
-        label,
-        percent(score["accuracy"]),
-        interval_words(*score["interval"]),
-        f"{score['loss']:.4f}",
-        percent(score["calibration_error"]),
+        "single view" if score.tta == "none" else score.tta,
+        percent(score.accuracy),
+        interval(score.interval),
+        f"{score.loss:.4f}",
+        percent(score.calibration_error),
     )
 
 
-def _mistakes(classes: Sequence[str], row: Sequence[int], *, true: int) -> str:
-    """Name the wrong class that a class's images are most often given."""
-    wrong = [(count, i) for i, count in enumerate(row) if i != true and count]
-    if not wrong:
-        return "–"
-    count, i = max(wrong)
-    return f"{classes[i]} ({percent(count / sum(row))})"
+def _class_rows(score: Evaluation, classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return a row per class, with the class that it is most often mistaken for."""
+    assert score.confusion is not None
+    rows: list[tuple[str, ...]] = []
+    for i, counts in enumerate(score.confusion.tolist()):
+        n = sum(counts)
+        worst = max((j for j in range(len(counts)) if j != i), key=counts.__getitem__)
+        error = f"{classes[worst]} ({percent(counts[worst] / n)})" if counts[worst] else "–"
+        rows.append((classes[i], percent(score.per_class[i]), f"{n:,}", error))
+    return rows

@@ -1,125 +1,66 @@
-"""`cifarzoo predict`: what a model takes an image file for."""
+"""`cifarzoo predict`: classify image files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
-from cifarzoo.cli.console import one_line, remark, show_json, show_table
-from cifarzoo.cli.options import (
-    Device,
-    Json,
-    Name,
-    Precision,
-    WeightsData,
-    WeightsOption,
-    at_least,
-)
-from cifarzoo.cli.words import percent
-from cifarzoo.errors import OptionError
-from cifarzoo.spec import TtaName
-
-if TYPE_CHECKING:
-    from cifarzoo.cli.pictures import Picture
-    from cifarzoo.cli.records import Record
-    from cifarzoo.models.classifier import ImageClassifier
-    from cifarzoo.spec import PrecisionName
+from cifarzoo.cli import options
+from cifarzoo.cli.console import escape, log, percent, show_json, show_table
+from cifarzoo.errors import InvalidValueError
+from cifarzoo.recipe import TtaName
 
 __all__ = ["predict_command"]
 
 
 def predict_command(
-    name: Name,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Any image files.")],
-    weights: WeightsOption = "default",
-    data: WeightsData = None,
-    top: Annotated[
-        int,
-        typer.Option(
-            metavar="N", callback=at_least(1), help="How many classes to show, 1 or more."
-        ),
-    ] = 3,
-    tta: Annotated[
-        TtaName, typer.Option(help="Average over several views of each image.")
-    ] = "none",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    json: Json = False,
+    name: options.Name,
+    images: Annotated[list[Path], Argument(metavar="IMAGE...", help="Image files.")],
+    weights: options.Weights = "default",
+    data: options.WeightsData = None,
+    top: Annotated[int, Option(metavar="N", min=1, help="Number of classes per image.")] = 3,
+    tta: Annotated[TtaName, Option(help="Average over test-time augmentations.")] = "none",
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
+    json: options.Json = False,
 ) -> None:
-    """Say what image files show, with probabilities.
+    """Classify image files, with probabilities.
 
-    An image of any size is made 32 pixels wide; of one that is not square only the middle is
-    looked at.
+    Images are resized to 32×32 pixels; non-square images are centre-cropped.
     """
-    from cifarzoo.cli.loading import class_names
-    from cifarzoo.cli.trained import trained
-
-    of = trained(name, weights, data)
-    classes = class_names(of.data)
-    pictures = _read(images)
-    likely = _probabilities(
-        of.model, list(pictures.values()), tta=tta, device=device, precision=precision
-    )
-    records: list[Record] = []
-    for path, row in zip(pictures, likely, strict=True):
-        best = sorted(zip(classes, row, strict=True), key=lambda pair: -pair[1])[:top]
-        predictions = [{"class": label, "probability": share} for label, share in best]
-        records.append({"image": str(path), "predictions": predictions})
-    if json:
-        what = {"model": name, "weights": of.weights, "data": of.data, "tta": tta}
-        show_json({**what, "images": records})
-    elif records:
-        remark(f"{name}, weights {of.weights}")
-        _show(records)
-    if len(pictures) < len(set(images)):
-        raise typer.Exit(1)
-
-
-def _read(paths: Sequence[Path]) -> dict[Path, Picture]:
-    """Read what can be read; the others are named."""
-    from cifarzoo.cli.pictures import read_picture
-
-    pictures = {}
-    for path in paths:
-        try:
-            pictures[path] = read_picture(path)
-        except OptionError as error:
-            remark(f"error: {one_line(str(error))}", style="red")
-            continue
-        if pictures[path].note:
-            remark(f"{one_line(str(path))}: {pictures[path].note}")
-    return pictures
-
-
-def _probabilities(
-    model: ImageClassifier,
-    pictures: Sequence[Picture],
-    *,
-    tta: TtaName,
-    device: str,
-    precision: PrecisionName,
-) -> list[list[float]]:
-    """Give each picture's probabilities, one for each class."""
     import torch
 
+    from cifarzoo.cli.image_files import read_image
+    from cifarzoo.cli.trained import load_trained
+    from cifarzoo.data import CLASSES, SHAPE_CLASSES
     from cifarzoo.evaluation.predict import predict
 
-    if not pictures:
-        return []
-    pixels = torch.stack([picture.pixels for picture in pictures])
-    found = predict(model, pixels, tta=tta, device=device, precision=precision)
-    rows: list[list[float]] = found.probabilities.tolist()
-    return rows
-
-
-def _show(records: Sequence[Record]) -> None:
-    rows = [
-        (record["image"], each["class"], percent(each["probability"]))
-        for record in records
-        for each in record["predictions"]
-    ]
-    header = ("image", "guess", "probability")
-    show_table(header, rows, numbers=("probability",), prose=("image",))
+    model, weights, data = load_trained(name, weights, data)
+    pixels = {}
+    for path in images:
+        try:
+            pixels[path] = read_image(path)
+        except (InvalidValueError, OSError) as error:
+            log(escape(f"error: {error}"))
+    found = []
+    if pixels:
+        batch = torch.stack(list(pixels.values()))
+        rows = predict(model, batch, device=device, precision=precision, tta=tta).probabilities
+        classes = SHAPE_CLASSES if data == "shapes" else CLASSES
+        for path, row in zip(pixels, rows.tolist(), strict=True):
+            best = sorted(zip(classes, row, strict=True), key=lambda pair: -pair[1])[:top]
+            found.append((str(path), best))
+    if json:
+        entries = [
+            {"image": path, "predictions": [{"class": c, "probability": p} for c, p in best]}
+            for path, best in found
+        ]
+        result = {"model": name, "weights": weights, "data": data, "tta": tta, "images": entries}
+        show_json(result)
+    elif found:
+        table = [(path, label, percent(p)) for path, best in found for label, p in best]
+        show_table(("image", "class", "probability"), table, numbers=("probability",))
+    if len(pixels) < len(set(images)):
+        raise Exit(1)

@@ -1,216 +1,140 @@
-"""`cifarzoo train`: a card's recipe, from data to weights."""
+"""`cifarzoo train`: train a model by one of its card's recipes."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
+from typer import BadParameter, Option
 
-from cifarzoo.cli.options import (
-    Data,
-    Device,
-    Limit,
-    Name,
-    NoDownload,
-    Precision,
-    Root,
-    at_least,
-    seed_list,
-    seed_numbers,
-    usable,
-)
-from cifarzoo.errors import OptionError
-from cifarzoo.spec import TtaName
-
-if TYPE_CHECKING:
-    from cifarzoo.spec import Recipe
+from cifarzoo.cli import options
+from cifarzoo.errors import NonFiniteLossError
+from cifarzoo.recipe import scale_epochs
 
 __all__ = ["train_command"]
 
 
 def train_command(
-    name: Name,
-    data: Data = "cifar10",
-    root: Root = None,
+    name: options.Name,
+    data: options.Data = "cifar10",
+    root: options.Root = None,
+    recipe: Annotated[str | None, Option(metavar="TAG", help="Recipe; see cifarzoo info.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Instead of the recipe's.")
+        int | None, Option(metavar="N", min=1, help="Scale the recipe to N epochs.")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Instead of the recipe's.")
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Instead of the recipe's.")
-    ] = None,
+    batch_size: Annotated[int | None, Option(metavar="N", help="Override the batch size.")] = None,
+    lr: Annotated[float | None, Option(metavar="RATE", help="Override the learning rate.")] = None,
     seed: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            callback=at_least(0),
-            help="Seed of initial weights, order, augmentation; else 0.",
-        ),
-    ] = None,
+        int, Option(metavar="N", min=0, help="Seed for weights, order and augmentation.")
+    ] = 0,
     seeds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N,...", callback=seed_list, help="Train with each of these seeds in turn."
-        ),
+        str | None, Option(metavar="N,N,...", help="Train one run after another with these seeds.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="TAG|FILE", help="Where to start from.")
+        str | None, Option(metavar="TAG|FILE", help="Weights to start from.")
     ] = None,
-    limit: Limit = None,
+    limit: options.Limit = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FOLDER",
-            callback=usable,
-            help="Where to write; without it runs/NAME-DATA-seedN.",
+            help="Output folder; default: runs/NAME-DATA-seedN. --seeds adds a subfolder per seed.",
         ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            callback=usable,
-            help="Where to keep the unfinished run; without it in the folder.",
-        ),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew, and replace what the folder holds.")
-    ] = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    tta: Annotated[
-        TtaName | None,
-        typer.Option(
-            help="Score the test set a second time, with test-time augmentation; without it none, "
-            "and with --record flip_translate."
-        ),
-    ] = None,
+    fresh: Annotated[bool, Option("--fresh", help="Replace the run in the output folder.")] = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    tta: options.Tta = "none",
     tensorboard: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", callback=usable, help="Also write TensorBoard's event files."
-        ),
+        Path | None, Option(metavar="FOLDER", help="Write TensorBoard event files.")
     ] = None,
-    memory_limit: Annotated[
-        float,
-        typer.Option(
-            metavar="GIB",
-            callback=at_least(0),
-            help="Memory for a transfer model's features, which are kept, in GiB.",
-        ),
-    ] = 4.0,
-    no_download: NoDownload = False,
-    minutes: Annotated[
-        float | None,
-        typer.Option(metavar="N", help="Stop after N minutes; exit code 75 if not finished."),
-    ] = None,
-    record: Annotated[
-        bool,
-        typer.Option("--record", help="Make the weights that come with the package; see above."),
-    ] = False,
-    tag: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of recipe and recorded weights; else default."),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the final figures and nothing else.")
-    ] = False,
+    no_download: options.NoDownload = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print only the final scores.")] = False,
 ) -> None:
-    """Train a model by its recipe; a stopped run goes on where it was.
+    """Train a model by its recipe, or resume an interrupted run.
 
-    Ctrl-C stops between two steps. The same command goes on from there, to the same result as if
-    it had not been stopped. After a crash it goes on from the last check. With --minutes it stops
-    by itself, as it does at Ctrl-C.
+    The output folder contains checkpoint.pt until the run is finished, then weights.safetensors,
+    run.json, curves.png and predictions.png. After Ctrl-C, SIGTERM or a crash, the same command
+    resumes the run, with the same result as an uninterrupted run.
 
-    Several processes train one model together: torchrun --standalone --nproc-per-node=2 -m cifarzoo
-    train NAME. The batch size is that of all of them.
-
-    Test-time augmentation changes nothing that is trained: a finished run that is asked for another
-    one is not trained again, only scored.
-
-    With --record, in a clean git checkout, every seed's run is recorded in results/zoo, and the
-    weights of the median one are put into the package. Another recipe needs a --tag of its own;
-    a tag of one of the card's recipes stands for that recipe.
+    To train with several processes: torchrun --nproc-per-node=2 -m cifarzoo train NAME. The batch
+    size is the total over all processes.
     """
-    from cifarzoo.cli.deadline import stopping_after
-    from cifarzoo.cli.job import Job, carry_out
-    from cifarzoo.processes import is_launched, joined
-    from cifarzoo.registry import bare_card, model_card
-    from cifarzoo.spec import DEFAULT_TAG
+    from cifarzoo.cli import training
+    from cifarzoo.device import is_interactive
+    from cifarzoo.registry import build_from_card, build_model, model_card
+    from cifarzoo.run import load_data, provenance, run_settings, train
+    from cifarzoo.training.callbacks import Callback, TensorBoardCallback
+    from cifarzoo.training.distributed import is_rank_zero, on_rank_zero, process_group
+    from cifarzoo.validation import expand_path
 
-    wanted = _seeds(seed, seeds)
-    card = bare_card(name) if weights is None else model_card(name)
-    known = tag is None or tag in card.recipe_tags
-    changed = any(value is not None for value in (epochs, batch_size, lr))
-    if not known and not (record and changed):
-        raise OptionError(
-            f"--tag is {tag!r}, and {name} has no recipe of that name; allowed: "
-            f"{', '.join(card.recipe_tags)}. A name of your own goes with --record and a recipe of "
-            "your own: --epochs, --batch-size, --lr"
-        )
-    own = card.recipe if tag is None or not known else card.recipe_for(tag)
-    recipe = _changed(own, epochs, batch_size, lr)
-    card = dataclasses.replace(card, recipe=recipe)
-    job = Job(
-        card=card,
-        data=data,
-        root=root,
-        limit=limit,
-        download=not no_download,
-        seed=wanted[0],
-        weights=weights,
-        out=out or Path("runs"),
-        checkpoint=checkpoint,
-        device=device,
-        precision=precision,
-        tta=tta or ("flip_translate" if record else "none"),
-        tensorboard=tensorboard,
-        memory_limit_bytes=round(memory_limit * 2**30),
-        quiet=quiet,
-    )
-    if record:
-        from cifarzoo.cli.recording import record_runs, recording_of
-
-        if is_launched():
-            raise OptionError("--record is one process's work; leave out torchrun, or --record")
-        recording = recording_of(job, wanted, tag, out, fresh=fresh)
-        with stopping_after(minutes):
-            record_runs(recording, quiet=quiet)
-        return
-    if checkpoint is not None and len(wanted) > 1:
-        raise OptionError("--checkpoint is one run's; leave it out, or train with one seed")
-    with joined(device) as team, stopping_after(minutes, quiet=not team.leads):
-        for each in wanted:
-            run_name = card.name if tag in (None, DEFAULT_TAG) else f"{card.name}_{tag}"
-            folder = out or Path("runs", f"{run_name}-{data}-seed{each}")
-            if out is not None and seeds is not None:  # more may be added to a single one
-                folder = out / f"seed{each}"
-            events = tensorboard
-            if events is not None and seeds is not None:
-                events = events / f"seed{each}"
-            run = dataclasses.replace(job, seed=each, out=folder, tensorboard=events)
-            carry_out(run, team, fresh=fresh)
-
-
-def _seeds(seed: int | None, seeds: str | None) -> tuple[int, ...]:
-    """Read one seed, or several with commas between them."""
-    if seeds is None:
-        return (seed or 0,)
-    if seed is not None:
-        raise OptionError("--seed and --seeds say the same; give one of them")
-    return seed_numbers(seeds)
+    card, download = model_card(name), not no_download
+    start = card.initial_weights if weights is None else weights
+    chosen = card.recipe if recipe is None else card.recipe_for(recipe)
+    chosen = chosen if epochs is None else scale_epochs(chosen, epochs)
+    chosen = chosen if batch_size is None else replace(chosen, batch_size=batch_size)
+    chosen = chosen if lr is None else replace(chosen, lr=lr)
+    shows_bar = not quiet and is_interactive()
+    variant = name if recipe is None else f"{name}-{recipe}"
+    several = _parse_seeds(seeds)
+    with process_group(device):
+        for each in several or (seed,):
+            subfolder = f"seed{each}" if several else ""
+            folder = Path("runs", f"{variant}-{data}-seed{each}")
+            folder = folder if out is None else expand_path("out", out) / subfolder
+            settings = run_settings(card, chosen, start, data=data, seed=each, limit=limit)
+            load = partial(
+                load_data, data, chosen, root=root, seed=each, limit=limit, download=download
+            )
+            finished = partial(training.finished_run, folder, settings)
+            run = None if fresh else on_rank_zero(finished)
+            if run is None:
+                machine = provenance(device, precision).machine
+                # Whatever cannot be loaded fails here, before a file is written or deleted.
+                loaders = load()
+                model = build_from_card(card, start, 10, download=download)
+                if teacher := chosen.distillation:
+                    build_model(teacher.teacher, weights=teacher.weights)
+                callbacks: list[Callback] = [] if quiet or shows_bar else [training.LogChecks()]
+                if tensorboard is not None and is_rank_zero():
+                    callbacks.append(TensorBoardCallback(tensorboard / subfolder))
+                if fresh:
+                    on_rank_zero(partial(training.clear, folder, start))
+                if not quiet:
+                    training.announce(settings, model, machine, folder)
+                try:
+                    run = train(
+                        card,
+                        data=loaders,
+                        recipe=chosen,
+                        weights=start,
+                        seed=each,
+                        device=device,
+                        precision=precision,
+                        tta=tta,
+                        checkpoint=folder / training.CHECKPOINT_FILE,
+                        progress=shows_bar,
+                        callbacks=callbacks,
+                        download=download,
+                    )
+                except NonFiniteLossError as error:
+                    if is_rank_zero():
+                        training.save_diverged(error, folder)
+                    raise
+                if is_rank_zero():
+                    run = training.save(run.replace(data=data, limit=limit), loaders.test, folder)
+            elif is_rank_zero() and tta not in ("none", run.test_tta and run.test_tta.tta):
+                run = training.add_tta(run, load().test, tta, device, folder)
+            if is_rank_zero():
+                training.show(run, folder, quiet=quiet)
 
 
-def _changed(
-    recipe: Recipe, epochs: int | None, batch_size: int | None, lr: float | None
-) -> Recipe:
-    return dataclasses.replace(
-        recipe,
-        epochs=recipe.epochs if epochs is None else epochs,
-        batch_size=recipe.batch_size if batch_size is None else batch_size,
-        lr=recipe.lr if lr is None else lr,
-    )
+def _parse_seeds(text: str | None) -> tuple[int, ...]:
+    """Parse "0,1,2"."""
+    try:
+        return () if text is None else tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        message = f"{text!r}: expected whole numbers with commas, such as 0,1,2"
+        raise BadParameter(message) from None

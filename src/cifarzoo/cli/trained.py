@@ -1,67 +1,53 @@
-"""Trained weights, and what their file says about them."""
+"""Models with trained weights, and the data set that the weights are for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast, get_args
+from typing import get_args
 
-from cifarzoo.cli.console import remark
+from cifarzoo.cli.console import log
 from cifarzoo.cli.options import DataName
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.registry import build_from_card, model_card, outline
-from cifarzoo.spec import to_path
-from cifarzoo.weights import holds_backbone_alone, packaged_file
-from cifarzoo.weights.notes import read_notes
+from cifarzoo.models.transfer import TransferClassifier
+from cifarzoo.registry import build_from_card, build_on_meta, model_card
+from cifarzoo.validation import expand_path
+from cifarzoo.weights import packaged_file, read_metadata, read_state_dict
 
-__all__ = ["Trained", "trained"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
-    """A model with trained weights.
-
-    Attributes:
-        model: on the CPU, in evaluation mode.
-        weights: the tag that "default" stands for, else what the user gave.
-        data: name of the data set that the weights are for.
-    """
-
-    model: ImageClassifier
-    weights: str
-    data: DataName
+__all__ = ["load_trained"]
 
 
-def trained(name: str, weights: str, data: DataName | None) -> Trained:
-    """Build a model with its weights, and find out what data they are for.
+def load_trained(
+    name: str, weights: str, data: DataName | None
+) -> tuple[ImageClassifier, str, DataName]:
+    """Build a model with trained weights.
 
     Args:
-        name: of the model.
-        weights: a tag of its card, or a file.
-        data: what the user says; None takes what the file says, else CIFAR-10.
+        name: the model's name.
+        weights: a tag or a file.
+        data: the data set; None for the one in the file's metadata, or else CIFAR-10.
+
+    Returns:
+        The model on the CPU in evaluation mode, the tag (never "default") or file of its weights,
+        and the name of the data set.
 
     Raises:
-        WeightsError: the weights are not there, damaged, of another model, or of a transfer
-            model's backbone alone.
-        UnknownModelError: no model has that name.
+        InvalidValueError: there is no such model.
+        WeightsError: there are no such weights, or they are a backbone's alone.
     """
-    card = model_card(name)
-    packaged = card.weights_for(weights)
-    file = to_path("weights", weights)
-    notes = read_notes(file if packaged is None else packaged_file(card.name, packaged.tag))
-    trained_on = notes.get("data")
-    if holds_backbone_alone(outline(card), weights, card):
-        raise WeightsError(
-            f"{weights} holds weights of {name}'s backbone alone; with a head at random it would "
-            f"guess. Train it: `cifarzoo train {name} --weights {weights}`, and give the file of "
-            "weights that this writes"
-        )
-    built = build_from_card(card, weights, 10)
-    if notes.get("model", name) != name:
-        remark(f"{weights} says that it holds weights of {notes['model']}; they fit {name} too.")
-    used = weights if packaged is None else packaged.tag
-    if trained_on not in get_args(DataName):
-        return Trained(model=built, weights=used, data=data or "cifar10")
-    if data not in (None, trained_on):
-        remark(f"These weights were trained on {trained_on}, not on {data}.")
-    return Trained(model=built, weights=used, data=data or cast("DataName", trained_on))
+    card, path = model_card(name), expand_path("weights", weights)
+    outline = build_on_meta(card)
+    if packaged := card.weights_for(weights):
+        weights, path = packaged.tag, packaged_file(name, packaged.tag)
+    elif isinstance(outline, TransferClassifier):  # its head would be random
+        names = read_state_dict(path) if path.is_file() else ("network.",)
+        is_published = weights in [entry.tag for entry in outline.published]
+        if is_published or not any(name.startswith("network.") for name in names):
+            raise WeightsError(
+                f"{weights} contains only the backbone of {name}: expected weights of the whole "
+                f"model; train it with: cifarzoo train {name} --weights {weights}"
+            )
+    model = build_from_card(card, weights, 10)
+    trained_on = read_metadata(path).get("data")
+    if data not in (None, trained_on) and trained_on in get_args(DataName):
+        log(f"warning: these weights were trained on {trained_on}, not on {data}")
+    return model, weights, data or ("shapes" if trained_on == "shapes" else "cifar10")

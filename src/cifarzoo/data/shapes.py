@@ -1,12 +1,12 @@
-"""Ten shapes, drawn on the spot: a stand-in for trying things where there is no data.
+"""Ten shapes, drawn on demand: a stand-in for CIFAR-10 that needs no files.
 
-Every image holds one shape of any colour, size, place and rotation on a shaded background, with
-specks and noise. Class and colour have nothing to do with each other, so a linear model finds
-little, and a small convolutional network nearly everything.
+Every image shows one shape of random colour, size, position and rotation on a shaded background
+with specks and noise. Colour is independent of the class, so a linear model learns little, while a
+small convolutional network learns nearly everything.
 
-Each shape is a signed distance: negative inside, in units of the shape's radius. From it comes how
-much of a pixel is covered, and so smooth edges. Source of the star's and the heart's formula:
-Inigo Quilez, "2D distance functions".
+Each shape is a signed distance function, negative inside, in units of its radius. Pixels at its
+edge are blended by the fraction that it covers. Source of the star and the heart: Inigo Quilez, "2D
+distance functions".
 """
 
 from __future__ import annotations
@@ -18,45 +18,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarzoo.data.images import ImageData
-from cifarzoo.spec import require_whole
+from cifarzoo.data.cifar import ImageData
+from cifarzoo.validation import PositiveInt, Seed, validate
 
 __all__ = ["SHAPE_CLASSES", "load_shapes"]
 
 SIDE = 32  # pixels
-CHUNK = 500  # images that are drawn at once, each chunk from a seed of its own
+CHUNK = 500  # images drawn together, from their own seed
 SPECKS = 4
-NOISE = 0.03  # standard deviation, of a range of 1
-TURN = math.pi / 6  # the most that a shape is turned either way
-
-
-def _disc(x: Tensor, y: Tensor) -> Tensor:
-    return torch.hypot(x, y) - 0.85
-
-
-def _ring(x: Tensor, y: Tensor) -> Tensor:
-    return (torch.hypot(x, y) - 0.75).abs() - 0.2
-
-
-def _crescent(x: Tensor, y: Tensor) -> Tensor:
-    bite = torch.hypot(x - 0.5, y) - 0.75
-    return torch.maximum(torch.hypot(x, y) - 0.95, -bite)
+NOISE = 0.03  # standard deviation, where colours are in [0, 1]
+MAX_ROTATION = math.pi / 6  # in either direction
 
 
 def _box(x: Tensor, y: Tensor, width: float, height: float) -> Tensor:
     return torch.maximum(x.abs() - width, y.abs() - height)
 
 
-def _square(x: Tensor, y: Tensor) -> Tensor:
-    return _box(x, y, 0.75, 0.75)
-
-
-def _triangle(x: Tensor, y: Tensor) -> Tensor:
-    return torch.maximum(x.abs() * math.sqrt(0.75) + y / 2, -y) - 0.5
-
-
 def _star(x: Tensor, y: Tensor) -> Tensor:
-    wedge, slope = math.pi / 5, math.pi / 3.2  # five points; the slope says how sharp they are
+    wedge, slope = math.pi / 5, math.pi / 3.2  # five points; the slope sets their sharpness
     edge = math.sin(wedge) / math.sin(slope)
     radius, angle = torch.hypot(x, y), torch.atan2(x, y).remainder(2 * wedge) - wedge
     along = radius * angle.cos() - math.cos(wedge)
@@ -65,10 +44,6 @@ def _star(x: Tensor, y: Tensor) -> Tensor:
     along = along + math.cos(slope) * to_edge.clamp(0, edge)
     across = across + math.sin(slope) * to_edge.clamp(0, edge)
     return torch.hypot(along, across) * along.sign()
-
-
-def _cross(x: Tensor, y: Tensor) -> Tensor:
-    return torch.minimum(_box(x, y, 0.95, 0.28), _box(x, y, 0.28, 0.95))
 
 
 def _heart(x: Tensor, y: Tensor) -> Tensor:
@@ -80,26 +55,19 @@ def _heart(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(x + y > 1, lobe, tip) / scale
 
 
-def _stripes(x: Tensor, y: Tensor) -> Tensor:
-    nearest = (x.abs() - 0.35).abs() - 0.35  # folds the three bars onto one
-    return _box(nearest, y, 0.16, 0.85)
-
-
-def _pair(x: Tensor, y: Tensor) -> Tensor:
-    return torch.hypot(x.abs() - 0.55, y) - 0.4
-
-
 _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "disc": _disc,
-    "ring": _ring,
-    "crescent": _crescent,
-    "square": _square,
-    "triangle": _triangle,
+    "disc": lambda x, y: torch.hypot(x, y) - 0.85,
+    "ring": lambda x, y: (torch.hypot(x, y) - 0.75).abs() - 0.2,
+    "crescent": lambda x, y: torch.maximum(
+        torch.hypot(x, y) - 0.95, -(torch.hypot(x - 0.5, y) - 0.75)
+    ),
+    "square": lambda x, y: _box(x, y, 0.75, 0.75),
+    "triangle": lambda x, y: torch.maximum(x.abs() * math.sqrt(0.75) + y / 2, -y) - 0.5,
     "star": _star,
-    "cross": _cross,
+    "cross": lambda x, y: torch.minimum(_box(x, y, 0.95, 0.28), _box(x, y, 0.28, 0.95)),
     "heart": _heart,
-    "stripes": _stripes,
-    "pair": _pair,
+    "stripes": lambda x, y: _box((x.abs() - 0.35).abs() - 0.35, y, 0.16, 0.85),  # x folds 3 bars
+    "pair": lambda x, y: torch.hypot(x.abs() - 0.55, y) - 0.4,
 }
 
 SHAPE_CLASSES = tuple(_DISTANCES)
@@ -108,92 +76,65 @@ SHAPE_CLASSES = tuple(_DISTANCES)
 def load_shapes(n_train: int = 20_000, n_test: int = 4_000, *, seed: int = 0) -> ImageData:
     """Draw the built-in shapes.
 
-    The first images are the same for every number of images, and every ten hold each class once.
+    The first images are the same for every number of images, and every ten contain each class once.
 
     Args:
         n_train: number of training images.
         n_test: number of test images.
-        seed: of everything that is random in the images, 0 or more.
+        seed: seed of all random properties, 0 or more.
 
     Returns:
-        Images, uint8 (N,3,32,32), and labels into `SHAPE_CLASSES`.
-
-    Raises:
-        OptionError: a number of images is under 1, or the seed is negative.
+        Images, uint8 (N,3,32,32), and labels, which index `SHAPE_CLASSES`.
     """
-    for name, value, low in (("n_train", n_train, 1), ("n_test", n_test, 1), ("seed", seed, 0)):
-        require_whole(name, value, low, math.inf, f"{low} or more")
+    n_train = validate("n_train", n_train, PositiveInt)
+    n_test = validate("n_test", n_test, PositiveInt)
+    seed = validate("seed", seed, Seed)
     return ImageData(*_draw(n_train, seed, split=0), *_draw(n_test, seed, split=1))
 
 
 def _draw(n: int, seed: int, *, split: int) -> tuple[Tensor, Tensor]:
-    pixels = torch.empty(n, SIDE, SIDE, 3, dtype=torch.uint8)
-    labels = torch.empty(n, dtype=torch.int64)
-    for chunk, first in enumerate(range(0, n, CHUNK)):
-        stop = min(first + CHUNK, n)
-        images, drawn = _Artist(seed, split, chunk).draw()
-        pixels[first:stop] = images.permute(0, 2, 3, 1)[: stop - first]
-        labels[first:stop] = drawn[: stop - first]
-    return pixels.permute(0, 3, 1, 2), labels
+    chunks = [_draw_chunk(seed, split, index) for index in range(math.ceil(n / CHUNK))]
+    images, labels = (torch.cat(parts)[:n] for parts in zip(*chunks, strict=True))
+    return images.contiguous(memory_format=torch.channels_last), labels
 
 
-class _Artist:
-    """Draws one chunk of images from a seed of its own."""
+def _draw_chunk(seed: int, split: int, index: int) -> tuple[Tensor, Tensor]:
+    """Draw images, uint8 (CHUNK,3,32,32), and labels (CHUNK,)."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(split, index))
+    rng = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+    side = torch.arange(SIDE) - (SIDE - 1) / 2
+    x, y = side[None, :], -side[:, None]  # in pixels from the centre, y upwards
 
-    def __init__(self, seed: int, split: int, chunk: int) -> None:
-        sequence = np.random.SeedSequence(seed, spawn_key=(split, chunk))
-        self._rng = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
-        side = torch.arange(SIDE) - (SIDE - 1) / 2
-        self._x, self._y = side[None, :], -side[:, None]  # in pixels from the middle, y up
+    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
+        return torch.rand(CHUNK, channels, 1, 1, generator=rng) * (high - low) + low
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """Give images, uint8 (CHUNK,3,32,32), and labels."""
-        classes = len(SHAPE_CLASSES)
-        labels = torch.rand(CHUNK // classes, classes, generator=self._rng).argsort(dim=1).flatten()
-        background, figure = self._colours()
-        canvas = self._shaded(background, 0.3)
-        for _ in range(SPECKS):
-            canvas.lerp_(self._uniform(0, 1, 3), self._speck())
-        canvas.lerp_(self._shaded(figure, 0.2), self._figure(labels))
-        canvas += torch.randn(canvas.shape, generator=self._rng).mul_(NOISE)
-        return canvas.clamp_(0, 1).mul_(255).round_().to(torch.uint8), labels
+    def shaded(colour: Tensor, strength: float) -> Tensor:
+        """Return images of a colour with a linear gradient."""
+        angle = uniform(0, 2 * math.pi)
+        ramp = (angle.cos() * x + angle.sin() * y) / (SIDE / 2)
+        return colour + ramp * uniform(-strength, strength, 3)
 
-    def _uniform(self, low: float, high: float, channels: int = 1) -> Tensor:
-        """Give random numbers (CHUNK,channels,1,1)."""
-        return torch.rand(CHUNK, channels, 1, 1, generator=self._rng) * (high - low) + low
-
-    def _colours(self) -> tuple[Tensor, Tensor]:
-        """Give a background's and a figure's colour, (CHUNK,3,1,1), that can be told apart."""
-        background = self._uniform(0, 1, 3)
-        candidates = torch.stack([self._uniform(0, 1, 3) for _ in range(4)])
-        furthest = (candidates - background).square().sum(dim=2).flatten(1).argmax(dim=0)
-        return background, candidates[furthest, torch.arange(CHUNK)]
-
-    def _shaded(self, colour: Tensor, strength: float) -> Tensor:
-        """Fill images (CHUNK,3,32,32) with a colour that changes in some direction."""
-        angle = self._uniform(0, 2 * math.pi)
-        ramp = (angle.cos() * self._x + angle.sin() * self._y) / (SIDE / 2)
-        return colour + ramp * self._uniform(-strength, strength, 3)
-
-    def _speck(self) -> Tensor:
-        across, down, radius = (self._uniform(*ends) for ends in ((-15, 15), (-15, 15), (0.5, 1.5)))
-        return _cover(torch.hypot(self._x - across, self._y - down) - radius)
-
-    def _figure(self, labels: Tensor) -> Tensor:
-        """Give how much of each pixel the shape covers, (CHUNK,1,32,32) in [0, 1]."""
-        radius, angle = self._uniform(8, 13), self._uniform(-TURN, TURN)
-        x, y = (
-            (side - self._uniform(-1, 1) * (SIDE / 2 - radius)) / radius
-            for side in (self._x, self._y)
-        )
-        turned_x, turned_y = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
-        inside = torch.empty(CHUNK, 1, SIDE, SIDE)
-        for label, distance in enumerate(_DISTANCES.values()):
-            own = labels == label
-            inside[own] = distance(turned_x[own], turned_y[own])
-        return _cover(inside * radius)
+    classes = len(SHAPE_CLASSES)
+    labels = torch.rand(CHUNK // classes, classes, generator=rng).argsort(dim=1).flatten()
+    background, candidates = uniform(0, 1, 3), torch.stack([uniform(0, 1, 3) for _ in range(4)])
+    furthest = (candidates - background).square().sum(dim=2).flatten(1).argmax(dim=0)
+    canvas = shaded(background, 0.3)
+    for _ in range(SPECKS):
+        colour, x0, y0 = uniform(0, 1, 3), uniform(-15, 15), uniform(-15, 15)
+        canvas.lerp_(colour, _cover(torch.hypot(x - x0, y - y0) - uniform(0.5, 1.5)))
+    figure = shaded(candidates[furthest, torch.arange(CHUNK)], 0.2)
+    radius, angle = uniform(8, 13), uniform(-MAX_ROTATION, MAX_ROTATION)
+    u, v = ((axis - uniform(-1, 1) * (SIDE / 2 - radius)) / radius for axis in (x, y))
+    u, v = angle.cos() * u + angle.sin() * v, angle.cos() * v - angle.sin() * u
+    distance = torch.empty(CHUNK, 1, SIDE, SIDE)
+    for label, shape in enumerate(_DISTANCES.values()):
+        chosen = labels == label
+        distance[chosen] = shape(u[chosen], v[chosen])
+    canvas.lerp_(figure, _cover(distance * radius))
+    canvas += torch.randn(canvas.shape, generator=rng).mul_(NOISE)
+    return canvas.clamp_(0, 1).mul_(255).round_().to(torch.uint8), labels
 
 
 def _cover(distance: Tensor) -> Tensor:
-    """Turn distances in pixels into the share of a pixel that is covered."""
+    """Return the covered fraction of each pixel, from signed distances in pixels."""
     return (0.5 - distance).clamp_(0, 1)

@@ -1,1 +1,1 @@
-"""Scoring a model: every image once, and the interval that comes with it."""
+"""Evaluation of models: predictions, scores with intervals, and comparisons."""

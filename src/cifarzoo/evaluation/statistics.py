@@ -1,35 +1,40 @@
-"""Intervals and means: what a number is worth."""
+"""Means with 95 % confidence intervals, and the calibration error."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
+from typing import Annotated
 
-from cifarzoo.errors import OptionError
-from cifarzoo.spec import require, require_number
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cifarzoo.errors import InvalidValueError
+from cifarzoo.validation import NonNegativeInt, PositiveInt, validate
 
 __all__ = [
     "Estimate",
     "accuracy_interval",
+    "calibration_error",
     "mean_and_std",
     "paired_difference",
-    "require_confidence",
 ]
 
-LARGEST = 1e150  # whose square is still a number
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean over several runs.
+    """The mean of several runs, in the unit of their values.
 
     Attributes:
-        mean: of the runs, in the unit of the figures that were given.
+        mean: mean of the runs.
         std: standard deviation of the runs (n - 1 in the denominator); None for one run.
-        low: lower end of the 95 % confidence interval of the mean (Student's t); None for one run.
-        high: upper end, in the same unit; None for one run.
+        low: lower end of the 95 % interval of the mean (Student's t); None for one run.
+        high: upper end of that interval; None for one run.
         n: number of runs.
     """
 
@@ -40,103 +45,82 @@ class Estimate:
     n: int
 
 
-def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the Wilson interval of an accuracy.
+def accuracy_interval(correct: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of an accuracy, in [0, 1].
 
-    It holds the uncertainty from the finite test set, not that from the seed.
+    It covers the uncertainty due to the finite test set, not that due to the seed.
 
     Args:
-        correct: images classified right, 0..total.
-        total: images scored, at least 1.
-        confidence: between 0 and 1.
-
-    Returns:
-        The ends, in [0, 1].
+        correct: number of correctly classified images, 0 to `total`.
+        total: number of images, at least 1.
 
     Raises:
-        OptionError: the counts or the confidence make no sense.
+        InvalidTypeError: a count is not an integer.
+        InvalidValueError: a count is out of range.
 
     Source: Wilson 1927, as implemented by `scipy.stats.binomtest`.
     """
-    counts: tuple[object, ...] = correct, total
-    whole = all(isinstance(each, Real) and float(each).is_integer() for each in counts)
-    if not (whole and 0 <= correct <= total and total >= 1):
-        raise OptionError(
-            f"correct={correct!r}, total={total!r}; needed are whole numbers 0 <= correct <= total "
-            "and total >= 1"
-        )
-    require_confidence(confidence)
+    correct = validate("correct", correct, NonNegativeInt)
+    total = validate("total", total, PositiveInt)
+    if correct > total:
+        raise InvalidValueError(f"correct is {correct}: expected at most the total, {total}")
     from scipy.stats import binomtest
 
-    test = binomtest(int(correct), int(total))
-    interval = test.proportion_ci(confidence, method="wilson")
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def require_confidence(confidence: object) -> None:
-    """Refuse what is no share of intervals that are to hold the truth.
-
-    Raises:
-        OptionError: it is no number between 0 and 1.
-    """
-    between = isinstance(confidence, Real) and 0 < float(confidence) < 1
-    require("confidence", confidence, "between 0 and 1", met=between)
-
-
-def mean_and_std(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
-    """Summarise runs that differ in their seed.
+def mean_and_std(values: Sequence[float]) -> Estimate:
+    """Summarise runs that differ only in their seed.
 
     Args:
-        values: one figure a run, at least one; finite.
-        confidence: of the interval of the mean, between 0 and 1.
-
-    Returns:
-        The mean with its standard deviation and interval; of one value the mean alone.
+        values: one finite number per run, at least one.
 
     Raises:
-        OptionError: there is no value, one is not finite, or the confidence makes no sense.
-
-    Source: Student's t, two-sided, as `scipy.stats.t` gives it.
+        InvalidTypeError: a value is not a number.
+        InvalidValueError: there are no values, or a value is not finite.
     """
-    n = len(values)
-    if not n:
-        raise OptionError("there are no values to average; run at least one seed")
-    for value in values:
-        require_number("a value", value, "finite numbers")
-        require("a value", value, f"numbers under {LARGEST:g}", met=abs(value) < LARGEST)
-    require_confidence(confidence)
-    mean = math.fsum(values) / n
+    numbers = [validate("value", value, _Finite) for value in values]
+    if not numbers:
+        raise InvalidValueError("values is empty: expected at least one run")
+    n, mean = len(numbers), statistics.fmean(numbers)
     if n == 1:
         return Estimate(mean=mean, std=None, low=None, high=None, n=1)
     from scipy.stats import t
 
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(t.ppf(0.5 + confidence / 2, n - 1)) * std / math.sqrt(n)
+    std = statistics.stdev(numbers)
+    half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n)
     return Estimate(mean=mean, std=std, low=mean - half, high=mean + half, n=n)
 
 
-def paired_difference(
-    after: Sequence[float], before: Sequence[float], *, confidence: float = 0.95
-) -> Estimate:
-    """Estimate a change from runs that share their seeds, pair by pair.
+def paired_difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
+    """Estimate a change, after - before, from runs with the same seeds in the same order.
 
-    Args:
-        after: one figure a seed, with the change.
-        before: one figure a seed, without it, in the same order.
-        confidence: of the interval of the mean difference, between 0 and 1.
-
-    Returns:
-        The mean of after - before, with its standard deviation and interval over the pairs.
+    The interval is that of the paired t-test.
 
     Raises:
-        OptionError: the two differ in length, or are empty.
-
-    Source: the paired t-test's interval, Student's t over the differences.
+        InvalidValueError: the lengths differ, or are 0.
     """
     if len(after) != len(before):
-        raise OptionError(
-            f"there are {len(after)} values after and {len(before)} before; pairs need as many"
+        raise InvalidValueError(
+            f"after has {len(after)} values and before {len(before)}: expected equal lengths"
         )
-    return mean_and_std(
-        [new - old for new, old in zip(after, before, strict=True)], confidence=confidence
-    )
+    return mean_and_std([new - old for new, old in zip(after, before, strict=True)])
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> float:
+    """Return the expected calibration error, in [0, 1].
+
+    Args:
+        probabilities: (N,K), rows that sum to 1.
+        labels: int64 (N,) in 0..K-1.
+        bins: number of equal bins of the probability of the predicted class.
+
+    Source: arXiv 1706.04599, equation 3.
+    """
+    confidences, predictions = probabilities.max(1)
+    edges = torch.linspace(0, 1, bins + 1, device=probabilities.device)[1:-1]
+    gaps = confidences.new_zeros(bins)
+    index = torch.bucketize(confidences, edges)
+    gaps.index_add_(0, index, (predictions == labels).float() - confidences)
+    return gaps.abs().sum().item() / len(labels)

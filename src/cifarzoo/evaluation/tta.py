@@ -1,46 +1,38 @@
-"""Test-time augmentation: the same image seen several ways."""
+"""Test-time augmentation (TTA): predictions averaged over several views of each image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
-from cifarzoo.errors import ShapeError, one_of
-from cifarzoo.spec import TtaName
+from cifarzoo.errors import InvalidValueError
 
 __all__ = ["views"]
 
 
-def views(images: Tensor, tta: TtaName) -> Iterator[tuple[float, Tensor]]:
-    """Give the views of a batch with their weights, which add up to 1.
+def views(images: Tensor, tta: Literal["flip", "flip_translate"]) -> Iterator[tuple[float, Tensor]]:
+    """Yield the views of a batch and their weights, which sum to 1.
 
     Args:
-        images: (N,C,H,W); H and W are 2 or more, but for "none".
-        tta: "none" gives the images, "flip" also their mirror images, "flip_translate" these two
-            in place (weight 1/4 each) and shifted by one pixel up-left and down-right (1/8 each),
-            as arXiv 2404.00498 does.
+        images: (N,C,H,W) with H and W of at least 2.
+        tta: "flip" yields the images and their mirror images. "flip_translate" yields both in place
+            (weight 1/4 each) and shifted by one pixel down-right and up-left (1/8 each), as in
+            arXiv 2404.00498.
 
     Raises:
-        OptionError: another name.
-        ShapeError: there is nothing to flip and shift.
+        InvalidValueError: the images cannot be flipped and shifted.
     """
-    if tta not in get_args(TtaName):
-        raise one_of("tta", tta, get_args(TtaName))
-    if tta == "none":
-        yield 1.0, images
-        return
     if images.ndim != 4 or min(images.shape[-2:]) < 2:
-        raise ShapeError(
-            f"images have shape {tuple(images.shape)}; test-time augmentation needs (N,C,H,W) "
-            "with H and W of 2 or more"
+        raise InvalidValueError(
+            f"images have shape {tuple(images.shape)}: test-time augmentation expects (N,C,H,W) "
+            "with H and W of at least 2"
         )
-    shifts = ((1, 1),) if tta == "flip" else ((1, 1), (0, 0), (2, 2))
     height, width = images.shape[-2:]
     padded = nn.functional.pad(images.float(), (1, 1, 1, 1), mode="reflect").to(images.dtype)
-    for top, left in shifts:
-        shifted = padded[..., top : top + height, left : left + width]
-        weight = 0.5 if tta == "flip" else 0.25 if (top, left) == (1, 1) else 0.125
-        yield weight, shifted
-        yield weight, shifted.flip(-1)
+    offsets = ((1, 0.5),) if tta == "flip" else ((1, 0.25), (0, 0.125), (2, 0.125))
+    for offset, weight in offsets:
+        view = padded[..., offset : offset + height, offset : offset + width]
+        yield weight, view
+        yield weight, view.flip(-1)

@@ -1,1 +1,1 @@
-"""The models: one family a file, each with its cards at the end."""
+"""The models, one family per module, which ends with the cards of its models."""

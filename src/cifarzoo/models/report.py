@@ -1,145 +1,33 @@
-"""The report's four convolutional networks.
+"""The four convolutional networks of a university report.
 
 Source: a report on assignment 3 of TDT4265 (Computer Vision and Deep Learning, NTNU, 2021), tasks 2
-and 3. All four are one layout with other numbers. The report's tables are what is built here; the
-code behind the report differed from them in two places: it left out the ReLU between the two
-convolutions of blocks 2 and 3, and had a batch norm in model 2's head.
+and 3. Pixels are normalised with mean 0.5 and standard deviation 0.25, as in the report.
 
-Pixels are normalised with mean 0.5 and standard deviation 0.25 per channel, as the report did.
+The networks follow the report's tables. The code behind the report deviated from them: it had no
+ReLU between the two convolutions of blocks 2 and 3, and a batch norm in the head of model 2.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-import math
-from collections import OrderedDict
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
 
+from pydantic import Field, StrictBool
 from torch import nn
 
-from cifarzoo.errors import OptionError, one_of
+from cifarzoo.card import ModelCard
+from cifarzoo.errors import InvalidValueError
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
-from cifarzoo.spec import EarlyStopping, ModelCard, Recipe, require_whole
+from cifarzoo.models.layers import sequential
+from cifarzoo.recipe import EarlyStopping, Recipe
+from cifarzoo.validation import Fraction, PositiveInt, validate
 
-__all__ = ["CARDS", "BASELINE", "BEST", "MODEL1", "MODEL2", "Layout", "report_model"]
-
-NormName: TypeAlias = Literal["none", "batch"]
+__all__ = ["CARDS", "SGD_RECIPE", "report_model"]
 
 IMAGE_SIZE = 32
-PAPER = "TDT4265 assignment 3, a report of 2021"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """The numbers in which the report's networks differ.
-
-    Attributes:
-        filters: of each block's convolutions; every block halves the image.
-        kernel_size: side of the kernels, odd; stride 1, padded to keep the size.
-        convs_per_block: number of convolutions, each with its ReLU, before the block's pooling.
-        block_norm: whether a batch norm follows a block's last ReLU.
-        dropout: probability at each block's end, in [0, 1).
-        hidden: units of the head's hidden layers, each with its ReLU.
-        head_norm: whether a batch norm follows each hidden layer's ReLU.
-
-    Raises:
-        OptionError: more blocks than a 32-pixel image can be halved, an even kernel, or another
-            value that is not allowed.
-    """
-
-    filters: tuple[int, ...] = (32, 64, 128)
-    kernel_size: int = 5
-    convs_per_block: int = 1
-    block_norm: NormName = "none"
-    dropout: float = 0.0
-    hidden: tuple[int, ...] = (64,)
-    head_norm: NormName = "none"
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.filters) <= 5:
-            raise OptionError(f"filters is {self.filters}; allowed: one to five blocks")
-        for name, values in (("filters", self.filters), ("hidden", self.hidden)):
-            for value in values:
-                require_whole(name, value, 1, math.inf, "1 or more")
-        for name in ("kernel_size", "convs_per_block"):
-            require_whole(name, getattr(self, name), 1, math.inf, "1 or more")
-        if self.kernel_size % 2 == 0:
-            raise OptionError(f"kernel_size is {self.kernel_size}; allowed: odd numbers from 1")
-        if not 0 <= self.dropout < 1:
-            raise OptionError(f"dropout is {self.dropout}; allowed: 0 up to, but not, 1")
-        for name in ("block_norm", "head_norm"):
-            if getattr(self, name) not in get_args(NormName):
-                raise one_of(name, getattr(self, name), get_args(NormName))
-
-
-def _block(layout: Layout, channels_in: int, channels: int) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for i in range(1, layout.convs_per_block + 1):
-        layers[f"conv{i}"] = nn.Conv2d(
-            channels_in if i == 1 else channels,
-            channels,
-            layout.kernel_size,
-            padding=layout.kernel_size // 2,
-        )
-        layers[f"relu{i}"] = nn.ReLU()
-    if layout.block_norm == "batch":
-        layers["norm"] = nn.BatchNorm2d(channels)
-    layers["pool"] = nn.MaxPool2d(2)
-    if layout.dropout:
-        layers["dropout"] = nn.Dropout(layout.dropout)
-    return nn.Sequential(layers)
-
-
-def _head(layout: Layout, features: int, num_classes: int) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    for i, units in enumerate(layout.hidden, 1):
-        layers[f"linear{i}"] = nn.Linear(features, units)
-        layers[f"relu{i}"] = nn.ReLU()
-        if layout.head_norm == "batch":
-            layers[f"norm{i}"] = nn.BatchNorm1d(units)
-        features = units
-    layers["logits"] = nn.Linear(features, num_classes)
-    return nn.Sequential(layers)
-
-
-def _features(layout: Layout) -> int:
-    side = IMAGE_SIZE >> len(layout.filters)
-    return layout.filters[-1] * side * side
-
-
-def report_model(layout: Layout, num_classes: int = 10) -> ImageClassifier:
-    """Build one of the report's networks, or a variation of it, with random weights.
-
-    Args:
-        layout: what it is made of.
-        num_classes: length of the logits, 1 or more.
-
-    Returns:
-        A classifier of images (N,3,32,32): logits (N,num_classes).
-
-    Example:
-        >>> from dataclasses import replace
-        >>> from cifarzoo.models.report import BASELINE, report_model
-        >>> wider = report_model(replace(BASELINE, filters=(64, 128, 256)))
-    """
-    channels = (3, *layout.filters)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for i, (before, after) in enumerate(itertools.pairwise(channels), 1):
-        layers[f"block{i}"] = _block(layout, before, after)
-    layers["head"] = _head(layout, _features(layout), num_classes)
-    return ImageClassifier(
-        Preprocess((0.5,) * 3, (0.25,) * 3), nn.Sequential(layers), image_size=IMAGE_SIZE
-    )
-
-
-BASELINE = Layout()
-MODEL1 = Layout(filters=(64, 128, 256), block_norm="batch", head_norm="batch")
-MODEL2 = Layout(kernel_size=3, convs_per_block=2, block_norm="batch", dropout=0.1)
-BEST = replace(MODEL2, filters=(128, 128, 256), head_norm="batch")
-
-_SGD = Recipe(
+SGD_RECIPE = Recipe(
     epochs=10,
     batch_size=64,
     optimizer="sgd",
@@ -147,28 +35,110 @@ _SGD = Recipe(
     checks_per_epoch=2,
     early_stopping=EarlyStopping(patience=4),
 )
-_ADAM = replace(_SGD, optimizer="adam", lr=0.001)
+
+_Filters = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=5)]
 
 
-def _card(name: str, summary: str, layout: Layout, recipe: Recipe) -> ModelCard:
-    return ModelCard(
-        name=name,
-        family="report",
-        summary=summary,
-        builder=functools.partial(report_model, layout),
-        recipe=recipe,
-        paper=PAPER,
-    )
+def report_model(
+    num_classes: int = 10,
+    *,
+    filters: Sequence[int] = (32, 64, 128),
+    kernel_size: int = 5,
+    convs_per_block: int = 1,
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+    hidden: Sequence[int] = (64,),
+    head_norm: bool = False,
+) -> ImageClassifier:
+    """Build one of the report's networks, or a variation, with random weights.
 
+    It classifies images (N,3,32,32). The defaults are the baseline's.
+
+    Args:
+        num_classes: length of the logits, at least 1.
+        filters: width of each block, 1 to 5 of them; each block halves the image.
+        kernel_size: side of the convolutions, odd.
+        convs_per_block: convolutions per block, each followed by a ReLU.
+        batch_norm: whether a batch norm follows the last ReLU of each block.
+        dropout: probability at the end of each block, in [0, 1).
+        hidden: widths of the hidden linear layers, each followed by a ReLU.
+        head_norm: whether a batch norm follows the ReLU of each hidden layer.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: an argument is not accepted.
+
+    Example:
+        >>> from cifarzoo.models.report import report_model
+        >>> wide = report_model(filters=(64, 128, 256), batch_norm=True)
+    """
+    validate("num_classes", num_classes, PositiveInt)
+    validate("filters", filters, _Filters)
+    validate("convs_per_block", convs_per_block, PositiveInt)
+    validate("batch_norm", batch_norm, StrictBool)
+    validate("dropout", dropout, Fraction)
+    validate("hidden", hidden, tuple[PositiveInt, ...])
+    validate("head_norm", head_norm, StrictBool)
+    if validate("kernel_size", kernel_size, PositiveInt) % 2 == 0:
+        raise InvalidValueError(f"kernel_size is {kernel_size}: expected an odd number")
+
+    network, channels = nn.Sequential(), 3
+    for i, width in enumerate(filters, 1):
+        layers: dict[str, nn.Module] = {}
+        for j in range(1, convs_per_block + 1):
+            layers[f"conv{j}"] = nn.Conv2d(channels, width, kernel_size, padding=kernel_size // 2)
+            layers[f"relu{j}"] = nn.ReLU()
+            channels = width
+        if batch_norm:
+            layers["norm"] = nn.BatchNorm2d(width)
+        layers["pool"] = nn.MaxPool2d(2)
+        if dropout:
+            layers["dropout"] = nn.Dropout(dropout)
+        network.add_module(f"block{i}", sequential(**layers))
+
+    head: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+    features = channels * (IMAGE_SIZE >> len(filters)) ** 2
+    for i, width in enumerate(hidden, 1):
+        head |= {f"linear{i}": nn.Linear(features, width), f"relu{i}": nn.ReLU()}
+        if head_norm:
+            head[f"norm{i}"] = nn.BatchNorm1d(width)
+        features = width
+    network.add_module("head", sequential(**head, logits=nn.Linear(features, num_classes)))
+    return ImageClassifier(Preprocess((0.5,) * 3, (0.25,) * 3), network, image_size=IMAGE_SIZE)
+
+
+_ADAM = replace(SGD_RECIPE, optimizer="adam", lr=0.001)
+_card = functools.partial(
+    ModelCard, family="report", paper="TDT4265 assignment 3, a report of 2021"
+)
+_model2 = functools.partial(
+    report_model, kernel_size=3, convs_per_block=2, batch_norm=True, dropout=0.1
+)
 
 CARDS = (
-    _card("report_baseline", "Three 5×5 convolutions, two linear layers.", BASELINE, _SGD),
     _card(
-        "report_model1",
-        "The baseline with twice the filters and batch norm.",
-        MODEL1,
-        replace(_SGD, batch_size=32),
+        name="report_baseline",
+        summary="Three 5×5 convolutions, two linear layers.",
+        builder=report_model,
+        recipes={"standard": SGD_RECIPE},
     ),
-    _card("report_model2", "Six 3×3 convolutions, batch norm, dropout, Adam.", MODEL2, _ADAM),
-    _card("report_best", "Model 2 with two to four times the filters.", BEST, _ADAM),
+    _card(
+        name="report_model1",
+        summary="The baseline with twice the filters and batch norm.",
+        builder=functools.partial(
+            report_model, filters=(64, 128, 256), batch_norm=True, head_norm=True
+        ),
+        recipes={"standard": replace(SGD_RECIPE, batch_size=32)},
+    ),
+    _card(
+        name="report_model2",
+        summary="Six 3×3 convolutions, batch norm, dropout, Adam.",
+        builder=_model2,
+        recipes={"standard": _ADAM},
+    ),
+    _card(
+        name="report_best",
+        summary="Model 2 with two to four times the filters.",
+        builder=functools.partial(_model2, filters=(128, 128, 256), head_norm=True),
+        recipes={"standard": _ADAM},
+    ),
 )

@@ -1,200 +1,191 @@
-"""A family built for wall-clock time: `sprint_s`, `sprint_m`, `sprint_m3` and `sprint_l`.
+"""Networks that train quickly: `sprint_s`, `sprint_m`, `sprint_m3`, `sprint_l`.
 
-Source: the networks of airbench (Jordan 2024, arXiv 2404.00498), and its training with Muon
-(kellerjordan.github.io/posts/muon). A first layer whitens patches of pixels; it is computed from
-training images before the first step, and only its bias is trained, for a while. Filters begin by
-passing their input on, and keep their norm; batch norms have no scale. The maximum over the whole
-last map feeds a linear head. `sprint_l` has blocks of three convolutions, as airbench96 has, and
-`sprint_m3` the same ones with as many parameters as `sprint_m`: more of them where maps are large.
+Source: airbench (Jordan 2024, arXiv 2404.00498) and its training with Muon
+(kellerjordan.github.io/posts/muon). The first layer whitens image patches; its filters are computed
+from training images before the first step, and only its bias is trained, for a third of the epochs.
+The other filters initially pass their input through, and keep their norm. Batch norms have no
+trained scale. The linear head takes the maximum of each map. `sprint_m` is airbench94_muon's
+network; `sprint_l` has three convolutions per block, as airbench96 does, and `sprint_m3` has three
+with as many parameters as `sprint_m`.
 
-Deviations: `sprint_s` has, in place of GELU, hardswish of 1.7 times its input: a multiple of GELU
-to within 0.07, at a third of its cost. The 1.7 lies in the batch norms' scale and the whitening
-filters. The head's factor 1/width is in its initial weights, which are normal; the whitening's
-bias begins at zero and is trained for a third of the epochs; its filters are computed from
-augmented images. Muon takes torch's five steps, not three.
+Deviations: `sprint_s` replaces GELU by hardswish(1.7 x) / 1.7, which differs by at most 0.07 at a
+third of the cost; the 1.7 is part of the batch norms' scale and of the whitening filters. The
+head's factor 1/width is part of its initial weights, which are normal. The whitening bias starts at
+zero, and the filters are computed from augmented images. Muon takes torch's five steps, not three.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections import OrderedDict
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
+from typing_extensions import override
 
-from cifarzoo.errors import OptionError, one_of
-from cifarzoo.models._recipes import long_sprint_recipe, sprint_recipe
+from cifarzoo.card import ModelCard
 from cifarzoo.models.classifier import ImageClassifier, Preprocess
-from cifarzoo.models.layers import Whitening, passing_conv, unscaled_norm
-from cifarzoo.spec import Mixing, ModelCard, Recipe, Selection
+from cifarzoo.models.layers import Whitening, dirac_conv, sequential
+from cifarzoo.recipe import Augmentation, Mixing, ParamGroup, Recipe
+from cifarzoo.validation import PositiveInt, validate
 
-__all__ = [
-    "CARDS",
-    "LARGE",
-    "MEDIUM",
-    "MEDIUM_DEEP",
-    "SMALL",
-    "SprintLayout",
-    "SprintNetwork",
-    "sprint_model",
-]
+__all__ = ["CARDS", "sprint"]
 
-ActivationName: TypeAlias = Literal["gelu", "hardswish"]
-
-SHARPNESS = 1.7  # hardswish(1.7 x) / 1.7 is closest to gelu(x)
+HARDSWISH_GAIN = 1.7  # hardswish(1.7 x) / 1.7 is closest to gelu(x)
+WEAK = Augmentation(flip="alternating", translate=2, padding="reflect")
+STRONG = replace(WEAK, translate=4, cutout=12)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SprintLayout:
-    """The numbers in which the networks differ.
-
-    Attributes:
-        filters: of each block's convolutions; every block halves the image.
-        activation: "gelu", or "hardswish" for the same shape at less cost.
-        convs_per_block: 2, or 3: the third one's result is added to the first one's.
-
-    Raises:
-        OptionError: a value is not allowed.
-    """
-
-    filters: tuple[int, ...]
-    activation: ActivationName = "gelu"
-    convs_per_block: int = 2
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.filters) <= 4 or min(self.filters) < 1:
-            raise OptionError(f"filters is {self.filters}; allowed: one to four blocks, each 1 up")
-        if self.convs_per_block not in (2, 3):
-            raise OptionError(f"convs_per_block is {self.convs_per_block}; allowed: 2, 3")
-        if self.activation not in get_args(ActivationName):
-            raise one_of("activation", self.activation, get_args(ActivationName))
-
-    @property
-    def gain(self) -> float:
-        """What an activation's input is multiplied by."""
-        return SHARPNESS if self.activation == "hardswish" else 1.0
-
-    def act(self) -> nn.Module:
-        """Build an activation."""
-        return nn.Hardswish() if self.activation == "hardswish" else nn.GELU()
+def _norm(channels: int, gain: float) -> nn.BatchNorm2d:
+    """Return a batch norm with a fixed scale and statistics that adapt quickly."""
+    norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
+    nn.init.constant_(norm.weight, gain)
+    norm.weight.requires_grad = False
+    return norm
 
 
 class Block(nn.Module):
-    """Convolutions, each with batch norm and activation; the first one's map is pooled.
+    """Two convolutions with batch norms, or three with a shortcut around two."""
 
-    Args:
-        channels_in: of the maps that come in.
-        channels: of the maps that go out, half as wide and high.
-        layout: how many convolutions there are.
-    """
-
-    def __init__(self, channels_in: int, channels: int, layout: SprintLayout) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, convs: int, act: type[nn.Module], gain: float
+    ) -> None:
         super().__init__()
-        norm = functools.partial(unscaled_norm, channels, layout.gain)
-        first = {"conv": passing_conv(channels_in, channels), "pool": nn.MaxPool2d(2)}
-        first |= {"norm": norm(), "act": layout.act()}
-        rest = {"conv2": passing_conv(channels, channels), "norm2": norm()}
-        if layout.convs_per_block == 3:
-            rest |= {"act2": layout.act(), "conv3": passing_conv(channels, channels)}
-            rest |= {"norm3": norm()}
-        self.first = nn.Sequential(OrderedDict(first))
-        self.rest = nn.Sequential(OrderedDict(rest))
-        self.adds = layout.convs_per_block == 3
-        self.act = layout.act()
+        self.first = sequential(
+            conv=dirac_conv(channels_in, channels),
+            pool=nn.MaxPool2d(2),
+            norm=_norm(channels, gain),
+            act=act(),
+        )
+        rest: dict[str, nn.Module] = {"conv2": dirac_conv(channels, channels)}
+        rest["norm2"] = _norm(channels, gain)
+        if convs == 3:
+            rest |= {"act2": act(), "conv3": dirac_conv(channels, channels)}
+            rest["norm3"] = _norm(channels, gain)
+        self.rest = sequential(**rest)
+        self.has_shortcut = convs == 3
+        self.act = act()
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Give maps (N,channels,H//2,W//2) for maps (N,channels_in,H,W)."""
-        first = self.first(maps)
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
         rest = self.rest(first)
-        result: Tensor = self.act(rest + first if self.adds else rest)
-        return result
+        y: Tensor = self.act(rest + first if self.has_shortcut else rest)
+        return y
 
 
 class SprintNetwork(nn.Module):
-    """Whitening, blocks, the maximum over what is left of the image, a linear layer."""
+    """Whitening, blocks, global max pooling and a linear layer."""
 
-    def __init__(self, layout: SprintLayout, num_classes: int) -> None:
+    def __init__(
+        self, num_classes: int, filters: Sequence[int], convs: int, act: type[nn.Module]
+    ) -> None:
         super().__init__()
-        self.whiten = Whitening(gain=layout.gain)
-        self.act = layout.act()
-        channels = (self.whiten.out_channels, *layout.filters)
-        self.blocks = nn.Sequential(
-            *(Block(before, after, layout) for before, after in itertools.pairwise(channels))
-        )
-        self.head = nn.Linear(channels[-1], num_classes, bias=False)
-        nn.init.normal_(self.head.weight, std=1 / channels[-1])
+        gain = HARDSWISH_GAIN if act is nn.Hardswish else 1.0
+        self.whiten = Whitening(gain=gain)
+        self.act = act()
+        pairs = itertools.pairwise((self.whiten.out_channels, *filters))
+        self.blocks = nn.Sequential(*(Block(*pair, convs, act, gain) for pair in pairs))
+        self.head = nn.Linear(filters[-1], num_classes, bias=False)
+        nn.init.normal_(self.head.weight, std=1 / filters[-1])
 
     @property
     def needs_images(self) -> bool:
-        """Whether the first layer is still to be computed from training images."""
+        """Whether the whitening filters must still be computed."""
         return self.whiten.needs_images
 
     def initialize_from(self, images: Tensor) -> None:
-        """Compute the first layer from images (N,3,H,W), normalised."""
+        """Compute the whitening filters from normalised images (N,3,H,W)."""
         self.whiten.initialize_from(images)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Give logits (N,num_classes) of normalised images (N,3,H,W)."""
-        logits: Tensor = self.head(self.blocks(self.act(self.whiten(images))).amax((2, 3)))
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.blocks(self.act(self.whiten(x))).amax((2, 3)))
         return logits
 
 
-def sprint_model(layout: SprintLayout, num_classes: int = 10) -> ImageClassifier:
-    """Build one of the networks, or a variation of it, with random weights.
+def sprint(
+    num_classes: int = 10,
+    *,
+    filters: Sequence[int],
+    convs_per_block: int = 2,
+    activation: type[nn.Module] = nn.GELU,
+) -> ImageClassifier:
+    """Build a sprint network with random weights, for images (N,3,H,W).
 
     Args:
-        layout: what it is made of.
-        num_classes: length of the logits, 1 or more.
-
-    Returns:
-        A classifier of images (N,3,H,W), H and W from 2**blocks + 1 up: logits (N,num_classes).
+        num_classes: length of the logits, at least 1.
+        filters: width of each block; each block halves the image.
+        convs_per_block: 2 or 3.
+        activation: `nn.GELU` or `nn.Hardswish`.
     """
-    network, smallest = SprintNetwork(layout, num_classes), 2 ** len(layout.filters) + 1
-    return ImageClassifier(Preprocess(), network, min_image_size=smallest)
+    validate("num_classes", num_classes, PositiveInt)
+    network = SprintNetwork(num_classes, filters, convs_per_block, activation)
+    return ImageClassifier(Preprocess(), network, min_image_size=2 ** len(filters) + 1)
 
 
-def _card(
-    name: str, summary: str, layout: SprintLayout, recipe: Recipe, **more_recipes: Recipe
-) -> ModelCard:
-    return ModelCard(
-        name=name,
-        family="sprint",
-        summary=summary,
-        builder=functools.partial(sprint_model, layout),
-        recipe=recipe,
-        more_recipes=tuple(more_recipes.items()),
-        paper="arXiv 2404.00498",
+def _recipe(
+    *, width: int, epochs: int, batch_size: int, augmentation: Augmentation = WEAK
+) -> Recipe:
+    """Return airbench94_muon's recipe, converted from sums of losses to means."""
+    decay = 2e-6 * batch_size  # per step at the peak learning rate
+    bias_lr, head_lr = 0.053 * batch_size, 0.67 * batch_size / width**2
+    sgd = ParamGroup(params="*", optimizer="sgd", momentum=0.85)
+    biases = replace(sgd, lr=bias_lr, weight_decay=decay / bias_lr)
+    return Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer="muon",
+        lr=0.24 * math.sqrt(batch_size / 2000),
+        momentum=0.6,
+        nesterov=True,
+        groups=(
+            replace(biases, params="*.whiten.bias", epochs=epochs / 3),
+            replace(biases, params="*.norm*.bias"),
+            replace(sgd, params="*.head.weight", lr=head_lr, weight_decay=decay / head_lr),
+            ParamGroup(params="*.conv*.weight", fix_norm=True),
+        ),
+        schedule="linear",
+        label_smoothing=0.2,
+        keep="last",
+        val_fraction=0.0,
+        augmentation=augmentation,
     )
 
 
-SMALL = SprintLayout(filters=(32, 128, 128), activation="hardswish")
-MEDIUM = SprintLayout(filters=(64, 256, 256))
-MEDIUM_DEEP = SprintLayout(filters=(128, 192, 160), convs_per_block=3)
-LARGE = SprintLayout(filters=(128, 384, 512), convs_per_block=3)
-
-_S = "89 % in a minute on two cores with AMX; 90 % with six views."
-_M = "93.4 % in five minutes on two cores with AMX; 94.2 % with six views."
-_M3 = "94.7 % in 1.7 hours on two cores with bfloat16 units; 95.7 % with six views."
-_L = "95.4 % in 1.5 hours on two cores with AMX; 95.55 % by its long recipe."
-CUTMIX = Mixing(kind="cutmix", share=0.25)
+_long_recipe = functools.partial(_recipe, batch_size=1000, augmentation=STRONG)
+_card = functools.partial(ModelCard, family="sprint", paper="arXiv 2404.00498")
 
 CARDS = (
-    _card("sprint_s", _S, SMALL, sprint_recipe(width=128, epochs=4, batch_size=500)),
     _card(
-        "sprint_m",
-        _M,
-        MEDIUM,
-        sprint_recipe(width=256, epochs=9, batch_size=2000),
-        long=replace(long_sprint_recipe(width=256, epochs=64, batch_size=1000), mixing=CUTMIX),
+        name="sprint_s",
+        summary="89 % in one minute on two AMX cores; 90 % with TTA.",
+        builder=functools.partial(sprint, filters=(32, 128, 128), activation=nn.Hardswish),
+        recipes={"standard": _recipe(width=128, epochs=4, batch_size=500)},
     ),
-    _card("sprint_m3", _M3, MEDIUM_DEEP, long_sprint_recipe(width=160, epochs=40, batch_size=1000)),
     _card(
-        "sprint_l",
-        _L,
-        LARGE,
-        long_sprint_recipe(width=512, epochs=48, batch_size=1000),
-        long=long_sprint_recipe(width=512, epochs=80, batch_size=1000, selection=Selection()),
+        name="sprint_m",
+        summary="93.4 % in five minutes on two AMX cores; 94.2 % with TTA.",
+        builder=functools.partial(sprint, filters=(64, 256, 256)),
+        recipes={
+            "standard": _recipe(width=256, epochs=9, batch_size=2000),
+            "long": replace(
+                _long_recipe(width=256, epochs=64), mixing=Mixing(kind="cutmix", share=0.25)
+            ),
+        },
+    ),
+    _card(
+        name="sprint_m3",
+        summary="94.7 % in 1.7 hours on two bfloat16 cores; 95.7 % with TTA.",
+        builder=functools.partial(sprint, filters=(128, 192, 160), convs_per_block=3),
+        recipes={"standard": _long_recipe(width=160, epochs=40)},
+    ),
+    _card(
+        name="sprint_l",
+        summary="95.4 % in 1.5 hours on two AMX cores.",
+        builder=functools.partial(sprint, filters=(128, 384, 512), convs_per_block=3),
+        recipes={"standard": _long_recipe(width=512, epochs=48)},
     ),
 )

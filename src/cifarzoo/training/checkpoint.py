@@ -1,154 +1,145 @@
-"""Checkpoints: the whole state of a run in one file that is never half written."""
+"""Checkpoints: the state of a run in one file that is written atomically."""
 
 from __future__ import annotations
 
-import io
+import hashlib
 import pickle
-import zipfile
-from collections.abc import Mapping
+import re
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from cifarzoo.errors import CheckpointError, differences
-from cifarzoo.files import replacing, require_whole_zip
+from cifarzoo.data.loader import BatchLoader, Fingerprinted, Loaders
+from cifarzoo.errors import CheckpointError
+from cifarzoo.files import replace_file
+from cifarzoo.recipe import Recipe
+from cifarzoo.training import distributed
 
-__all__ = ["Payload", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "identity_of", "read_parts"]
 
-Payload: TypeAlias = dict[str, object]
-
-FORMAT = 2
-SHOWN = 4  # differences between two runs
+_FORMAT = 3
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def save_checkpoint(path: Path, payload: Mapping[str, object], identity: Payload) -> None:
-    """Write a checkpoint: to a temporary file, flushed to the disk, read back, then renamed.
-
-    Whenever the process is killed, the file is either the checkpoint before or this one.
+class Checkpoint:
+    """The checkpoint file of a run; the first process reads and writes it for all.
 
     Args:
-        path: of the file; its folder is made if it is not there.
-        payload: tensors, numbers, strings, and lists and dictionaries of them.
-        identity: what the run is; `load_checkpoint` asks for the same again.
+        path: the file; missing parent folders are created. None disables reading and writing.
+        identity: result of `identity_of`; the checkpoint of a run with another one is refused.
+    """
+
+    def __init__(self, path: Path | None, identity: dict[str, Any]) -> None:
+        self.path, self.identity = path, identity
+
+    def save(self, payload: Callable[[], dict[str, Any]]) -> None:
+        """Write the file; a killed process leaves either the old content or the new.
+
+        Args:
+            payload: returns tensors, numbers, strings, and lists and dictionaries of them.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        if path := self.path:
+            content = {"format": _FORMAT, "identity": self.identity, "payload": payload()}
+            distributed.on_rank_zero(lambda: _write(path, content))
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the payload with tensors on the CPU, or None if there is no file.
+
+        Raises:
+            CheckpointError: the file is damaged, or belongs to another run.
+        """
+        return distributed.on_rank_zero(self._load)
+
+    def _load(self) -> dict[str, Any] | None:
+        if self.path is None or not self.path.exists():
+            return None
+        stored, now = _read(self.path), self.identity
+        was, payload = stored["identity"], stored["payload"]
+        differing = [key for key in was | now if was.get(key) != now.get(key)]
+        if differing:
+            values = [f"{key} was {was.get(key)}, is {now.get(key)}" for key in differing[:4]]
+            raise CheckpointError(
+                f"checkpoint {self.path} belongs to another run ({'; '.join(values)}): expected "
+                "the same arguments, or another path"
+            )
+        return payload
+
+
+def read_parts(path: Path) -> list[str]:
+    """Return the provenance of each part of a run, or an empty list if there is no file.
 
     Raises:
-        CheckpointError: the file cannot be written; the one before is intact.
+        CheckpointError: the file is damaged.
     """
+    return list(_read(path)["payload"].get("parts", [])) if path.exists() else []
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     try:
-        with replacing(path, verify=_loaded) as temporary:
-            _write(temporary, {"format": FORMAT, "identity": identity, "payload": dict(payload)})
-    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+        with replace_file(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError, pickle.PickleError) as error:
+        raise CheckpointError(f"cannot write checkpoint {path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        if stored["format"] != _FORMAT:
+            raise ValueError(f"format is {stored['format']}, expected {_FORMAT}")
+        return {key: dict(stored[key]) for key in ("identity", "payload")}
+    except Exception as error:  # a damaged file can raise anything
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise CheckpointError(
-            f"cannot write the checkpoint {path} ({error}); free space or choose another path; "
-            "the checkpoint before it, if any, is intact"
-        ) from error
-    except pickle.PickleError as error:
-        raise CheckpointError(
-            f"the checkpoint {path} was not written, for it could not be read again: the model's "
-            "state_dict, or what its get_extra_state() gives, holds more than tensors and plain "
-            "values; the checkpoint before it, if any, is intact"
+            f"cannot read {path} as a checkpoint ({reason}); delete it or use another path"
         ) from error
 
 
-class _Telling(io.FileIO):
-    """A file that keeps what the disk said; torch does not pass it on."""
+def identity_of(
+    model: nn.Module,
+    loaders: Loaders,
+    recipe: Recipe,
+    teacher: nn.Module | None,
+    **arguments: object,
+) -> dict[str, Any]:
+    """Return everything that determines the result of a run, for comparison with a checkpoint.
 
-    failure: OSError | None = None
-
-    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever bytes torch gives
-        left = memoryview(data).cast("B")
-        size = len(left)
-        try:
-            while left:
-                left = left[super().write(left) :]
-        except OSError as error:
-            self.failure = error
-            raise
-        return size
-
-
-def _write(path: Path, content: Payload) -> None:
-    with _Telling(path, "wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:
-            if file.failure is not None:
-                raise file.failure from error
-            raise
-
-
-def load_checkpoint(path: Path, identity: Payload) -> Payload | None:
-    """Read a checkpoint of the run that `identity` describes.
-
-    Args:
-        path: of the file.
-        identity: must equal the one it was saved with.
-
-    Returns:
-        The payload, its tensors on the CPU; None if there is no file.
-
-    Raises:
-        CheckpointError: the file is damaged, of another format, or of another run.
+    Loaders without a fingerprint are compared by their length alone. Other arguments, such as the
+    seed, are compared by their values.
     """
-    if not path.exists():
+    shapes = [(name, getattr(value, "shape", None)) for name, value in model.state_dict().items()]
+    trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
+    layers = _ADDRESS.sub("", repr(model))
+    return {
+        "model": hashlib.sha256(repr((shapes, trained, layers)).encode()).hexdigest()[:16],
+        **arguments,
+        "training data": _fingerprint(loaders.train),
+        "validation data": _fingerprint(loaders.val),
+        "processes": distributed.world_size(),
+        "teacher": None if teacher is None else _hash_of(teacher),
+        **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},
+    }
+
+
+def _fingerprint(loader: BatchLoader | None) -> str | None:
+    if loader is None:
         return None
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no regular file"
-        raise CheckpointError(f"{path} is {kind}; give the path of a file as checkpoint")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error.strerror}); mend its permissions, or give another path"
-        ) from error
-    stored = _read(path)
-    version = stored["format"]
-    if version != FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {version!r}; this version of cifarzoo reads {FORMAT}"
-        )
-    _require_same(path, stored["identity"], identity)
-    return dict(stored["payload"])
+    own = f" {loader.fingerprint}" if isinstance(loader, Fingerprinted) else ""
+    return f"{len(loader)} batches{own}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    reason = "it holds something else"
-    try:
-        stored = _loaded(path)
-    except Exception as error:  # damaged bytes can raise whatever a parser raises
-        reason, stored = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", None
-    kinds = {"format": int, "identity": dict, "payload": dict}
-    if isinstance(stored, dict) and all(isinstance(stored.get(k), t) for k, t in kinds.items()):
-        identity: dict[object, object] = stored["identity"]
-        if all(isinstance(key, str) for key in identity) and all(
-            isinstance(value, str | int | None) for value in identity.values()
-        ):
-            # Older ones name parts of a recipe that are not there.
-            kept = {key: value for key, value in identity.items() if value != "None"}
-            return {**stored, "identity": kept}
-    raise CheckpointError(
-        f"{path} cannot be read as a checkpoint ({reason}); delete it to start the run anew, or "
-        "give another path"
-    )
-
-
-def _loaded(path: Path) -> Any:  # noqa: ANN401 - whatever a file holds
-    require_whole_zip(path)  # torch itself does not look at the checksums
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _require_same(path: Path, stored: Payload, wanted: Payload) -> None:
-    differ = differences(stored, wanted)
-    if differ:
-        rest = len(differ) - SHOWN
-        more = f"; and {rest} more" if rest > 0 else ""
-        way_out = "give another path, or delete it"
-        differing = [key for key in stored | wanted if stored.get(key) != wanted.get(key)]
-        if differing == ["processes"]:
-            way_out = f"start as many as before (torchrun --nproc-per-node), {way_out}"
-        if differing == ["precision"]:
-            way_out = f"go on in precision={stored.get('precision')!r} (--precision), {way_out}"
-        raise CheckpointError(
-            f"{path} belongs to another run ({'; '.join(differ[:SHOWN])}{more}); {way_out}"
-        )
+def _hash_of(module: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        if isinstance(value, Tensor):
+            values = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            found.update(values.numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,315 +1,236 @@
-"""From a recipe to torch's optimizers, and to the learning rate of every step."""
+"""Torch optimizers and the learning rate of every step, built from a recipe."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from typing_extensions import override
 
-from cifarzoo.errors import OptionError, some_of
-from cifarzoo.spec import OptimizerName, ParamGroup, Recipe, ScheduleName
-from cifarzoo.training.matrices import muon
+from cifarzoo.errors import InvalidValueError, suggest
+from cifarzoo.recipe import OptimizerName, ParamGroup, Recipe, ScheduleName
 
-__all__ = ["Optimizers", "rate"]
+__all__ = ["Optimizers"]
 
-Named: TypeAlias = tuple[str, nn.Parameter]
+_Named: TypeAlias = tuple[str, nn.Parameter]
 _REST = ParamGroup(params="*")
-
-# torch's OneCycleLR: where it begins and ends, as shares of the highest rate, and its rise.
-_ONE_CYCLE_BEGIN, _ONE_CYCLE_END, _ONE_CYCLE_RISE = 1 / 25, 1 / 25 / 1e4, 0.3
 
 
 def _one_cycle(step: int, steps: int) -> float:
-    peak = _ONE_CYCLE_RISE * (steps + 1) - 1
+    start, end, rise = 1 / 25, 1 / 25 / 1e4, 0.3  # the defaults of torch's OneCycleLR
+    peak = rise * (steps + 1) - 1
     if step <= peak:
-        return _along_cosine(_ONE_CYCLE_BEGIN, 1.0, step / peak)
-    return _along_cosine(1.0, _ONE_CYCLE_END, (step - peak) / (steps - peak))
+        return _cosine(start, 1.0, step / peak)
+    return _cosine(1.0, end, (step - peak) / (steps - peak))
 
 
-def _along_cosine(begin: float, end: float, share: float) -> float:
-    return end + (begin - end) * (1 + math.cos(math.pi * share)) / 2
+def _cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
-_SHAPES: dict[ScheduleName, Callable[[int, int], float]] = {
+_SCHEDULES: dict[ScheduleName, Callable[[int, int], float]] = {
     "constant": lambda step, steps: 1.0,
     "linear": lambda step, steps: 1 - step / steps,
-    "cosine": lambda step, steps: _along_cosine(1.0, 0.0, step / steps),
+    "cosine": lambda step, steps: _cosine(1.0, 0.0, step / steps),
     "one_cycle": _one_cycle,
 }
 
 
-def rate(recipe: Recipe, step: int, steps: int, warmup: int = 0) -> float:
-    """Give the share of its learning rate that a parameter gets at one step.
+def _lr_factor(schedule: ScheduleName, step: int, steps: int, warmup: int) -> float:
+    """Return the factor of the learning rate at a step, counted from 0.
 
-    Args:
-        recipe: its schedule counts.
-        step: from 0; beyond `steps` the share is 0.
-        steps: of the whole run, or of the part in which the parameter is trained.
-        warmup: steps of a linear rise before the schedule begins.
+    The schedule starts after `warmup` steps of linear warm-up; from `steps` on, the factor is 0.
     """
     if step >= steps:
         return 0.0
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return _SHAPES[recipe.schedule](step - warmup, steps - warmup)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rated:
-    """A group of one of torch's optimizers, and what its learning rate follows from."""
-
-    optimizer: Optimizer
-    index: int
-    lr: float
-    steps: int
-    trained: list[nn.Parameter]
-
-    @property
-    def group(self) -> dict[str, Any]:
-        """The group as it is now; loading a state makes new ones."""
-        return self.optimizer.param_groups[self.index]
-
-
-def _assigned(recipe: Recipe, trained: Iterable[Named]) -> dict[ParamGroup, list[Named]]:
-    """Give every parameter to the first group whose pattern fits, else to the rest."""
-    found: dict[ParamGroup, list[Named]] = {group: [] for group in (*recipe.groups, _REST)}
-    for name, tensor in trained:
-        fits = (group for group in recipe.groups if fnmatchcase(name, group.params))
-        found[next(fits, _REST)].append((name, tensor))
-    names = [name for name, _ in trained]
-    for i, group in enumerate(recipe.groups):
-        if not found[group]:
-            raise OptionError(_why_none(group.params, recipe.groups[:i], names))
-    if recipe.decay == "weights":
-        found = _by_decay(found)
-    return {group: named for group, named in found.items() if named}
-
-
-def _why_none(pattern: str, before: Iterable[ParamGroup], names: Sequence[str]) -> str:
-    """Tell why a pattern gets no parameter, and what to write in its place."""
-    fits = [name for name in names if fnmatchcase(name, pattern)]
-    if fits:
-        takers = dict.fromkeys(
-            next(group.params for group in before if fnmatchcase(name, group.params))
-            for name in fits
-        )
-        left = all(any(fnmatchcase(name, t) and name not in fits for name in names) for t in takers)
-        way_out = "put it before them" if left else "leave it out, or let those before it fit less"
-        return (
-            f"the pattern {pattern!r} fits {some_of(fits)}, which {', '.join(map(repr, takers))} "
-            f"before it takes; the first pattern that fits a name holds: {way_out}"
-        )
-    words = {word for name in names for word in re.findall(r"[A-Za-z]+", name)}
-    typos = [word for word in re.findall(r"[A-Za-z]+", pattern) if word not in words]
-    close = {typo: found[0] for typo in typos if (found := get_close_matches(typo, words, n=1))}
-    meant = re.sub(r"[A-Za-z]+", lambda word: close.get(word[0], word[0]), pattern)
-    hint = f"; did you mean {meant!r}?" if any(fnmatchcase(name, meant) for name in names) else ";"
-    return (
-        f"the pattern {pattern!r} fits no trainable parameter{hint} "
-        f"model.named_parameters() gives the names: {some_of(names)}"
-    )
-
-
-def _by_decay(assigned: Mapping[ParamGroup, list[Named]]) -> dict[ParamGroup, list[Named]]:
-    """Let norms and biases have no decay, but for groups with one of their own."""
-    found: dict[ParamGroup, list[Named]] = {}
-    for group, named in assigned.items():
-        bare = group if group.weight_decay is not None else replace(group, weight_decay=0.0)
-        for each in named:
-            found.setdefault(group if each[1].ndim >= 2 else bare, []).append(each)
-    return found
-
-
-def _build(kind: OptimizerName, groups: Iterable[dict[str, Any]]) -> Optimizer:
-    """Build one of torch's optimizers; options that it does not know are left out."""
-    known = {
-        "sgd": ("momentum", "nesterov", "weight_decay"),
-        "muon": ("momentum", "nesterov", "weight_decay"),
-        "adam": ("weight_decay",),
-        "adamw": ("weight_decay",),
-    }[kind]
-    kept = [
-        {name: value for name, value in group.items() if name in ("params", "lr", *known)}
-        for group in groups
-    ]
-    if kind == "muon":
-        return muon(kept)
-    if kind == "sgd":  # fused it would need every gradient in the first step, and gain little
-        return SGD(kept)
-    builder: Callable[..., Optimizer] = Adam if kind == "adam" else AdamW
-    return builder(kept, fused=_can_fuse(kept))
-
-
-def _can_fuse(groups: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether torch can change all parameters in one pass over memory."""
-    return all(_fits_fused(tensor) for group in groups for tensor in group["params"])
-
-
-def _fits_fused(tensor: Tensor) -> bool:
-    """Tell whether a parameter is of a kind, and in a place, that fused optimizers take.
-
-    They take its memory to be without gaps and do not look.
-    """
-    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    dense = last or tensor.is_contiguous()
-    return dense and tensor.is_floating_point() and tensor.device.type in ("cpu", "cuda")
-
-
-def _options(recipe: Recipe, group: ParamGroup, named: Iterable[Named]) -> dict[str, Any]:
-    own = {name: getattr(group, name) for name in ("lr", "momentum", "weight_decay")}
-    theirs = {name: getattr(recipe, name) for name in (*own, "nesterov")}
-    chosen = theirs | {name: value for name, value in own.items() if value is not None}
-    chosen["nesterov"] = bool(chosen["nesterov"] and chosen["momentum"])
-    return {"params": [tensor for _, tensor in named], **chosen}
-
-
-def _require_matrices(named: Iterable[Named]) -> None:
-    """Refuse what Muon cannot train."""
-    flat = [f"{name} {tuple(tensor.shape)}" for name, tensor in named if tensor.ndim < 2]
-    if flat:
-        raise OptionError(
-            f"optimizer is 'muon' for {some_of(flat)}; allowed: two or more dimensions. Give the "
-            "others a group with another optimizer, for example "
-            "ParamGroup(params='*.bias', optimizer='sgd')"
-        )
-
-
-def _norm_of(name: str, tensor: Tensor) -> Tensor:
-    norm: Tensor = tensor.detach().norm()
-    if not norm:
-        raise OptionError(
-            f"norm is 'kept' for {name}, which is all zeros and could never change; give it a "
-            "group of its own with norm='free'"
-        )
-    return norm
-
-
-def _require_grad(tensors: Iterable[nn.Parameter], *, needed: bool) -> None:
-    for tensor in tensors:
-        tensor.requires_grad_(needed)
-
-
-def _steps_of(group: ParamGroup, recipe: Recipe, steps_per_epoch: int) -> int:
-    """Give the number of steps for which a group is trained."""
-    epochs = recipe.epochs if group.epochs is None else min(group.epochs, recipe.epochs)
-    return max(1, round(epochs * steps_per_epoch))
+    return _SCHEDULES[schedule](step - warmup, steps - warmup)
 
 
 class Optimizers:
-    """One or several of torch's optimizers as one, with the rates that the recipe says.
+    """The optimizers and learning rates of a recipe.
 
-    The rate of a step depends on nothing but its number, so a run that is resumed needs no state
-    of a schedule. Parameters whose epochs are over need no gradient until `release`: layers before
-    the first one that is trained still cost no backward pass.
-
-    Args:
-        recipe: what to do.
-        parameters: of the model, with their names; those without a gradient are left out.
-        steps_per_epoch: optimizer steps in an epoch.
+    The learning rate depends on the step number alone, so there is no scheduler state to resume.
+    Parameters are frozen after their `ParamGroup.epochs`, until `release`; layers before the first
+    trained one then skip their backward pass. Parameters that need no gradient are ignored.
 
     Raises:
-        OptionError: no parameter needs a gradient, a group's pattern fits none, the epochs of all
-            groups are over before the recipe's, or a parameter is not what its
-            group's optimizer or norm needs.
+        InvalidValueError: the recipe does not fit the parameters.
     """
 
-    def __init__(self, recipe: Recipe, parameters: Iterable[Named], steps_per_epoch: int) -> None:
-        trained = [(name, tensor) for name, tensor in parameters if tensor.requires_grad]
-        if not trained:
-            raise OptionError("the model has no trainable parameter; set requires_grad on some")
-        self._trained = [tensor for _, tensor in trained]
-        self._recipe = recipe
+    def __init__(self, recipe: Recipe, parameters: Iterable[_Named], steps_per_epoch: int) -> None:
+        trainable = [(name, tensor) for name, tensor in parameters if tensor.requires_grad]
+        if not trainable:
+            raise InvalidValueError("model has no trainable parameter: expected at least one")
+        self._trainable = [tensor for _, tensor in trainable]
+        self._schedule = recipe.schedule
         self._warmup = round(recipe.warmup_epochs * steps_per_epoch)
-        self._rated: list[_Rated] = []
-        self.optimizers: list[Optimizer] = []
-        assigned = _assigned(recipe, trained)
-        by_kind: dict[OptimizerName, list[ParamGroup]] = {}
-        for group in assigned:
-            by_kind.setdefault(group.optimizer or recipe.optimizer, []).append(group)
-        for kind, groups in by_kind.items():
-            if kind == "muon":
-                _require_matrices(each for group in groups for each in assigned[group])
-            options = [_options(recipe, group, assigned[group]) for group in groups]
-            optimizer = _build(kind, options)
-            self.optimizers.append(optimizer)
-            self._rated += [
-                _Rated(
-                    optimizer=optimizer,
-                    index=index,
-                    lr=options[index]["lr"],
-                    steps=_steps_of(group, recipe, steps_per_epoch),
-                    trained=[tensor for _, tensor in assigned[group]],
+        self._params: list[tuple[int, list[nn.Parameter]]] = []  # with their number of steps
+        groups: dict[OptimizerName, list[dict[str, Any]]] = {}
+        assigned = _assign(recipe, trainable)
+        for group, named in assigned.items():
+            kind = group.optimizer or recipe.optimizer
+            flat = [name for name, tensor in named if tensor.ndim < 2]
+            if kind == "muon" and flat:
+                raise InvalidValueError(
+                    f"optimizer is 'muon' for {', '.join(flat[:3])}: expected matrices; put others "
+                    "in a group, such as ParamGroup(params='*.bias', optimizer='sgd')"
                 )
-                for index, group in enumerate(groups)
-            ]
-        if max(each.steps for each in self._rated) < recipe.epochs * steps_per_epoch:
-            raise OptionError(
-                f"epochs is {recipe.epochs}, but the groups that train every parameter end sooner; "
-                "lower it, or let one group train to the end (epochs=None)"
+            epochs = min(group.epochs or recipe.epochs, recipe.epochs)
+            steps = max(1, round(epochs * steps_per_epoch))
+            options = _options(recipe, group, named) | {"steps": steps}
+            groups.setdefault(kind, []).append(options)
+            self._params.append((steps, options["params"]))
+        if max(steps for steps, _ in self._params) < recipe.epochs * steps_per_epoch:
+            raise InvalidValueError(
+                f"every group ends before epoch {recipe.epochs}: expected a group with epochs=None"
             )
-        self._kept = [
-            (tensor, _norm_of(name, tensor))
-            for group, named in assigned.items()
-            if group.norm == "kept"
-            for name, tensor in named
-        ]
-        self.set_rates(0)
+        self.optimizers = [_build(kind, options) for kind, options in groups.items()]
+        fixed = [pair for group, named in assigned.items() if group.fix_norm for pair in named]
+        self._fixed = [(tensor, tensor.detach().norm()) for _, tensor in fixed]
+        for (name, _), (_, norm) in zip(fixed, self._fixed, strict=True):
+            if not norm:
+                raise InvalidValueError(f"fix_norm is True for {name}: expected non-zero weights")
+        self.set_lr(0)
 
     @property
     def lr(self) -> float:
-        """The highest learning rate of all groups."""
-        return max(float(each.group["lr"]) for each in self._rated)
+        """The highest learning rate over all groups."""
+        return max(float(group["lr"]) for each in self.optimizers for group in each.param_groups)
 
-    def set_rates(self, step: int) -> None:
-        """Set the learning rates of one step, counted from 0, before its forward pass."""
-        for each in self._rated:
-            warmup = min(self._warmup, each.steps - 1)
-            each.group["lr"] = each.lr * rate(self._recipe, step, each.steps, warmup)
-            if step >= each.steps:
-                _require_grad(each.trained, needed=False)
+    def set_lr(self, step: int) -> None:
+        """Set the learning rates of a step, counted from 0, before its forward pass."""
+        for group in (group for each in self.optimizers for group in each.param_groups):
+            warmup = min(self._warmup, group["steps"] - 1)
+            factor = _lr_factor(self._schedule, step, group["steps"], warmup)
+            group["lr"] = group["initial_lr"] * factor
+        for steps, params in self._params:
+            if step >= steps:
+                for tensor in params:
+                    tensor.requires_grad_(False)
 
     def release(self) -> None:
-        """Let all parameters need gradients again, as they did at first."""
-        _require_grad(self._trained, needed=True)
+        """Unfreeze the parameters whose epochs are over."""
+        for tensor in self._trainable:
+            tensor.requires_grad_(True)
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for tensor in self._trained:
+        """Set all gradients to None."""
+        for tensor in self._trainable:
             tensor.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Change the parameters by their gradients."""
-        for tensor, norm in self._kept:
-            if tensor.requires_grad:  # its epochs are not over
+        """Update the parameters from their gradients."""
+        for tensor, norm in self._fixed:
+            if tensor.requires_grad:  # its epochs may be over
                 tensor.mul_(norm / tensor.norm())
         for optimizer in self.optimizers:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the optimizers' states, in their order."""
+        """Return the optimizers' states and the fixed norms."""
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "norms": [norm for _, norm in self._kept],
+            "norms": [norm for _, norm in self._fixed],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the states that `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
-            # Fused as the parameters are here, not as they were where the state was saved: that
-            # also decides on which device torch puts the number of steps.
-            groups = [
-                saved | ({"fused": here["fused"]} if "fused" in here else {})
-                for saved, here in zip(stored["param_groups"], optimizer.param_groups, strict=True)
-            ]
-            optimizer.load_state_dict(stored | {"param_groups": groups})
-        for (_, norm), stored in zip(self._kept, state["norms"], strict=True):
+            optimizer.load_state_dict(stored)
+        for (_, norm), stored in zip(self._fixed, state["norms"], strict=True):
             norm.copy_(stored)
+
+
+def _assign(recipe: Recipe, trainable: list[_Named]) -> dict[ParamGroup, list[_Named]]:
+    """Assign each parameter to the first group whose pattern matches its name."""
+    assigned: dict[ParamGroup, list[_Named]] = {}
+    used = set()
+    for name, tensor in trainable:
+        matching = (group for group in recipe.groups if fnmatchcase(name, group.params))
+        group = next(matching, _REST)
+        used.add(group)
+        if not recipe.decay_norm_and_bias and tensor.ndim < 2 and group.weight_decay is None:
+            group = replace(group, weight_decay=0.0)
+        assigned.setdefault(group, []).append((name, tensor))
+    for group in recipe.groups:
+        if group not in used:
+            names = [name for name, _ in trainable]
+            raise InvalidValueError(
+                f"pattern {group.params!r} matches no trainable parameter outside earlier groups: "
+                f"expected one of {', '.join(names[:4])}, …{suggest(group.params, names)}"
+            )
+    return assigned
+
+
+def _options(recipe: Recipe, group: ParamGroup, named: list[_Named]) -> dict[str, Any]:
+    """Return a torch parameter group; optimizers ignore options that they do not have."""
+    options: dict[str, Any] = {"params": [tensor for _, tensor in named]}
+    for name in ("lr", "momentum", "weight_decay"):
+        own = getattr(group, name)
+        options[name] = getattr(recipe, name) if own is None else own
+    options["nesterov"] = bool(recipe.nesterov and options["momentum"])
+    options["initial_lr"] = options["lr"]
+    return options
+
+
+def _build(kind: OptimizerName, groups: list[dict[str, Any]]) -> Optimizer:
+    if kind == "muon":
+        return _muon(groups)
+    if kind == "sgd":  # fused SGD needs every gradient in the first step, and gains little
+        return SGD(groups)
+    fused = all(_can_fuse(tensor) for group in groups for tensor in group["params"])
+    return Adam(groups, fused=fused) if kind == "adam" else AdamW(groups, fused=fused)
+
+
+def _can_fuse(tensor: Tensor) -> bool:
+    """Return whether torch's fused optimizers support a parameter, whose memory must be dense."""
+    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    dense = channels_last or tensor.is_contiguous()
+    return dense and tensor.is_floating_point() and tensor.device.type in ("cpu", "cuda")
+
+
+def _muon(groups: list[dict[str, Any]]) -> Optimizer:
+    """Return torch's Muon on tensors viewed as matrices, one row per filter.
+
+    Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise InvalidValueError(f"torch is {torch.__version__}: expected 2.9 or later for 'muon'")
+
+    class TensorMuon(torch.optim.Muon):
+        def __init__(self) -> None:
+            tensors = [tensor for group in groups for tensor in group["params"]]
+            self._matrices = {tensor: nn.Parameter(_matrix_view(tensor)) for tensor in tensors}
+            matrices = [[self._matrices[tensor] for tensor in each["params"]] for each in groups]
+            pairs = zip(groups, matrices, strict=True)
+            super().__init__([{**group, "params": params} for group, params in pairs])
+
+        @override
+        def step(self, closure: Any = None) -> Any:
+            for tensor, matrix in self._matrices.items():
+                matrix.data = _matrix_view(tensor)
+                grad = tensor.grad
+                matrix.grad = None if grad is None else grad.permute(_order(tensor)).flatten(1)
+            return super().step(closure)  # type: ignore[no-untyped-call]
+
+    return TensorMuon()
+
+
+def _order(tensor: Tensor) -> tuple[int, ...]:
+    """Return the dimensions in memory order, for contiguous and channels_last tensors."""
+    channels_last = tensor.ndim == 4 and not tensor.is_contiguous()
+    return (0, 2, 3, 1) if channels_last else tuple(range(tensor.ndim))
+
+
+def _matrix_view(tensor: Tensor) -> Tensor:
+    """View (out,...) as a matrix (out,rest); torch raises if the memory does not allow it."""
+    return tensor.detach().permute(_order(tensor)).view(len(tensor), -1)

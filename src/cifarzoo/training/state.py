@@ -1,4 +1,4 @@
-"""The state of a run: what a checkpoint holds, and how a step and a check change it."""
+"""The state of a run: the contents of a checkpoint, changed by steps and checks."""
 
 from __future__ import annotations
 
@@ -6,300 +6,222 @@ import copy
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.errors import OptionError
-from cifarzoo.evaluation.score import check_labels, logits_of, loss_and_accuracy
-from cifarzoo.hardware import autocast, device_rng_state, set_device_rng_state
-from cifarzoo.processes import Team
-from cifarzoo.spec import Recipe
+from cifarzoo.data.loader import Batch
+from cifarzoo.device import autocast, device_rng_state, set_device_rng_state
+from cifarzoo.errors import NonFiniteLossError
+from cifarzoo.evaluation.predict import check_labels, compute_logits, logits_of
+from cifarzoo.recipe import Recipe
+from cifarzoo.record import Check, History, StopReason
+from cifarzoo.training import distributed
 from cifarzoo.training.averaging import Average
-from cifarzoo.training.checkpoint import Payload
-from cifarzoo.training.fusion import fused_layers
-from cifarzoo.training.history import Check, History, StopReason
-from cifarzoo.training.loss import answers, mix, training_loss
+from cifarzoo.training.early_stopping import should_stop
+from cifarzoo.training.loss import mix, training_loss
 from cifarzoo.training.optim import Optimizers
-from cifarzoo.training.selection import Selector
-from cifarzoo.training.synchronised import synchronised_norms
 
-__all__ = ["RunState", "is_finite"]
+__all__ = ["RunState"]
 
-
-def _require_gradients(model: nn.Module) -> None:
-    """Refuse a model of which a step leaves parameters alone: the others would wait for them.
-
-    Raises:
-        OptionError: that names some.
-    """
-    unused = [n for n, each in model.named_parameters() if each.requires_grad and each.grad is None]
-    if unused:
-        raise OptionError(
-            f"a step used none of {', '.join(unused[:3])}{' and more' if unused[3:] else ''}, and "
-            "several processes have to wait for every gradient; set requires_grad to False, or "
-            "use one process"
-        )
+# Attributes that a checkpoint stores unchanged.
+_STORED = ("best_model", "best_step", "epoch_rng", "images", "parts", "seconds", "step", "stopped")
 
 
-def _copy(state: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-        for name, value in state.items()
-    }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What a checkpoint holds beside tensors: how far the run is."""
-
-    step: int
-    images: int
-    seconds: float
-    best_step: int
-    stopped: StopReason | None
-    checks: list[Check]
-    counts: list[int]
-
-
-def is_finite(model: nn.Module) -> bool:
-    """Tell whether all of a model's parameters are numbers."""
-    return all(bool(tensor.isfinite().all()) for tensor in model.parameters())
-
-
-def _require_finite(name: str, state: dict[str, Any]) -> None:
-    """Refuse weights that no run keeps.
-
-    Raises:
-        ValueError: one is not finite.
-    """
-    for key, value in state.items():
-        if isinstance(value, Tensor) and not bool(value.isfinite().all()):
-            raise ValueError(f"{key} of {name} is not finite")
-
-
-def _require_alike(own: dict[str, Any], stored: dict[str, Any]) -> None:
-    """Refuse a state that does not fit the model.
-
-    Raises:
-        ValueError: names or shapes differ.
-    """
-    shapes, others = (
-        {name: getattr(value, "shape", None) for name, value in state.items()}
-        for state in (own, stored)
-    )
-    if shapes != others:
-        raise ValueError("best_model does not fit the model")
-
-
-@dataclass(slots=True, kw_only=True)
 class RunState:
     """Everything that changes while a model trains.
 
-    What is validated and kept is the average of the weights where the recipe asks for one. A
-    teacher is in evaluation mode, on the device, and does not change. A selector leaves images of
-    each batch out. The losses since the last check stay on the device: reading one would make it
-    wait. The run's seconds count from `clock`. Of a team, each process has its own losses and
-    counts, and all else is the same in all.
+    Losses since the last check stay on the device, because reading one waits for it. Each process
+    has its own losses, counts and random state; everything else is the same in all of them. The
+    model and the teacher, which is in evaluation mode, are on the device. `keeps_best` keeps the
+    state with the lowest validation loss instead of the last one.
     """
 
-    model: nn.Module
-    recipe: Recipe
-    device: torch.device
-    dtype: torch.dtype
-    steps_per_epoch: int
-    keeps_best: bool
-    teacher: nn.Module | None = None
-    selector: Selector | None = None
-    team: Team = field(default_factory=Team)
-    step: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    stopped: StopReason | None = None
-    checks: list[Check] = field(default_factory=list)
-    epoch_rng: Tensor | None = None
-    best_step: int = 0
-    best_model: dict[str, Any] = field(init=False)
-    counts: list[int] = field(default_factory=list)
-    losses: Tensor = field(init=False)
-    correct: Tensor = field(init=False)
-    optimizers: Optimizers = field(init=False)
-    average: Average = field(init=False)
-    wrapped: nn.Module | None = None
-    wrapped_trains: list[bool] = field(default_factory=list)
-    clock: float = field(default_factory=time.perf_counter)
-
-    def __post_init__(self) -> None:
-        named = self.model.named_parameters()
-        self.optimizers = Optimizers(self.recipe, named, self.steps_per_epoch)
-        self.losses = torch.zeros(self.steps_between_checks, device=self.device)
-        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        averaging = self.recipe.averaging
-        start = 0 if averaging is None else round(averaging.start_epochs * self.steps_per_epoch)
-        self.average = Average(averaging, self.model, start)
-        self.best_model = _copy(self.model.state_dict())
-
-    @property
-    def steps_between_checks(self) -> int:
-        """Optimizer steps from one check to the next."""
-        return max(1, self.steps_per_epoch // self.recipe.checks_per_epoch)
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole recipe."""
-        return self.recipe.epochs * self.steps_per_epoch
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        steps_per_epoch: int,
+        keeps_best: bool,
+        teacher: nn.Module | None = None,
+    ) -> None:
+        self.model, self.recipe, self.teacher = model, recipe, teacher
+        self.device, self.dtype = device, dtype
+        self.steps_per_epoch = steps_per_epoch
+        self.steps_between_checks = max(1, steps_per_epoch // recipe.checks_per_epoch)
+        self.total_steps = recipe.epochs * steps_per_epoch
+        self.keeps_best = keeps_best
+        self.step = self.images = self.best_step = 0
+        self.seconds = 0.0
+        self.stopped: StopReason | None = None
+        self.parts: list[str] = []  # provenance of each part of an interrupted run
+        self.checks: list[Check] = []
+        self.counts: list[int] = []  # images of each step since the last check
+        self.losses = torch.zeros(self.steps_between_checks, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.epoch_rng: Tensor | None = None  # CPU random state when the epoch started
+        self.best_model = copy.deepcopy(model.state_dict())
+        self.optimizers = Optimizers(recipe, model.named_parameters(), steps_per_epoch)
+        averaging = recipe.averaging
+        start = 0 if averaging is None else round(averaging.start_epochs * steps_per_epoch)
+        self.average = Average(averaging, model, start)
+        self._wrapped: tuple[nn.Module, list[bool]] | None = None
+        self._clock = time.perf_counter()
 
     def is_running(self) -> bool:
-        """Whether there are steps left to take."""
+        """Return whether there are steps left to take."""
         return self.stopped is None and self.step < self.total_steps
 
     def is_check_due(self) -> bool:
-        """Whether the step just taken is followed by a check; a last state that is kept is."""
-        is_kept = self.step == self.total_steps and not self.keeps_best
-        return is_kept or self.step % self.steps_between_checks == 0
+        """Return whether a check follows the last step."""
+        keeps_this = self.step == self.total_steps and not self.keeps_best
+        return keeps_this or self.step % self.steps_between_checks == 0
 
-    def network(self) -> nn.Module:
-        """Give what computes a step: the model, for a team wrapped anew when its groups end."""
-        if self.team.is_alone:
-            return self.model
-        trains = [tensor.requires_grad for tensor in self.model.parameters()]
-        if self.wrapped is None or trains != self.wrapped_trains:
-            self.wrapped = self.team.wrapped(self.model, self.device)
-            self.wrapped_trains = trains
-        return self.wrapped
-
-    def take_step(self, images: Tensor, labels: Tensor, n: int | None = None) -> None:
-        """Forward, backward and one optimizer step.
+    def take_step(self, images: Tensor, labels: Tensor, n: int) -> None:
+        """Run a forward pass, a backward pass and an optimizer step.
 
         Args:
-            images: of this process's share of the batch.
-            labels: of those images.
-            n: number of images in the whole batch; None where this is all of it.
+            images: this process's share of the batch.
+            labels: labels of these images.
+            n: number of images in the whole batch, over all processes.
         """
-        n = len(labels) if n is None else n
-        self.images += n
-        if self.selector is not None:
-            images, labels = self.selector.chosen(self.step, images, labels)
-            n = len(labels)
-        self.optimizers.set_rates(self.step)
+        self.optimizers.set_lr(self.step)
         self.optimizers.zero_grad()
-        network = self.network()
+        network = self._network()
         batch = mix(images, labels, self.recipe.mixing)
+        teacher_logits = None
         with autocast(self.device, self.dtype):
-            taught = answers(self.teacher, batch.images)
-        fused = fused_layers(self.model, self.device, self.dtype)
-        with synchronised_norms(self.model, self.team), fused:
-            with autocast(self.device, self.dtype):
-                logits = logits_of(network, batch.images)
-            if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
-                check_labels(labels, logits)  # on a GPU it would wait for every batch
-            loss = training_loss(logits, batch, self.recipe, taught=taught)
-            share = self.team.size * len(labels) / n  # of a team the gradients' mean is taken
-            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-        if not self.team.is_alone:
-            _require_gradients(self.model)
+            if self.teacher is not None:
+                with torch.no_grad():
+                    teacher_logits = logits_of(self.teacher, batch.images)
+            logits = logits_of(network, batch.images)
+        if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
+            check_labels(labels, logits)  # waits for the batch on a GPU
+        loss = training_loss(logits, batch, self.recipe, teacher_logits=teacher_logits)
+        share = distributed.world_size() * len(labels) / n  # DDP averages over processes
+        (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
         self.optimizers.step()
         self.losses[len(self.counts)] = loss.detach()
         self.correct += (logits.detach().argmax(1) == batch.main_labels()).sum()
         self.counts.append(len(labels))
+        self.images += n
         self.step += 1
         self.average.update(self.step)
 
-    def train_loss(self) -> float:
-        """Mean loss over this process's images since the last check; waits for the device."""
-        return self._mean_loss().item()
+    def _network(self) -> nn.Module:
+        """Return the model, wrapped in DDP with several processes."""
+        if distributed.world_size() == 1:
+            return self.model
+        trained = [tensor.requires_grad for tensor in self.model.parameters()]
+        if self._wrapped is None or self._wrapped[1] != trained:
+            self._wrapped = nn.parallel.DistributedDataParallel(self.model), trained
+        return self._wrapped[0]
+
+    def synchronize(self) -> None:
+        """Copy the first process's state to all, since batch norm statistics differ by process."""
+        distributed.broadcast_state(self.model)
+        if self.average.model is not self.model:
+            distributed.broadcast_state(self.average.model)
+
+    def figures(self) -> tuple[float, float]:
+        """Return this process's mean loss and accuracy since the last check."""
+        return self._mean_loss().item(), self.correct.item() / sum(self.counts)
 
     def _mean_loss(self) -> Tensor:
-        weights = torch.tensor(self.counts, dtype=torch.float64)
+        counts = torch.tensor(self.counts, dtype=torch.float64)
         losses = self.losses[: len(self.counts)].cpu().double()
-        return (losses * weights).sum() / weights.sum()
+        return (losses * counts).sum() / counts.sum()
 
-    def train_accuracy(self) -> float:
-        """Accuracy over this process's images since the last check; waits for the device."""
-        return self.correct.item() / sum(self.counts)
+    def check(self, validation: Iterable[Batch] | None) -> Check:
+        """Measure losses and accuracies; decide which state to keep and whether to stop.
 
-    def first_bad_step(self) -> int | None:
-        """The first step since the last check whose loss is NaN or infinite, counted from 1."""
-        bad = self.team.total((~self.losses[: len(self.counts)].isfinite()).int()).nonzero()
-        return self.step - len(self.counts) + int(bad[0]) + 1 if len(bad) else None
-
-    def check(self, validation: Iterable[tuple[Tensor, Tensor]] | None) -> Check:
-        """Measure, keep the state if it is the best one, and decide whether to stop."""
-        val_loss = val_accuracy = None
-        n = torch.tensor(float(sum(self.counts)), dtype=torch.float64)
-        sums = torch.stack([self._mean_loss() * n, self.correct.cpu().double(), n])
-        loss_sum, correct, n = self.team.total(sums)
-        train_loss, train_accuracy = (loss_sum / n).item(), (correct / n).item()
-        if validation is not None:
-            val_loss, val_accuracy = loss_and_accuracy(
-                self.average.model,
-                validation,
-                device=self.device,
-                dtype=self.dtype,
-                total=self.team.total,
+        Raises:
+            NonFiniteLossError: a loss or a weight is NaN or infinite.
+        """
+        check = self._measure(validation)
+        if where := self._find_nonfinite(check):
+            self.stopped = "diverged"
+            raise NonFiniteLossError(
+                f"{where} is not finite (found at step {self.step}); the model is restored to step "
+                f"{self.best_step}. Try an lr below {self.recipe.lr:g}, a warm-up, or float32",
+                self.history(),
             )
+        self.checks.append(check)
+        losses = [each.val_loss for each in self.checks if each.val_loss is not None]
+        if not self.keeps_best or losses.index(min(losses)) == len(losses) - 1:
+            self._keep()
+        stopping = self.recipe.early_stopping
+        if stopping is not None and should_stop(losses, stopping.patience):
+            self.stopped = "early"
+        self.counts.clear()
+        self.correct.zero_()
+        return check
+
+    def _measure(self, validation: Iterable[Batch] | None) -> Check:
+        n = torch.tensor(sum(self.counts), dtype=torch.float64)
+        sums = torch.stack([self._mean_loss() * n, self.correct.cpu().double(), n])
+        loss, correct, n = distributed.sum_over_processes(sums)
+        val_loss = val_accuracy = None
+        if validation is not None:
+            val_loss, val_accuracy = self._validate(validation)
         self.count_seconds()
-        result = Check(
+        return Check(
             step=self.step,
             epoch=self.step / self.steps_per_epoch,
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
+            train_loss=(loss / n).item(),
+            train_accuracy=(correct / n).item(),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             lr=self.optimizers.lr,
             seconds=self.seconds,
         )
-        self.counts.clear()
-        self.correct.zero_()
-        return result
 
-    def is_finite(self, check: Check) -> bool:
-        """Whether the model still computes numbers: its validation loss and its weights."""
+    def _validate(self, data: Iterable[Batch]) -> tuple[float, float]:
+        """Return the mean loss in nats and the accuracy of the kept weights over all processes."""
+        logits, labels = compute_logits(
+            self.average.model, data, device=self.device, dtype=self.dtype
+        )
+        loss, n = nn.functional.cross_entropy(logits, labels).item(), len(labels)
+        correct = int((logits.argmax(1) == labels).sum())
+        sums = torch.tensor([loss * n, correct, n], dtype=torch.float64)
+        loss_sum, correct_sum, total = distributed.sum_over_processes(sums).tolist()
+        return loss_sum / total, correct_sum / total
+
+    def _find_nonfinite(self, check: Check) -> str | None:
+        is_bad = ~self.losses[: len(self.counts)].isfinite()
+        bad = distributed.sum_over_processes(is_bad.int()).nonzero()
+        if len(bad):
+            return f"the training loss at step {self.step - len(self.counts) + int(bad[0]) + 1}"
         if check.val_loss is not None and not math.isfinite(check.val_loss):
-            return False
-        models = [self.model] if self.selector is None else [self.model, self.selector.model]
-        return all(is_finite(each) for each in models)
+            return "the validation loss"
+        finite = torch.stack([tensor.isfinite().all() for tensor in self.model.parameters()])
+        return None if finite.all() else "a weight"
 
-    def accept(self, check: Check) -> None:
-        """Add a check whose losses are finite to the history."""
-        best = min((c.val_loss for c in self.checks if c.val_loss is not None), default=None)
-        self.checks.append(check)
-        improved = best is None or check.val_loss is None or check.val_loss < best
-        if improved or not self.keeps_best:
-            self.best_step = check.step
-            self.best_model = _copy(self.average.model.state_dict())
-        if self._should_stop_early():
-            self.stopped = "early"
-
-    def _should_stop_early(self) -> bool:
-        stopping = self.recipe.early_stopping
-        if stopping is None or len(self.checks) < stopping.patience:
-            return False
-        losses = [check.val_loss for check in self.checks[-stopping.patience :]]
-        known = [loss for loss in losses if loss is not None]
-        return len(known) == len(losses) and losses[0] == min(known)
+    def _keep(self) -> None:
+        self.best_step = self.step
+        self.best_model = copy.deepcopy(self.average.model.state_dict())
 
     def restore_kept(self) -> None:
-        """Put the kept state into the model: the best one, or the last good one after a NaN."""
+        """Load the state that the recipe keeps, or the last finite one after divergence."""
+        self._wrapped = None
         self.optimizers.release()
-        if self.selector is not None:
-            self.selector.release()
-        if self.stopped == "diverged" or (self.keeps_best and self.best_step):
-            self.model.load_state_dict(self.best_model)
-        else:
-            self.best_step = self.step
-            self.model.load_state_dict(_copy(self.average.model.state_dict()))
+        if self.stopped != "diverged" and not (self.keeps_best and self.best_step):
+            self._keep()
+        self.model.load_state_dict(self.best_model)
 
     def count_seconds(self) -> None:
-        """Add the time since the last call to the run's seconds."""
+        """Add the seconds since the last call."""
         now = time.perf_counter()
-        self.seconds += now - self.clock
-        self.clock = now
+        self.seconds += now - self._clock
+        self._clock = now
 
     def history(self) -> History:
-        """What the run has been so far."""
+        """Return the run so far."""
         return History(
             checks=tuple(self.checks),
             best_step=self.best_step,
@@ -309,70 +231,45 @@ class RunState:
             seconds=self.seconds,
         )
 
-    def payload(self) -> Payload:
-        """Give the state as a checkpoint stores it; of a team the first process's holds all."""
+    def payload(self) -> dict[str, Any]:
+        """Return the state as a checkpoint stores it; collective with several processes."""
         self.count_seconds()
-        own = self._own_state()
-        own |= {"others": self.team.everyones(own)[1:]} if not self.team.is_alone else {}
-        return {
-            "model": self.model.state_dict(),
-            "best_model": self.best_model,
-            "optimizers": self.optimizers.state_dict(),
-            "average": self.average.state_dict(),
-            "selector": None if self.selector is None else self.selector.state_dict(),
-            "epoch_rng": self.epoch_rng,
-            "checks": [asdict(check) for check in self.checks],
-            **own,
-            "step": self.step,
-            "images": self.images,
-            "seconds": self.seconds,
-            "best_step": self.best_step,
-            "stopped": self.stopped,
-        }
-
-    def _own_state(self) -> Payload:
-        """Give what each process of a team has of its own."""
-        return {
+        own = {
             "rng": torch.get_rng_state(),
             "device_rng": device_rng_state(self.device),
             "losses": self.losses.cpu(),
             "correct": self.correct.cpu(),
             "counts": list(self.counts),
         }
+        return {
+            "model": self.model.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "average": self.average.state_dict(),
+            "checks": [asdict(check) for check in self.checks],
+            **{name: getattr(self, name) for name in _STORED},
+            "processes": distributed.all_gather_object(own),
+        }
 
-    def restore(self, payload: Payload) -> None:
-        """Take the state from a checkpoint's payload.
+    def restore(self, payload: dict[str, Any]) -> None:
+        """Restore what `payload` returned.
 
         Raises:
-            Exception: of many kinds, where something is missing or has another form.
+            Exception: any kind, if something is missing or does not fit.
         """
-        import msgspec
-
-        stored = cast("dict[str, Any]", payload)
-        if not self.team.leads:
-            stored = stored | stored["others"][self.team.rank - 1]
-        plain = msgspec.convert(stored, Progress)
-        steps = (plain.step, plain.best_step, len(plain.counts))
-        if min(steps) < 0 or max(steps) > self.total_steps:
-            raise ValueError(f"step {plain.step} of {self.total_steps}")
-        is_over = plain.stopped not in (None, "interrupted") or plain.step == self.total_steps
-        for name in ("best_model", "model") if is_over else ("best_model",):
-            _require_finite(name, stored[name])
-        self.model.load_state_dict(stored["model"])
-        self.optimizers.load_state_dict(stored["optimizers"])
-        self.average.load_state_dict(stored["average"])
-        if self.selector is not None:
-            self.selector.load_state_dict(stored["selector"])
-        torch.set_rng_state(stored["rng"])
-        set_device_rng_state(self.device, stored["device_rng"])
-        self.epoch_rng = stored["epoch_rng"]
-        self.checks = plain.checks
-        self.losses.copy_(stored["losses"])
-        self.correct.copy_(stored["correct"])
-        _require_alike(self.best_model, stored["best_model"])
-        self.best_model = stored["best_model"]
-        self.counts = plain.counts
-        self.step, self.images = plain.step, plain.images
-        self.seconds, self.best_step = plain.seconds, plain.best_step
-        self.stopped = None if plain.stopped == "interrupted" else plain.stopped
-        self.clock = time.perf_counter()
+        own = payload["processes"][distributed.rank()]
+        self.model.load_state_dict(payload["best_model"])  # checks that it fits
+        self.model.load_state_dict(payload["model"])
+        self.optimizers.load_state_dict(payload["optimizers"])
+        self.average.load_state_dict(payload["average"])
+        self.losses.copy_(own["losses"])
+        self.correct.copy_(own["correct"])
+        self.counts = own["counts"]
+        self.checks = [Check(**check) for check in payload["checks"]]
+        for name in _STORED:
+            setattr(self, name, payload[name])
+        if self.stopped == "interrupted":
+            self.stopped = None
+        self.history()  # checks types and ranges
+        torch.set_rng_state(own["rng"])
+        set_device_rng_state(self.device, own["device_rng"])
+        self._clock = time.perf_counter()

@@ -1,23 +1,24 @@
-"""Pictures: every function returns a matplotlib `Figure`, shows nothing and saves nothing.
+"""Pictures, returned as matplotlib figures that are neither shown nor saved.
 
-Save one with `figure.savefig("name.png", dpi=150)`. In a notebook, run `%matplotlib inline` once;
-the figure at the end of a cell is then shown. pyplot is never imported, so nothing asks for a
-display and no figure stays in memory after its last use. `with theme("dark"):` draws on a dark
+Save a figure with `figure.savefig("name.png", dpi=150)`. In a notebook, run `%matplotlib inline`
+once; the figure at the end of a cell is then shown. pyplot is never imported, so no display is
+needed and no figure stays in memory after its last use. `with theme("dark"):` draws on a dark
 background; matplotlib's own styles are followed as well.
 """
 
 from cifarzoo.viz.activations import plot_activations
-from cifarzoo.viz.attribution import plot_grad_cam, plot_occlusion
 from cifarzoo.viz.augmentation import plot_augmentation
 from cifarzoo.viz.confusion import CellValue, plot_confusion
 from cifarzoo.viz.filter_responses import plot_filter_responses
 from cifarzoo.viz.filters import plot_filters
 from cifarzoo.viz.gap import plot_gap
+from cifarzoo.viz.grad_cam import plot_grad_cam
 from cifarzoo.viz.histories import plot_histories
 from cifarzoo.viz.history import plot_history
 from cifarzoo.viz.images import plot_images
 from cifarzoo.viz.mistakes import plot_mistakes
 from cifarzoo.viz.network import plot_network
+from cifarzoo.viz.occlusion import plot_occlusion
 from cifarzoo.viz.patterns import orientation_pattern
 from cifarzoo.viz.per_class import plot_per_class
 from cifarzoo.viz.predictions import plot_predictions

@@ -1,27 +1,19 @@
-"""What a layer makes of an image."""
+"""The activation maps of a layer for an image."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_indices, rgb
+from cifarzoo.viz._figure import new_tiles
+from cifarzoo.viz._inputs import check_indices
 from cifarzoo.viz._layers import layer_maps
-from cifarzoo.viz._tiles import draw_map, sign_of
+from cifarzoo.viz._tiles import draw_image, draw_map
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["plot_activations"]
-
-COLUMNS = 6
-FIRST = 10
-TILE = 1.45  # inches
 
 
 def plot_activations(
@@ -32,50 +24,32 @@ def plot_activations(
     *,
     title: str | None = None,
 ) -> Figure:
-    """Draw an image and the activation maps that a layer makes of it.
+    """Draw an image and a layer's activation maps for it.
 
-    Each map is on its own scale, with its range written below it. If any of them is negative
-    somewhere, all are drawn red over zero and blue under it. The model is left as it was found.
+    Each map has its own scale; its range is written below. If a map has negative values, all of
+    them are red above zero and blue below. The model is not changed.
 
     Args:
         model: an `ImageClassifier`, or any module that takes float (1,3,H,W) in [0, 1].
         image: uint8, or float in [0, 1], (3,H,W).
-        layer: its name, as `named_modules` gives it; of an `ImageClassifier` the leading
-            "network." may be left out.
-        indices: the maps to draw; None draws the first ten.
-        title: above the figure; None says what is drawn.
+        layer: name in `named_modules`; a leading "network." may be omitted.
+        indices: the maps to draw; by default the first ten.
+        title: figure title; by default the layer and the number and size of its maps.
 
     Returns:
         The figure: the image on the first axis, then one axis per map.
 
     Raises:
-        OptionError: there is no such layer, or an index is not in 0..C-1.
-        ShapeError: image is not (3,H,W), or the layer does not give (N,C,H,W).
-        RangeError: image is neither uint8 nor float in [0, 1], or a map or filter is not finite.
+        InvalidTypeError, InvalidValueError: an argument is not accepted, or the layer has no maps.
     """
     maps = layer_maps(model, image, layer)
-    chosen = check_indices(indices, len(maps), what="map", first=FIRST)
+    chosen = check_indices("map", indices, len(maps), first=10)
     count, height, width = maps.shape
-    what = f"{layer}: {len(chosen)} of {count} maps, {height}×{width} pixels"
-    tiles = len(chosen) + 1
-    columns = min(COLUMNS, tiles)
-    figure = _style.new_figure(
-        TILE * columns,
-        (TILE + 0.3) * math.ceil(tiles / columns) + 0.4,
-        title=what if title is None else title,
-    )
-    first, *rest = _style.tile_axes(figure, tiles, columns=columns)
-    draw_image(first, image)
-    sign = sign_of(maps[chosen])
-    for axis, index in zip(rest, chosen, strict=True):
-        draw_map(axis, maps[index], title=f"map {index}", sign=sign)
+    default = f"{layer}: {len(chosen)} of {count} maps, {height}×{width} pixels"
+    tiles, size = len(chosen) + 1, (1.45, 1.75)
+    figure, axes = new_tiles(tiles, columns=6, size=size, title=title, default=default)
+    draw_image(axes[0], image)
+    signed = bool((maps[chosen] < 0).any())
+    for axis, index in zip(axes[1:], chosen, strict=True):
+        draw_map(axis, maps[index], title=f"map {index}", signed=signed)
     return figure
-
-
-def draw_image(axis: Axes, image: Tensor) -> None:
-    """Draw the image that went in, (3,H,W), with its size below."""
-    _style.undress(axis)
-    axis.imshow(rgb(image[None])[0], interpolation=_style.PIXELS)
-    axis.set_title("image", fontsize=_style.SMALL, pad=3)
-    height, width = image.shape[1:]
-    axis.set_xlabel(f"{height}×{width} pixels", fontsize=_style.SMALL, labelpad=2)

@@ -1,4 +1,4 @@
-"""What augmentation makes of images."""
+"""Images before and after augmentation."""
 
 from __future__ import annotations
 
@@ -7,90 +7,62 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cifarzoo.data.loaders import TensorLoader
-from cifarzoo.errors import ShapeError, wrong_kind
-from cifarzoo.spec import Augmentation, require_whole
-from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import require_tensor, rgb
+from cifarzoo.data.loader import TensorLoader
+from cifarzoo.recipe import Augmentation
+from cifarzoo.validation import validate
+from cifarzoo.viz._figure import new_tiles, show_pixels
+from cifarzoo.viz._inputs import check_int, to_rgb
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_augmentation"]
-
-MOST_IMAGES = 12
-MOST_EPOCHS = 12
+MAX_IMAGES = 12
 TILE = 0.95  # inches
-FLIPS = {"random": "mirrored by chance", "alternating": "mirrored every other epoch"}
+FLIPS = {"random": "random horizontal flips", "alternating": "flipped every other epoch"}
 
 
 def plot_augmentation(
-    images: Tensor,
-    augmentation: Augmentation,
-    *,
-    epochs: int = 7,
-    seed: int = 0,
-    title: str | None = None,
+    images: Tensor, augmentation: Augmentation, *, epochs: int = 7, title: str | None = None
 ) -> Figure:
-    """Draw images, and beside each what a network is shown of it in the first epochs.
+    """Draw images, and next to each its augmented versions, epoch by epoch.
 
-    The versions come from a `TensorLoader` of these images.
+    The versions are those of a `TensorLoader` of these images, which a network would be trained on.
 
     Args:
         images: uint8, or float in [0, 1], (N,3,H,W); the first 12 are drawn.
-        augmentation: what happens to them, such as `model_card(name).recipe.augmentation`.
-        epochs: how many versions of each, 1 to 12.
-        seed: of the augmentation, 0 or more.
-        title: above the figure; None writes the augmentation's settings.
+        augmentation: the settings, such as `model_card(name).recipe.augmentation`.
+        epochs: number of versions, 1 to 12.
+        title: figure title; by default the settings of the augmentation.
 
     Returns:
-        The figure: a row per image, whose first axis holds the image as it is.
+        The figure: a row per image, which begins with the image itself.
 
     Raises:
-        OptionError: images are not a tensor, augmentation is not an Augmentation or does not fit
-            the images' size, or a number is not allowed.
-        ShapeError: images are not (N,3,H,W), or N is 0.
-        RangeError: images are neither uint8 nor float in [0, 1].
+        InvalidTypeError, InvalidValueError: an argument is not accepted.
     """
-    if not isinstance(augmentation, Augmentation):
-        raise wrong_kind("augmentation", augmentation, 'Augmentation(...), such as flip="random"')
-    require_whole("epochs", epochs, 1, MOST_EPOCHS, f"1 to {MOST_EPOCHS}")
-    require_tensor("images", images)
-    if images.ndim != 4:
-        raise ShapeError(f"images have shape {tuple(images.shape)}; needed is (N, 3, H, W)")
-    shown = rgb(images[:MOST_IMAGES])
-    pixels = torch.from_numpy(shown).mul(255).round().to(torch.uint8).permute(0, 3, 1, 2)
-    labels = torch.zeros(len(pixels), dtype=torch.int64)
-    loader = TensorLoader(
-        pixels, labels, batch_size=len(pixels), augmentation=augmentation, seed=seed
-    )
-    columns = [("image", shown)]
-    columns += [(f"epoch {epoch + 1}", rgb(next(iter(loader))[0])) for epoch in range(epochs)]
-    figure = _style.new_figure(
-        TILE * len(columns),
-        TILE * len(pixels) + 0.6,
-        title=_settings(augmentation) if title is None else title,
-    )
-    axes = _style.tile_axes(figure, len(columns) * len(pixels), columns=len(columns))
+    validate("augmentation", augmentation, Augmentation)
+    check_int("epochs", epochs, 1, 12)
+    pixels = to_rgb(images)[:MAX_IMAGES]
+    count = len(pixels)
+    stored = torch.from_numpy(pixels).mul(255).round().to(torch.uint8).permute(0, 3, 1, 2)
+    labels = torch.zeros(count, dtype=torch.int64)
+    loader = TensorLoader(stored, labels, batch_size=count, augmentation=augmentation)
+    columns = [("image", pixels)]
+    columns += [(f"epoch {epoch + 1}", to_rgb(next(iter(loader))[0])) for epoch in range(epochs)]
+    n, size, default = len(columns), (TILE, TILE + 0.2 / count), _describe(augmentation)
+    figure, axes = new_tiles(n * count, columns=n, size=size, title=title, default=default)
     for i, axis in enumerate(axes):
-        row, column = divmod(i, len(columns))
-        heading, pictures = columns[column]
-        axis.imshow(pictures[row], interpolation=_style.PIXELS)
-        if not row:
-            axis.set_title(heading, fontsize=_style.SMALL, pad=3)
+        row, column = divmod(i, n)
+        heading, versions = columns[column]
+        show_pixels(axis, versions[row], above="" if row else heading)
     return figure
 
 
-def _settings(augmentation: Augmentation) -> str:
-    """Write an augmentation in words."""
-    pixels, padding = augmentation.translate, augmentation.padding
-    parts = [FLIPS[augmentation.flip]] if augmentation.flip in FLIPS else []
-    if augmentation.rand_augment:
-        many = augmentation.rand_augment
-        operations = f"{many} operation{'' if many == 1 else 's'}"
-        parts.insert(0, f"RandAugment of {operations}, magnitude {augmentation.magnitude}")
-    if pixels:
-        parts.append(f"shifted by up to {pixels} pixels ({padding} padding)")
-    if augmentation.cutout:
-        parts.append(f"a square of {augmentation.cutout} pixels cut out")
-    return "; ".join(parts) or "no augmentation"
+def _describe(a: Augmentation) -> str:
+    parts = {
+        f"RandAugment (operations: {a.rand_augment}, magnitude: {a.magnitude})": a.rand_augment,
+        FLIPS.get(a.flip, ""): a.flip in FLIPS,
+        f"shifted by up to {a.translate} pixels ({a.padding} padding)": a.translate,
+        f"cutout of {a.cutout}×{a.cutout} pixels": a.cutout,
+    }
+    return "; ".join(text for text, enabled in parts.items() if enabled) or "no augmentation"

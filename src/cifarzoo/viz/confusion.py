@@ -1,30 +1,30 @@
-"""Which classes are taken for which."""
+"""The confusion matrix."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifarzoo.errors import OptionError, RangeError, ShapeError, one_of
-from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_names
+from cifarzoo.errors import InvalidValueError
+from cifarzoo.record import Evaluation
+from cifarzoo.validation import validate
+from cifarzoo.viz._figure import NORMAL, SMALL, add_colorbar, new_figure
+from cifarzoo.viz._inputs import check_names, cpu_tensor
+from cifarzoo.viz.theme import luminance, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-    from cifarzoo.evaluation.evaluate import Evaluation
-
-__all__ = ["CellValue", "counts_of", "headline", "plot_confusion"]
-
 CellValue: TypeAlias = Literal["count", "percent"]
-MOST_WITH_NUMBERS = 25  # classes: in more, the numbers cannot be read
+Floats: TypeAlias = NDArray[np.float64]
+
+MAX_LABELLED = 25  # classes; numbers and names of more would be unreadable
 
 
 def plot_confusion(
@@ -34,119 +34,82 @@ def plot_confusion(
     values: CellValue = "count",
     title: str | None = None,
 ) -> Figure:
-    """Draw a confusion matrix: a row per true class, a column per predicted one.
+    """Draw a confusion matrix: true classes in rows, predicted ones in columns.
 
-    Colours show the share of the true class, so classes of different sizes compare.
+    Colours show percentages of the true class, so that classes of different sizes compare.
 
     Args:
-        confusion: counts (K,K), rows are true classes; or what `evaluate` returns.
-        class_names: K names; None writes the classes as numbers.
-        values: what the cells say: "count", how many images, or "percent" of the row.
-        title: above the figure; None writes the accuracy.
+        confusion: counts (K,K) with a row for each true class, or what `evaluate` returns.
+        class_names: K names; None for numbers.
+        values: content of the cells, "count", or "percent" of the true class.
+        title: figure title; by default the accuracy.
 
     Returns:
         The figure: the matrix on the first axis, its colour bar on the second.
 
     Raises:
-        OptionError: there are not K names, values is unknown, or confusion is of another type.
-        ShapeError: confusion is not square, or empty.
-        RangeError: a count is negative or not finite.
+        InvalidTypeError, InvalidValueError: an argument is not accepted, or the matrix is missing.
     """
-    if values not in get_args(CellValue):
-        raise one_of("values", values, get_args(CellValue))
-    counts = counts_of(confusion)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    validate("values", values, CellValue)
+    counts = to_counts(confusion)
     names = check_names(class_names, len(counts))
-    # A class without images has shares of zero, not 0/0.
-    percents = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
-    side = max(4.5, 0.62 * len(names) + 1.2) if len(names) <= MOST_WITH_NUMBERS else 9.0
-    figure = _style.new_figure(
-        side + 0.7, side, title=headline(confusion, counts) if title is None else title
-    )
+    percents = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)  # 0 for an empty class
+    labelled = len(names) <= MAX_LABELLED
+    side = max(4.5, 0.62 * len(names) + 1.2) if labelled else 9.0
+    figure = new_figure(side + 0.7, side - 0.4, title, describe_accuracy(confusion, counts))
     axis = figure.subplots()
-    image = axis.imshow(percents, cmap=_shares(), vmin=0, vmax=100)
-    bar = figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02)
-    _style.dress_bar(bar, "share of the true class (%)")
+    ends = [palette().background, palette().blue]
+    colours = LinearSegmentedColormap.from_list("percent of the true class", ends)
+    image = axis.imshow(percents, cmap=colours, vmin=0, vmax=100)
+    add_colorbar(figure, image, axis, "share of the true class (%)")
     _name_classes(axis, names)
-    if len(names) <= MOST_WITH_NUMBERS:
-        _write_cells(axis, counts if values == "count" else percents, percents, values)
+    if labelled:
+        for (row, column), percent in np.ndenumerate(percents):
+            count = counts[row, column]
+            shown = f"{count:.0f}" if values == "count" else f"{percent:.1f}"
+            text = axis.text(column, row, shown, ha="center", va="center")
+            text.set_fontsize(NORMAL if count < 10_000 else SMALL)
+            dark = "black" if luminance(colours(percent / 100)) > 0.18 else "white"
+            text.set_color(dark if count else palette().grey)
     return figure
 
 
-def counts_of(confusion: Tensor | Evaluation) -> NDArray[np.float64]:
-    """Give a confusion matrix as float64 (K,K).
-
-    Raises:
-        OptionError: it is of another type.
-        ShapeError: it is not square, or empty.
-        RangeError: a count is negative or not finite.
-    """
-    tensor = confusion if isinstance(confusion, Tensor) else getattr(confusion, "confusion", None)
-    if not isinstance(tensor, Tensor):
-        raise OptionError(
-            f"confusion is a {type(confusion).__name__}; needed is a tensor (K, K), or what "
-            "evaluate returns"
-        )
-    shape = tuple(tensor.shape)
-    if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
-        raise ShapeError(f"confusion has shape {shape}; needed is (K, K)")
-    counts = np.asarray(tensor.detach().cpu().double().numpy(), dtype=np.float64)
+def to_counts(confusion: Tensor | Evaluation) -> Floats:
+    """Return a checked confusion matrix as float64 (K,K)."""
+    matrix = confusion.confusion if isinstance(confusion, Evaluation) else confusion
+    if matrix is None:
+        raise InvalidValueError("this Evaluation was recorded without its confusion matrix")
+    counts: Floats = cpu_tensor("confusion", matrix).double().numpy()
+    if counts.ndim != 2 or len(set(counts.shape)) != 1 or not counts.size:
+        raise InvalidValueError(f"confusion has shape {counts.shape}: expected (K, K)")
     if not (np.isfinite(counts).all() and (counts >= 0).all()):
-        raise RangeError(f"confusion holds {counts.min():g}; needed are counts, 0 or more")
+        raise InvalidValueError(f"confusion contains {counts.min():g}: expected counts")
     return counts
 
 
-def headline(confusion: Tensor | Evaluation, counts: NDArray[np.float64]) -> str:
-    """Say how accurate it is; with the interval where `evaluate` has given one."""
+def describe_accuracy(confusion: Tensor | Evaluation, counts: Floats) -> str:
+    """Return the accuracy as text, with the interval of an Evaluation."""
     total = counts.sum()
     if not total:
-        return "no image counted"
-    text = f"accuracy {np.trace(counts) / total:.2%} of {total:,.0f} images"
-    if isinstance(confusion, Tensor):
+        return "no images"
+    text = f"accuracy {np.trace(counts) / total:.2%} on {total:,.0f} images"
+    if not isinstance(confusion, Evaluation):
         return text
     low, high = confusion.interval
     views = "" if confusion.tta == "none" else f" with {confusion.tta} test-time augmentation"
     return f"{text}{views} (95 % interval {low:.2%} to {high:.2%})"
 
 
-def _shares() -> LinearSegmentedColormap:
-    """Colours from the paper's to blue."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colours = _style.palette()
-    return LinearSegmentedColormap.from_list("shares", [colours.paper, colours.blue])
-
-
 def _name_classes(axis: Axes, names: list[str]) -> None:
-    axis.set_xlabel("predicted class", fontsize=_style.NORMAL)
-    axis.set_ylabel("true class", fontsize=_style.NORMAL)
-    # Names lean only where they would touch: a number or a short word stays level.
-    lean = 40 if max(map(len, names)) > 4 else 0
-    every = math.ceil(len(names) / MOST_WITH_NUMBERS)
-    shown = range(0, len(names), every)
-    axis.set_xticks(
-        shown,
-        names[::every],
-        fontsize=_style.SMALL,
-        rotation=lean,
-        ha="right" if lean else "center",
-        rotation_mode="anchor",
-    )
-    axis.set_yticks(shown, names[::every], fontsize=_style.SMALL)
+    axis.set_xlabel("predicted class", fontsize=NORMAL)
+    axis.set_ylabel("true class", fontsize=NORMAL)
+    every = math.ceil(len(names) / MAX_LABELLED)
+    places, shown = range(0, len(names), every), names[::every]
+    axis.set_yticks(places, shown, fontsize=SMALL)
+    axis.set_xticks(places, shown, fontsize=SMALL)
+    if max(map(len, names)) > 4:  # horizontal names would overlap
+        axis.set_xticks(places, shown, rotation=40, ha="right", rotation_mode="anchor")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-
-
-def _write_cells(
-    axis: Axes, cells: NDArray[np.float64], percents: NDArray[np.float64], values: CellValue
-) -> None:
-    shares, grey = _shares(), _style.palette().grey
-    for (row, column), value in np.ndenumerate(cells):
-        axis.text(
-            column,
-            row,
-            f"{value:.0f}" if values == "count" else f"{value:.1f}",
-            ha="center",
-            va="center",
-            fontsize=_style.NORMAL if value < 10_000 else _style.SMALL,
-            color=_style.ink_on(shares(percents[row, column] / 100)) if value else grey,
-        )

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from cifarzoo.errors import OptionError
-from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_indices
+from cifarzoo.viz._figure import new_tiles
+from cifarzoo.viz._inputs import check_conv, check_indices
 from cifarzoo.viz._tiles import draw_filter, scale_note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_filters"]
-
-COLUMNS, FIRST = 8, 64  # of filters in colour
-SHEET_COLUMNS, FIRST_SHEETS = 4, 16  # of filters drawn as a montage, which need room
 WIDTH = 8.0  # inches
 
 
@@ -28,43 +22,28 @@ def plot_filters(
 ) -> Figure:
     """Draw the filters of a convolution.
 
-    Filters that see three channels are drawn in colour; others as a montage of their channels, red
-    where a weight is positive and blue where it is negative. Each is scaled to its own largest
-    weight, so the strengths of two filters cannot be compared.
+    Filters with three input channels are drawn in colour, others as a montage of their channels,
+    where positive weights are red and negative ones blue. Each filter is scaled by its largest
+    weight, so magnitudes cannot be compared between filters.
 
     Args:
         conv: the convolution.
-        indices: the filters to draw; None draws the first 64, or 16 montages.
-        title: above the figure; None says what is drawn.
+        indices: the filters to draw; by default the first 64, or 16 montages.
+        title: figure title; by default the number of filters and the meaning of the colours.
 
     Returns:
         The figure, one axis per filter.
 
     Raises:
-        OptionError: conv is not a convolution, or an index is not in 0..out_channels-1.
-        RangeError: a weight is not finite.
+        InvalidTypeError, InvalidValueError: an argument is not accepted, or a weight is not finite.
     """
-    require_conv("conv", conv)
+    check_conv("conv", conv)
     colour = conv.weight.shape[1] == 3
-    first, most = (FIRST, COLUMNS) if colour else (FIRST_SHEETS, SHEET_COLUMNS)
-    chosen = check_indices(indices, conv.out_channels, what="filter", first=first)
-    columns = min(most, len(chosen))
-    what = f"{len(chosen)} of {conv.out_channels} filters ({scale_note(conv)})"
-    side = WIDTH / most
-    height = (side + 0.15) * math.ceil(len(chosen) / columns) + 0.5
-    figure = _style.new_figure(side * columns, height, title=what if title is None else title)
-    axes = _style.tile_axes(figure, len(chosen), columns=columns)
+    columns, first = (8, 64) if colour else (4, 16)
+    chosen = check_indices("filter", indices, conv.out_channels, first=first)
+    default = f"{len(chosen)} of {conv.out_channels} filters ({scale_note(conv)})"
+    size = (WIDTH / columns, WIDTH / columns + 0.15)
+    figure, axes = new_tiles(len(chosen), columns=columns, size=size, title=title, default=default)
     for axis, index in zip(axes, chosen, strict=True):
         draw_filter(axis, conv.weight[index], title=str(index))
     return figure
-
-
-def require_conv(name: str, module: object) -> nn.Conv2d:
-    """Refuse anything but a convolution of images; give it back.
-
-    Raises:
-        OptionError: module is not `torch.nn.Conv2d`.
-    """
-    if not isinstance(module, nn.Conv2d):
-        raise OptionError(f"{name} is a {type(module).__name__}; needed is a torch.nn.Conv2d")
-    return module

@@ -1,80 +1,64 @@
-"""One training run."""
+"""Loss and accuracy of one training run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cifarzoo.viz import _style
-from cifarzoo.viz._series import curve, draw_curve, runs_of
+from cifarzoo.record import Check, History
+from cifarzoo.viz._curves import check_runs, draw_runs
+from cifarzoo.viz._figure import legend_below, new_figure, style_step_axes
+from cifarzoo.viz.theme import palette
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from cifarzoo.training.history import Check, History
-
-__all__ = ["plot_history"]
-
 ENDINGS = {
-    "epochs": "all epochs done",
+    "epochs": "all epochs completed",
     "early": "stopped early",
     "interrupted": "interrupted",
-    "diverged": "stopped: the loss is not finite",
+    "diverged": "stopped: the loss was not finite",
     "failed": "stopped by an error",
 }
 
 
 def plot_history(history: History, *, title: str | None = None) -> Figure:
-    """Draw loss and accuracy, of training and validation, against the training step.
+    """Draw training and validation loss and accuracy against the training step.
 
-    The check whose state the model was left in is marked. Training figures are means over the
-    steps since the check before, measured while the model trained (dropout on).
+    The check whose weights were kept is marked. Training values are means over the steps since the
+    previous check, in training mode and on augmented images.
 
     Args:
-        history: what `fit` returns.
-        title: above the figure; None says how the run ended.
+        history: as returned by `fit`.
+        title: figure title; by default the steps, the time and how the run ended.
 
     Returns:
         The figure: loss on the first axis, accuracy on the second.
 
     Raises:
-        OptionError: history is not one History, or the run ended before its first check.
+        InvalidTypeError: history is not a History.
+        InvalidValueError: the run ended before its first check.
     """
-    run = runs_of((history,), label="history")[0]
-    ending = f"{run.steps:,} steps in {run.seconds:,.0f} s, {ENDINGS[run.stopped]}"
-    figure = _style.new_figure(9.5, 4.0, title=ending if title is None else title)
+    runs = check_runs("history", [history])
+    ending = f"{history.steps:,} steps in {history.seconds:,.0f} s, {ENDINGS[history.stopped]}"
+    figure = new_figure(9.5, 3.6, title, ending)
     loss, accuracy = figure.subplots(1, 2)
-    _draw_losses(loss, run)
-    _draw_accuracies(accuracy, run)
-    for axis in (loss, accuracy):
-        _mark_best(axis, run.best)
-    _style.legend_below(figure, *loss.get_legend_handles_labels())
+    draw_runs(loss, runs, lambda c: c.train_loss, series=0, line="--", label="training")
+    draw_runs(loss, runs, lambda c: c.val_loss, series=1, label="validation")
+    draw_runs(accuracy, runs, lambda c: 100 * c.train_accuracy, series=0, line="--")
+    draw_runs(accuracy, runs, val_accuracy, series=1)
+    style_step_axes(loss, y="loss (cross-entropy, nats)")
+    style_step_axes(accuracy, y="accuracy (%)")
+    best, grey = history.best, palette().grey
+    if best is not None:
+        text = f"kept: step {best.step:,}, epoch {best.epoch:.3g}"
+        if best.val_loss is not None and best.val_accuracy is not None:
+            text += f" (validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.2%})"
+        for axis in (loss, accuracy):
+            axis.axvline(best.step, color=grey, linewidth=1, linestyle=":", zorder=1, label=text)
+    legend_below(figure, *loss.get_legend_handles_labels())
     return figure
 
 
-def _draw_losses(axis: Axes, run: History) -> None:
-    train, val = curve([run], lambda c: c.train_loss), curve([run], lambda c: c.val_loss)
-    draw_curve(axis, train, colour=_style.palette().blue, line="--", label="training")
-    if len(val.steps):
-        draw_curve(axis, val, colour=_style.palette().vermillion, label="validation")
-    _style.dress_run(axis, y="loss (cross-entropy, nats)")
-
-
-def _draw_accuracies(axis: Axes, run: History) -> None:
-    train = curve([run], lambda c: 100 * c.train_accuracy)
-    val = curve([run], lambda c: None if c.val_accuracy is None else 100 * c.val_accuracy)
-    draw_curve(axis, train, colour=_style.palette().blue, line="--")
-    if len(val.steps):
-        draw_curve(axis, val, colour=_style.palette().vermillion)
-    _style.dress_run(axis, y="accuracy (%)")
-
-
-def _mark_best(axis: Axes, best: Check | None) -> None:
-    if best is None:
-        return
-    text = f"kept: step {best.step:,}, epoch {best.epoch:.3g}"
-    if best.val_loss is not None and best.val_accuracy is not None:
-        text += f" (validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.2%})"
-    axis.axvline(
-        best.step, color=_style.palette().grey, linewidth=1, linestyle=":", zorder=1, label=text
-    )
+def val_accuracy(check: Check) -> float | None:
+    """Return the validation accuracy of a check in percent."""
+    return None if check.val_accuracy is None else 100 * check.val_accuracy

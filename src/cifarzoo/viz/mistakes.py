@@ -1,23 +1,18 @@
-"""What a model is most sure of, and wrong about."""
+"""A model's most confident mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from cifarzoo.evaluation.score import check_probabilities
-from cifarzoo.spec import require_whole
-from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import check_labels, check_names, require_images
-from cifarzoo.viz.predictions import MOST, plot_predictions
+from cifarzoo.viz._figure import new_figure
+from cifarzoo.viz._inputs import check_int, check_labels, check_names, check_probabilities, to_rgb
+from cifarzoo.viz.predictions import MAX_IMAGES, plot_predictions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["plot_mistakes"]
 
 
 def plot_mistakes(
@@ -29,54 +24,41 @@ def plot_mistakes(
     count: int = 18,
     title: str | None = None,
 ) -> Figure:
-    """Draw the images that a model is most sure of and wrong about, the surest first.
+    """Draw misclassified images, the most confidently predicted ones first.
 
-    They are drawn as `plot_predictions` does.
+    They are drawn as in `plot_predictions`.
 
     Args:
         images: uint8, or float in [0, 1], (N,3,H,W).
         labels: true classes, integers (N,).
-        probabilities: float (N,K), each row adding up to 1; `predict` gives them.
-        class_names: K names; None writes the classes as numbers.
-        count: how many to draw, 1 to 36; fewer where there are not as many mistakes.
-        title: above the figure; None says how many of how many are shown.
+        probabilities: float (N,K), such as `predict` returns; each row sums to 1.
+        class_names: K names; None for numbers.
+        count: largest number of images to draw, 1 to 36.
+        title: figure title; by default the number of mistakes.
 
     Returns:
-        The figure: for each image an axis with the image, then one with the bars; without a
-        mistake one empty axis that says so.
+        The figure, with axes as in `plot_predictions`; with none if there are no mistakes.
 
     Raises:
-        OptionError: count is not allowed, images or labels are not tensors, or there are not K
-            names.
-        ShapeError: images are not (N,3,H,W), N is 0, or labels or probabilities do not fit.
-        RangeError: images or probabilities are outside their range.
-        LabelError: labels are not integers in 0..K-1.
+        InvalidTypeError, InvalidValueError: an argument is not accepted.
     """
-    require_whole("count", count, 1, MOST, f"1 to {MOST}")
-    require_images(images)
-    likely = check_probabilities(probabilities, len(images))
-    truths = torch.tensor(check_labels(labels, len(images), classes=likely.shape[1]))
-    names = check_names(class_names, likely.shape[1])
-    sureness, guesses = likely.max(1)
-    wrong = (guesses != truths).nonzero().flatten()
+    check_int("count", count, 1, MAX_IMAGES)
+    total = len(to_rgb(images))
+    probabilities = check_probabilities(probabilities, total)
+    classes = probabilities.shape[1]
+    labels = check_labels(labels, total, classes)
+    names = check_names(class_names, classes)
+    confidence, predicted = probabilities.max(1)
+    wrong = (predicted != labels).nonzero().flatten()
     if not len(wrong):
-        return _none_found(len(images), title)
-    chosen = wrong[sureness[wrong].argsort(descending=True, stable=True)][:count]
-    shown = f"the {len(chosen)} surest of {len(wrong):,} mistakes among {len(images):,} images"
+        text = f"no mistakes among {total:,} images"
+        return new_figure(6.0, 0.6, f"{title}: {text}" if title else text)
+    chosen = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
+    default = f"{len(chosen)} most confident of {len(wrong):,} mistakes among {total:,} images"
     return plot_predictions(
         images[chosen.to(images.device)],
-        truths[chosen],
-        likely[chosen],
+        labels[chosen],
+        probabilities[chosen],
         names,
-        title=shown if title is None else title,
+        title=default if title is None else title,
     )
-
-
-def _none_found(images: int, title: str | None) -> Figure:
-    text = f"no mistake among {images:,} images"
-    figure = _style.new_figure(4.0, 1.0, title=text if title is None else title)
-    axis = figure.subplots()
-    axis.set_axis_off()
-    if title is not None:
-        axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=_style.NORMAL)
-    return figure

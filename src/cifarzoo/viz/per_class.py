@@ -1,28 +1,23 @@
-"""How well each class is told."""
+"""The accuracy of each class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
-from cifarzoo.errors import RangeError
+from cifarzoo.errors import InvalidValueError
 from cifarzoo.evaluation.statistics import accuracy_interval
-from cifarzoo.viz import _style
+from cifarzoo.record import Evaluation
+from cifarzoo.viz._figure import SMALL, legend_below, new_figure, style_axes
 from cifarzoo.viz._inputs import check_names
-from cifarzoo.viz.confusion import counts_of, headline
+from cifarzoo.viz.confusion import describe_accuracy, to_counts
+from cifarzoo.viz.theme import palette
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from cifarzoo.evaluation.evaluate import Evaluation
-
-__all__ = ["plot_per_class"]
-
-ROW = 0.3  # inches
-ROOM = 12  # percentage points to the right of the bars, for the figures
 
 
 def plot_per_class(
@@ -31,65 +26,47 @@ def plot_per_class(
     *,
     title: str | None = None,
 ) -> Figure:
-    """Draw the accuracy of each class as a bar, with its 95 % interval.
+    """Draw the accuracy of each class as a bar with its 95 % Wilson interval.
 
-    The interval is Wilson's, for the number of images of the class. A dotted line shows the
-    accuracy over all images. A class without images has no bar.
+    A dotted line marks the accuracy over all classes.
 
     Args:
-        confusion: what `evaluate` returns; or counts (K,K), rows are true classes.
-        class_names: K names; None writes the classes as numbers.
-        title: above the figure; None writes the accuracy.
+        confusion: counts (K,K) with a row for each true class, or what `evaluate` returns.
+        class_names: K names; None for numbers.
+        title: figure title; by default the accuracy.
 
     Returns:
         The figure, with one axis; the first class is on top.
 
     Raises:
-        OptionError: there are not K names, or confusion is of another type.
-        ShapeError: confusion is not square, or empty.
-        RangeError: a count is negative or not finite, or there is no image at all.
+        InvalidTypeError, InvalidValueError: an argument is not accepted, or the matrix is missing.
     """
-    counts = counts_of(confusion)
+    counts = to_counts(confusion)
     names = check_names(class_names, len(counts))
     if not counts.sum():
-        raise RangeError("confusion counts no image; evaluate on at least one")
-    figure = _style.new_figure(
-        6.0,
-        ROW * len(names) + 1.2,
-        title=headline(confusion, counts) if title is None else title,
-    )
-    axis = figure.subplots()
-    for row, (right, total) in enumerate(zip(counts.diagonal(), counts.sum(1), strict=True)):
-        _draw_class(axis, row, int(right), int(total))
+        raise InvalidValueError("confusion is zero: expected at least one image")
+    height = 0.3 * len(names) + 0.8
+    figure = new_figure(6.0, height, title, describe_accuracy(confusion, counts))
+    axis, colours = figure.subplots(), palette()
+    correct, total = counts.diagonal(), counts.sum(1)
+    rows = total.nonzero()[0]
+    accuracy = 100 * correct[rows] / total[rows]
+    axis.barh(rows, accuracy, color=colours.blue, height=0.7, alpha=0.75)
+    style: Any = {"color": colours.text, "capsize": 2.5, "linewidth": 1, "label": "95 % interval"}
+    for row, percent in zip(rows, accuracy, strict=True):
+        ends = 100 * np.array(accuracy_interval(int(correct[row]), int(total[row])))
+        axis.errorbar(percent, row, xerr=abs(ends - percent)[:, None], **style)
+        style["label"] = None  # once in the legend
+        axis.text(ends[1] + 1.5, row, f"{percent:.1f}", va="center", fontsize=SMALL)
+    for row in (total == 0).nonzero()[0]:
+        axis.text(1, row, "no images", va="center", fontsize=SMALL, color=colours.grey)
     overall = 100 * counts.trace() / counts.sum()
-    colours = _style.palette()
     axis.axvline(overall, color=colours.vermillion, linestyle=":", label="all classes")
-    _style.dress(axis, x="accuracy (%)", y="")
+    style_axes(axis, x="accuracy (%)", y="")
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.set_xlim(0, 100 + ROOM)
+    axis.set_xlim(0, 112)  # room for the numbers
     axis.set_xticks(range(0, 101, 20))
     axis.grid(visible=False, axis="y")
-    _style.legend_below(figure, *axis.get_legend_handles_labels())
+    legend_below(figure, *axis.get_legend_handles_labels())
     return figure
-
-
-def _draw_class(axis: Axes, row: int, right: int, total: int) -> None:
-    colours = _style.palette()
-    if not total:
-        axis.text(1, row, "no images", va="center", fontsize=_style.SMALL, color=colours.grey)
-        return
-    share = 100 * right / total
-    low, high = (100 * end for end in accuracy_interval(right, total))
-    label = "95 % interval" if not axis.containers else None
-    axis.barh(row, share, color=colours.blue, height=0.7, alpha=0.75)
-    axis.errorbar(
-        share,
-        row,
-        xerr=[[max(0.0, share - low)], [max(0.0, high - share)]],
-        color=colours.ink,
-        capsize=2.5,
-        linewidth=1,
-        label=label,
-    )
-    axis.text(max(high, share) + 1.5, row, f"{share:.1f}", va="center", fontsize=_style.SMALL)

@@ -1,136 +1,74 @@
-"""Whether a model's confidence can be believed."""
+"""Calibration: accuracy against confidence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from cifarzoo.errors import ShapeError
-from cifarzoo.evaluation.score import check_probabilities
 from cifarzoo.evaluation.statistics import accuracy_interval
-from cifarzoo.spec import require_whole
-from cifarzoo.viz import _style
-from cifarzoo.viz._inputs import OF_LISTS, check_labels, require_tensor
+from cifarzoo.viz._figure import legend_below, new_figure, style_axes
+from cifarzoo.viz._inputs import check_int, check_labels, check_probabilities, cpu_tensor
+from cifarzoo.viz.theme import palette
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["plot_reliability"]
-
-MOST_BINS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Bin:
-    """The images of one range of confidence.
-
-    Attributes:
-        index: of the range, from 0.
-        confidence: their mean, in [0, 1].
-        right: how many are classified right.
-        n: how many there are, at least 1.
-    """
-
-    index: int
-    confidence: float
-    right: int
-    n: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share of them classified right."""
-        return self.right / self.n
 
 
 def plot_reliability(
-    probabilities: Tensor, labels: Tensor, *, bins: int = 15, title: str | None = None
+    labels: Tensor, probabilities: Tensor, *, bins: int = 15, title: str | None = None
 ) -> Figure:
-    """Draw accuracy against confidence, and how the confidence is spread.
+    """Draw a reliability diagram: accuracy against confidence, above its histogram.
 
-    Images are sorted into bins of equal width by the probability of the likeliest class. A model
-    whose confidence can be believed lies on the diagonal; below it, it is too sure of itself.
-    The expected calibration error is the mean distance from the diagonal, weighted by images.
+    Images are grouped into bins of equal width by the probability of the predicted class. A
+    calibrated model lies on the diagonal, an overconfident one below it. The expected calibration
+    error is the mean distance from the diagonal, weighted by the number of images.
 
     Args:
-        probabilities: float (N,K), each row adding up to 1; `predict` gives them.
         labels: true classes, integers (N,).
+        probabilities: float (N,K), such as `predict` returns; each row sums to 1.
         bins: number of bins, 2 to 100.
-        title: above the figure; None writes the expected calibration error.
+        title: figure title; by default the expected calibration error.
 
     Returns:
-        The figure: accuracy against confidence on the first axis, with 95 % Wilson intervals; on
-        the second the share of images in each bin.
+        The figure: accuracy with 95 % Wilson intervals on the first axis, the percentage of images
+        in each bin on the second.
 
     Raises:
-        OptionError: bins is not allowed, or an argument is not a tensor.
-        ShapeError: labels or probabilities do not fit each other, or N is 0.
-        RangeError: probabilities are outside their range.
-        LabelError: labels are not integers in 0..K-1.
+        InvalidTypeError, InvalidValueError: an argument is not accepted.
 
     Source: arXiv 1706.04599, figure 1.
     """
-    require_whole("bins", bins, 2, MOST_BINS, f"2 to {MOST_BINS}")
-    require_tensor("labels", labels, OF_LISTS)
-    likely = check_probabilities(probabilities, labels.numel())
-    truths = torch.tensor(check_labels(labels, len(likely), classes=likely.shape[1]))
-    if not len(truths):
-        raise ShapeError("probabilities are empty; needed is at least one image")
-    found = _bins(likely, truths, bins)
-    error = sum(each.n * abs(each.accuracy - each.confidence) for each in found) / len(truths)
-    text = f"expected calibration error {error:.2%} over {bins} bins, {len(truths):,} images"
-    figure = _style.new_figure(6.0, 5.6, title=text if title is None else title)
+    check_int("bins", bins, 2, 100)
+    images = max(1, cpu_tensor("labels", labels).numel())
+    probabilities = check_probabilities(probabilities, images)
+    correct = probabilities.argmax(1) == check_labels(labels, images, probabilities.shape[1])
+    confidence = probabilities.amax(1).numpy()
+    # Bins are (low, high], as in the paper.
+    place = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    used, sizes = np.unique(place, return_counts=True)
+    x = 100 * np.bincount(place, confidence)[used] / sizes
+    hits = np.bincount(place, correct)[used]
+    y = 100 * hits / sizes
+    error = sizes @ abs(x - y) / images
+    default = f"expected calibration error {error:.2f}% over {bins} bins, {images:,} images"
+    figure = new_figure(6.0, 5.2, title, default)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    _draw_accuracy(upper, found)
-    _draw_shares(lower, found, bins, len(truths))
-    _style.legend_below(figure, *upper.get_legend_handles_labels())
-    return figure
 
-
-def _bins(probabilities: Tensor, labels: Tensor, bins: int) -> list[_Bin]:
-    """Sort into bins (low, high], as torchmetrics does; those without images are left out."""
-    confidence, guesses = probabilities.max(1)
-    right = guesses == labels
-    edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype)
-    place = torch.bucketize(confidence.clamp(max=1), edges[1:-1])
-    members = [place == index for index in range(bins)]
-    return [
-        _Bin(index, float(confidence[m].mean()), int(right[m].sum()), int(m.sum()))
-        for index, m in enumerate(members)
-        if m.any()
-    ]
-
-
-def _draw_accuracy(axis: Axes, found: list[_Bin]) -> None:
-    colours = _style.palette()
-    axis.plot([0, 100], [0, 100], color=colours.grey, linestyle="--", label="believable")
-    x = np.array([100 * each.confidence for each in found])
-    y = np.array([100 * each.accuracy for each in found])
-    ends = 100 * np.array([accuracy_interval(each.right, each.n) for each in found])
-    axis.vlines(x, np.minimum(x, y), np.maximum(x, y), color=colours.vermillion, alpha=0.35, lw=6)
-    axis.errorbar(
-        x,
-        y,
-        yerr=np.abs(ends.T - y),
-        color=colours.blue,
-        marker="o",
-        markersize=4,
-        linewidth=1.2,
-        capsize=2.5,
-        label="accuracy, 95 % interval",
-    )
-    _style.dress(axis, x="", y="accuracy (%)")
-    axis.set_xlim(0, 100)
-    axis.set_ylim(0, 100)
-
-
-def _draw_shares(axis: Axes, found: list[_Bin], bins: int, total: int) -> None:
+    blue, vermillion, grey = palette().blue, palette().vermillion, palette().grey
+    upper.plot([0, 100], [0, 100], color=grey, linestyle="--", label="perfect calibration")
+    upper.vlines(x, np.minimum(x, y), np.maximum(x, y), color=vermillion, alpha=0.35, linewidth=6)
+    scores = zip(hits, sizes, strict=True)
+    ends = 100 * np.array([accuracy_interval(int(right), int(n)) for right, n in scores])
+    style = {"color": blue, "marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 2.5}
+    upper.errorbar(x, y, yerr=abs(ends.T - y), label="accuracy, 95 % interval", **style)
+    style_axes(upper, x="", y="accuracy (%)")
+    upper.set_xlim(0, 100)
+    upper.set_ylim(0, 100)
     width = 100 / bins
-    middles = [width * (each.index + 0.5) for each in found]
-    heights = [100 * each.n / total for each in found]
-    axis.bar(middles, heights, width=0.92 * width, color=_style.palette().blue, alpha=0.75)
-    _style.dress(axis, x="confidence: probability of the likeliest class (%)", y="images (%)")
+    heights = 100 * sizes / images
+    lower.bar(width * (used + 0.5), heights, width=0.92 * width, color=blue, alpha=0.75)
+    style_axes(lower, x="confidence: probability of the predicted class (%)", y="images (%)")
+    legend_below(figure, *upper.get_legend_handles_labels())
+    return figure

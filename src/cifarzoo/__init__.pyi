@@ -1,0 +1,42 @@
+from . import arithmetic as arithmetic
+from . import errors as errors
+from . import viz as viz
+from .arithmetic.layers import count_params as count_params
+from .arithmetic.layers import layer_table as layer_table
+from .arithmetic.sizes import conv_output_size as conv_output_size
+from .card import ModelCard as ModelCard
+from .card import Weights as Weights
+from .data.loader import Loaders as Loaders
+from .data.loader import TensorLoader as TensorLoader
+from .data.loader import cifar10_loaders as cifar10_loaders
+from .data.loader import shapes_loaders as shapes_loaders
+from .errors import CifarZooError as CifarZooError
+from .evaluation.compare import Comparison as Comparison
+from .evaluation.compare import compare as compare
+from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.predict import Predictions as Predictions
+from .evaluation.predict import predict as predict
+from .models.classifier import ImageClassifier as ImageClassifier
+from .models.classifier import Preprocess as Preprocess
+from .models.transfer import transfer_classifier as transfer_classifier
+from .recipe import Augmentation as Augmentation
+from .recipe import Averaging as Averaging
+from .recipe import Distillation as Distillation
+from .recipe import EarlyStopping as EarlyStopping
+from .recipe import Mixing as Mixing
+from .recipe import ParamGroup as ParamGroup
+from .recipe import Recipe as Recipe
+from .record import Check as Check
+from .record import Evaluation as Evaluation
+from .record import History as History
+from .registry import build_model as build_model
+from .registry import list_models as list_models
+from .registry import model_card as model_card
+from .run import Run as Run
+from .run import train as train
+from .training.callbacks import Callback as Callback
+from .training.fit import fit as fit
+from .weights import save_weights as save_weights
+
+__all__: list[str]
+__version__: str

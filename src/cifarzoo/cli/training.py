@@ -1,0 +1,158 @@
+"""The folder of a training run, and what is printed about the run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from typing_extensions import override
+
+from cifarzoo.arithmetic import count_params
+from cifarzoo.cli.console import interval, log, percent, say, show_table, summarize
+from cifarzoo.data.loader import TensorLoader
+from cifarzoo.errors import InvalidValueError, NonFiniteLossError, RunError
+from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.evaluation.predict import predict
+from cifarzoo.files import write_text
+from cifarzoo.recipe import TtaName
+from cifarzoo.record import Check
+from cifarzoo.run import RUN_FILE, WEIGHTS_FILE, Run, differences
+from cifarzoo.training.callbacks import Callback
+from cifarzoo.training.distributed import is_rank_zero, world_size
+from cifarzoo.validation import expand_path
+from cifarzoo.weights import save_weights
+
+__all__ = [
+    "CHECKPOINT_FILE",
+    "LogChecks",
+    "add_tta",
+    "announce",
+    "clear",
+    "finished_run",
+    "save",
+    "save_diverged",
+    "show",
+]
+
+CHECKPOINT_FILE = "checkpoint.pt"  # of an unfinished run
+BEST_FILE = "best.safetensors"  # of a diverged run
+CURVES_FILE = "curves.png"
+PREDICTIONS_FILE = "predictions.png"
+FILES = (CHECKPOINT_FILE, WEIGHTS_FILE, RUN_FILE, CURVES_FILE, PREDICTIONS_FILE, BEST_FILE)
+
+N_EXAMPLES = 12  # test images in predictions.png
+DPI = 150
+
+
+def finished_run(folder: Path, settings: Mapping[str, Any]) -> Run | None:
+    """Return the finished run in a folder; None if it is unfinished or there is none.
+
+    Raises:
+        RunError: the run has other `run_settings`, or files would be overwritten.
+    """
+    hint = "choose another folder with --out, or replace the files with --fresh"
+    if (folder / RUN_FILE).exists():
+        run = Run.load(folder)
+        if changed := differences(run, settings):
+            raise RunError(f"{folder} holds another run ({'; '.join(changed.values())}): {hint}")
+        return run
+    found = [name for name in FILES if (folder / name).exists()]
+    if found and CHECKPOINT_FILE not in found:  # `train` checks which run a checkpoint belongs to
+        raise RunError(f"{folder} holds {', '.join(found)}, but no {RUN_FILE}: {hint}")
+    return None
+
+
+def clear(folder: Path, weights: str | None) -> None:
+    """Delete the files of a run; raise if one of them holds the weights to start from."""
+    paths = [folder / name for name in FILES]
+    if weights and expand_path("weights", weights).resolve() in [path.resolve() for path in paths]:
+        raise InvalidValueError(
+            f"--fresh would delete {weights}, the weights to start from: choose another folder "
+            "with --out"
+        )
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def announce(settings: Mapping[str, Any], model: nn.Module, machine: str, folder: Path) -> None:
+    """Print what is trained, where, and how to stop."""
+    if is_rank_zero():
+        processes = f", {world_size()} processes" if world_size() > 1 else ""
+        size = f"{count_params(model):,} parameters"
+        log(f"{settings['name']} ({size}) on {settings['data']}, seed {settings['seed']}")
+        log(f"{summarize(settings['recipe'])}; {machine}{processes}")
+        if (folder / CHECKPOINT_FILE).exists():
+            log(f"resuming from {folder / CHECKPOINT_FILE}")
+        log("Ctrl-C stops the run; the same command resumes it\n")
+
+
+class LogChecks(Callback):
+    """Logs one line per check."""
+
+    @override
+    def on_check(self, check: Check) -> None:
+        validation = ""
+        if check.val_loss is not None:
+            validation = f", validation {check.val_loss:.4f} {percent(check.val_accuracy)}"
+        log(
+            f"epoch {check.epoch:.2f}: training {check.train_loss:.4f} "
+            f"{percent(check.train_accuracy)}{validation}, {check.seconds:.1f} s"
+        )
+
+
+def save_diverged(error: NonFiniteLossError, folder: Path) -> None:
+    """Save the best state of a run whose loss became NaN or infinite."""
+    if error.model is not None and error.history.best_step:  # at step 0 the weights are random
+        save_weights(error.model, folder / BEST_FILE)
+        log(f"the best state is in {folder / BEST_FILE}")
+    log("to train with other settings, use --fresh or another folder with --out")
+
+
+def save(run: Run, test: TensorLoader, folder: Path) -> Run:
+    """Write figures, weights and, last, the record, which marks the run as finished."""
+    from cifarzoo.viz import plot_history, plot_predictions
+
+    plot_history(run.history).savefig(folder / CURVES_FILE, dpi=DPI)
+    images, labels = test.images[:N_EXAMPLES], test.labels[:N_EXAMPLES]
+    device = next(run.model.parameters()).device
+    found = predict(run.model, images, device=device).probabilities
+    figure = plot_predictions(images, labels, found, test.classes, title="first test images")
+    figure.savefig(folder / PREDICTIONS_FILE, dpi=DPI)
+    saved = run.save(folder)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return saved
+
+
+def add_tta(run: Run, test: TensorLoader, tta: TtaName, device: str, folder: Path) -> Run:
+    """Score a finished run with test-time augmentation, and write its record again."""
+    run = run.replace(test_tta=evaluate(run.model, test, device=device, tta=tta))
+    write_text(folder / RUN_FILE, run.to_json())
+    return run
+
+
+def show(run: Run, folder: Path, *, quiet: bool) -> None:
+    """Print the length of the run, its scores and its files."""
+    history = run.history
+    say(
+        f"{run.name} on {run.data}, seed {run.seed}: {history.steps:,} steps in "
+        f"{history.seconds:,.1f} s, kept step {history.best_step:,}"
+    )
+    say()
+    tta = "" if run.test_tta is None else f"test, {run.test_tta.tta}"
+    scores = {"training": run.train, "validation": run.val, "test": run.test, tta: run.test_tta}
+    header = ("images", "accuracy", "95 % interval", "loss", "number")
+    rows = [
+        (split, percent(each.accuracy), interval(each.interval), f"{each.loss:.4f}", f"{each.n:,}")
+        for split, each in scores.items()
+        if each is not None
+    ]
+    show_table(header, rows, numbers=header[1:])
+    if not quiet:
+        files = ", ".join(name for name in FILES if (folder / name).exists())
+        log(f"\nfinished on {run.provenance.date}; --fresh trains again")
+        log(f"in {folder}: {files}")
+        command = ["cifarzoo", "evaluate", run.name, "--weights", str(folder / WEIGHTS_FILE)]
+        log(f"next: {shlex.join(command)}")

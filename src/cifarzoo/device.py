@@ -1,0 +1,211 @@
+"""Device, precision, memory allocator and random state."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from cifarzoo.errors import InvalidValueError
+from cifarzoo.recipe import PrecisionName
+from cifarzoo.validation import Seed, validate
+
+__all__ = [
+    "autocast",
+    "cpu_has_amx",
+    "cpu_multiplies_bfloat16_faster",
+    "device_rng_state",
+    "is_interactive",
+    "keep_freed_memory",
+    "move_model",
+    "processor_name",
+    "reseed",
+    "resolve_device",
+    "resolve_precision",
+    "seeded",
+    "set_device_rng_state",
+]
+
+# mallopt's parameters, from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_KEEP_BYTES = -1  # never trim; a threshold is limited to 2 GiB
+_TOP_PAD_BYTES = 64 * 2**20
+
+AMD = "AuthenticAMD"  # vendor string in /proc/cpuinfo
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return a device that is available.
+
+    Args:
+        device: "auto" (CUDA, else MPS, else the CPU), or anything that `torch.device` accepts.
+
+    Raises:
+        InvalidValueError: the device does not exist or cannot be used.
+    """
+    if device == "auto":
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else name)
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found).cpu()  # fails on "meta", which cannot compute
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        if reason.startswith("Expected one of"):  # followed by dozens of backends
+            reason = "no such device"
+        raise InvalidValueError(
+            f"device {str(device)!r} is not available ({reason}): expected auto, cpu, cuda or mps"
+        ) from error
+    return found
+
+
+def move_model(model: nn.Module, device: torch.device) -> None:
+    """Move a model to a device, with convolution weights in channels_last layout."""
+    model.to(device)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not is_lazy(tensor) and tensor.ndim == 4:  # `model.to(memory_format=…)` rejects 5-D
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+
+
+def cpu_multiplies_bfloat16_faster() -> bool:
+    """Return whether the CPU multiplies bfloat16 matrices faster than float32 matrices.
+
+    This requires matrix units (AMX on x86, BFMMLA on Arm), or AVX-512's bfloat16 dot product on
+    AMD. On Intel, that instruction alone is no faster than two float32 fused multiply-adds.
+    """
+    known = _cpu_capabilities()
+    return bool(known & {"amx_bf16", "bf16", "sve_bf16"}) or {"avx512_bf16", AMD} <= known
+
+
+def cpu_has_amx() -> bool:
+    """Return whether the CPU has AMX: bfloat16 matrix products in tiles of 16 by 32."""
+    return "amx_bf16" in _cpu_capabilities()
+
+
+@functools.cache
+def _cpu_capabilities() -> frozenset[str]:
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        maker = [AMD] if str(found.get("cpu_name")).startswith("AMD ") else []
+        return frozenset([*maker, *(key for key, value in found.items() if value is True)])
+    cpuinfo = Path("/proc/cpuinfo")  # for torch before 2.9
+    return frozenset(cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else ())
+
+
+def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.dtype:
+    """Return the dtype of convolutions and matrix products.
+
+    Args:
+        precision: "float32", "bfloat16", or "auto" for bfloat16 where the device is faster in it
+            and float32 elsewhere.
+        device: device of the computation.
+
+    Returns:
+        torch.float32 or torch.bfloat16.
+
+    Raises:
+        InvalidValueError: the precision is unknown.
+    """
+    validate("precision", precision, PrecisionName)
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cpu":
+        is_faster = cpu_multiplies_bfloat16_faster()
+    else:
+        is_faster = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if is_faster else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return an autocast context for `dtype`; float32 disables an enclosing one."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def is_interactive() -> bool:
+    """Return whether stderr is a terminal or a notebook rather than a log file."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Configure glibc to reuse freed memory instead of returning it to the system.
+
+    By default the pages of every large tensor are mapped and zeroed again at each step; training is
+    1.5 times as fast without this. The setting applies to the whole process. The environment
+    variable CIFARZOO_KEEP_MEMORY=0 disables it.
+
+    Returns:
+        Whether the allocator accepted the settings; False without glibc.
+    """
+    if os.environ.get("CIFARZOO_KEEP_MEMORY", "1") == "0" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _KEEP_BYTES, _M_TOP_PAD: _TOP_PAD_BYTES}
+    accepted = [mallopt(option, value) == 1 for option, value in settings.items()]
+    return all(accepted)
+
+
+def device_rng_state(device: torch.device) -> torch.Tensor | None:
+    """Return the random state of an accelerator, or None for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def set_device_rng_state(device: torch.device, state: torch.Tensor | None) -> None:
+    """Restore what `device_rng_state` returned for a device of the same type."""
+    if state is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    if state is not None and device.type == "mps":
+        torch.mps.set_rng_state(state)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch within the block and restore the random state after it.
+
+    Args:
+        seed: 0 to 2**63 - 1.
+        device: accelerator to seed as well.
+
+    Raises:
+        InvalidValueError: the seed is out of range.
+    """
+    seed = validate("seed", seed, Seed)
+    accelerators = [device] if device is not None and device.type in ("cuda", "mps") else []
+    kind = accelerators[0].type if accelerators else "cuda"
+    with torch.random.fork_rng(devices=accelerators, device_type=kind):
+        reseed(seed, device)
+        yield
+
+
+def reseed(seed: int, device: torch.device | None) -> None:
+    """Seed torch's generators of the CPU and of one accelerator."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+    if device is not None and device.type == "mps":
+        torch.mps.manual_seed(seed)
+    if device is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+@functools.cache
+def processor_name(device: torch.device | None = None) -> str:
+    """Return the model name of the CPU, or of the GPU if `device` is one."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,301 @@
+"""Records of training runs: history, scores and provenance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from pydantic import BeforeValidator, Field, PlainSerializer
+from torch import Tensor
+from typing_extensions import override
+
+from cifarzoo.display import HasTable, Table
+from cifarzoo.errors import CifarZooError, RunError
+from cifarzoo.recipe import Recipe, TtaName
+from cifarzoo.validation import (
+    Name,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Seed,
+    UnitInterval,
+    from_json,
+    settings,
+    to_json,
+)
+
+__all__ = ["Check", "Evaluation", "History", "Provenance", "RunRecord", "StopReason", "read_record"]
+
+StopReason: TypeAlias = Literal["epochs", "early", "interrupted", "diverged", "failed"]
+
+_MAX_ROWS = 20
+
+
+def _nan_for_null(value: object) -> object:
+    return float("nan") if value is None else value
+
+
+def _to_confusion(value: object) -> object:
+    return value if value is None or isinstance(value, Tensor) else torch.as_tensor(value)
+
+
+_Loss = Annotated[float, BeforeValidator(_nan_for_null)]  # JSON has no NaN
+_ClassAccuracy = Annotated[float, BeforeValidator(_nan_for_null)]
+_Confusion = Annotated[
+    Tensor,
+    BeforeValidator(_to_confusion),
+    PlainSerializer(lambda matrix: matrix.tolist(), return_type=list[list[int]], when_used="json"),
+]
+
+
+@settings
+class Check:
+    """The state of a run at one validation check.
+
+    Attributes:
+        step: number of optimizer steps so far.
+        epoch: number of passes over the training images so far, as a float.
+        train_loss: mean training loss since the previous check, in nats, on augmented images.
+        train_accuracy: training accuracy since the previous check, in [0, 1].
+        val_loss: mean cross-entropy on the validation split, in nats; None without a split.
+        val_accuracy: accuracy on the validation split, in [0, 1]; None without a split.
+        lr: learning rate of the last step.
+        seconds: wall-clock time of training and validation so far, without interruptions.
+    """
+
+    step: NonNegativeInt
+    epoch: NonNegativeFloat
+    train_loss: _Loss
+    train_accuracy: UnitInterval
+    val_loss: _Loss | None
+    val_accuracy: UnitInterval | None
+    lr: NonNegativeFloat
+    seconds: NonNegativeFloat
+
+
+@settings
+class History(HasTable):
+    """The course of a training run.
+
+    Attributes:
+        checks: checks of the run, in the order of their steps.
+        best_step: step of the state that was kept.
+        stopped: why the run ended: "epochs" (all done), "early" (early stopping), "interrupted",
+            "diverged" (a loss or a weight is not finite) or "failed" (another error).
+        steps: number of optimizer steps.
+        images: number of training images seen, counted once per epoch.
+        seconds: wall-clock time of training and validation, without interruptions.
+    """
+
+    checks: tuple[Check, ...]
+    best_step: NonNegativeInt
+    stopped: StopReason
+    steps: NonNegativeInt
+    images: NonNegativeInt
+    seconds: NonNegativeFloat
+
+    @property
+    def best(self) -> Check | None:
+        """The check at `best_step`, or None if there was none."""
+        return next((check for check in self.checks if check.step == self.best_step), None)
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images per second, validation time included."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @override
+    def table(self) -> Table:
+        every = max(1, -(-len(self.checks) // _MAX_ROWS))
+        last = len(self.checks) - 1
+        shown = [
+            check
+            for i, check in enumerate(self.checks)
+            if i % every == 0 or i == last or check.step == self.best_step
+        ]
+        note = f"{self.steps:,} steps, stopped: {self.stopped}; kept step {self.best_step:,} (*)"
+        if len(shown) < len(self.checks):
+            note += f"; {len(shown)} of {len(self.checks)} checks shown"
+        header = (
+            *("step", "epoch", "training loss", "training accuracy", "validation loss"),
+            *("validation accuracy", "learning rate", "seconds"),
+        )
+        return Table(
+            title="History",
+            header=header,
+            rows=tuple(self._cells(check) for check in shown),
+            numbers=header,
+            note=note,
+        )
+
+    def _cells(self, check: Check) -> tuple[str, ...]:
+        loss, accuracy = check.val_loss, check.val_accuracy
+        return (
+            f"{check.step:,}" + (" *" if check.step == self.best_step else ""),
+            f"{check.epoch:.4g}",
+            f"{check.train_loss:.4f}",
+            f"{check.train_accuracy:.2%}",
+            "–" if loss is None else f"{loss:.4f}",
+            "–" if accuracy is None else f"{accuracy:.2%}",
+            f"{check.lr:.3g}",
+            f"{check.seconds:.1f}",
+        )
+
+
+@settings
+class Evaluation(HasTable):
+    """The score of a model on a set of images.
+
+    Attributes:
+        loss: mean cross-entropy in nats.
+        accuracy: fraction of correctly classified images, in [0, 1].
+        interval: 95 % Wilson interval of the accuracy, for the finite number of images.
+        per_class: accuracy of each class, in [0, 1]; NaN for a class without images.
+        calibration_error: expected calibration error over 15 equal bins, in [0, 1]
+            (arXiv 1706.04599).
+        n: number of images.
+        tta: test-time augmentation; "none" is a single view.
+        confusion: confusion matrix, int64 (K,K) on the CPU; rows are true classes and columns are
+            predictions. None in records that do not include it.
+    """
+
+    loss: _Loss
+    accuracy: UnitInterval
+    interval: tuple[UnitInterval, UnitInterval]
+    per_class: tuple[_ClassAccuracy, ...]
+    calibration_error: UnitInterval
+    n: PositiveInt
+    tta: TtaName = "none"
+    confusion: _Confusion | None = Field(default=None, repr=False)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    @override
+    def __str__(self) -> str:
+        low, high = self.interval
+        views = "" if self.tta == "none" else f" with {self.tta} test-time augmentation"
+        return (
+            f"accuracy {self.accuracy:.2%}{views} (95 % interval {low:.2%} to {high:.2%}, "
+            f"{self.n} images), loss {self.loss:.4f}"
+        )
+
+    @override
+    def table(self) -> Table:
+        low, high = self.interval
+        rows = [
+            ("accuracy", f"{self.accuracy:.2%}"),
+            ("95 % interval", f"{low:.2%} to {high:.2%}"),
+            ("loss", f"{self.loss:.4f} nats"),
+            ("calibration error", f"{self.calibration_error:.2%}"),
+            ("images", f"{self.n:,}"),
+            ("test-time augmentation", self.tta),
+            *((f"class {i}", f"{accuracy:.2%}") for i, accuracy in enumerate(self.per_class)),
+        ]
+        return Table(
+            title="Evaluation", header=("what", "value"), rows=tuple(rows), numbers=("value",)
+        )
+
+
+@settings
+class Provenance:
+    """Where, when and with which code a result was computed.
+
+    Attributes:
+        processor: name of the processor or GPU.
+        cores: CPU cores available to the process.
+        threads: number of torch's CPU threads.
+        device: type of the device, such as "cpu" or "cuda".
+        precision: precision of convolutions and matrix products, "float32" or "bfloat16".
+        commit: commit of the git checkout that contains the package; None without one.
+        dirty: whether the package differed from that commit; None without one.
+        versions: versions of Python, cifarzoo and the libraries that affect the result.
+        date: date and time in UTC, ISO 8601.
+    """
+
+    processor: str
+    cores: PositiveInt
+    threads: PositiveInt
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    date: str
+
+    @property
+    def machine(self) -> str:
+        """Processor, cores, threads, device and precision in one line."""
+        cores = f"{self.cores} core{'s' if self.cores != 1 else ''}"
+        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        return f"{self.processor}, {cores}, {threads}, {self.device}, {self.precision}"
+
+    @property
+    def source(self) -> str:
+        """Short commit, marked if the package differed from it, or the version."""
+        if self.commit is None:
+            return f"version {self.versions.get('cifarzoo', 'unknown')}"
+        return f"{self.commit[:10]}{' with changes' if self.dirty else ''}"
+
+
+@settings
+class RunRecord:
+    """Everything known about a training run, as stored in `run.json`.
+
+    Attributes:
+        name: name of the model.
+        data: "cifar10", "shapes", or "custom" for the caller's own loaders.
+        limit: number of training images and of test images that were used; None for all.
+        seed: seed for initial weights, order, augmentation and dropout.
+        recipe: training settings.
+        initial_weights: tag or file of the weights that training started from, with the start of
+            their SHA-256; None for random weights.
+        teacher: model and tag of the distillation teacher, with the start of its SHA-256, or None.
+        params: number of parameters.
+        trainable_params: number of trained parameters.
+        history: course of the training.
+        train: score on all training images without augmentation, or None.
+        val: score on the validation split, or None.
+        test: score on the test set with a single view, computed once, or None.
+        test_tta: score on the test set with test-time augmentation, or None.
+        weights_sha256: SHA-256 of the weights file that was scored; None if none was written.
+        provenance: code and machine of the last part of the run.
+        earlier_parts: code and machine of the earlier parts of an interrupted run, one line each.
+        note: anything else a reader has to know, such as a recipe that no longer exists.
+    """
+
+    name: Name
+    data: str
+    limit: PositiveInt | None = None
+    seed: Seed
+    recipe: Recipe
+    initial_weights: str | None = None
+    teacher: str | None = None
+    params: NonNegativeInt
+    trainable_params: NonNegativeInt
+    history: History
+    train: Evaluation | None
+    val: Evaluation | None
+    test: Evaluation | None
+    test_tta: Evaluation | None = None
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    provenance: Provenance
+    earlier_parts: tuple[str, ...] = ()
+    note: str = ""
+
+    def to_json(self) -> str:
+        """Return the record as JSON text."""
+        return to_json(self)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read the JSON file of a run.
+
+    Raises:
+        RunError: the file cannot be read, or is not the record of a run.
+    """
+    try:
+        return from_json(RunRecord, path.read_bytes())
+    except (OSError, CifarZooError) as error:
+        raise RunError(f"cannot read {path} as the record of a run: {error}") from error

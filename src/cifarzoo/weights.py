@@ -1,0 +1,359 @@
+"""Find, verify, load and save trained weights.
+
+A weights file is in the safetensors format, or a state dict saved by torch (`.pth`, `.pt`, `.bin`)
+and read with torch's restricted unpickler: no code in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import TypeIs
+
+from cifarzoo.card import DEFAULT, ModelCard, Weights
+from cifarzoo.download import download as download_file
+from cifarzoo.errors import DownloadError, WeightsError, suggest
+from cifarzoo.files import replace_file
+from cifarzoo.models.classifier import ImageClassifier
+from cifarzoo.models.transfer import BackboneWeights, TransferClassifier
+from cifarzoo.record import RunRecord, read_record
+from cifarzoo.validation import expand_path
+
+__all__ = [
+    "PRETRAINED",
+    "load_state",
+    "load_weights",
+    "packaged_file",
+    "packaged_weights",
+    "read_metadata",
+    "read_state_dict",
+    "save_weights",
+    "sha256_of",
+]
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_ACCEPTED = ", ".join(_SUFFIXES)
+# safetensors keeps metadata entries in no fixed order. Ours are one JSON object under one key, so
+# that the same weights always make the same file.
+_METADATA = "cifarzoo"
+_DIGEST = "tensors_sha256"
+_COUNTER = "num_batches_tracked"  # of a batch norm; missing in files of torch before 0.4.1
+
+
+def load_weights(
+    model: ImageClassifier, weights: str | Path | None, card: ModelCard, *, download: bool = True
+) -> None:
+    """Load weights into a model that its card's builder returned.
+
+    Args:
+        model: the model to load into.
+        weights: "default" for the best weights in the package, the tag of other packaged weights,
+            the tag of a backbone's published weights, or the path of a file, which holds all
+            weights of the model or those of a transfer model's backbone. None changes nothing.
+        card: the model's card.
+        download: whether to download published weights that are not in torch's cache.
+
+    Raises:
+        InvalidTypeError: weights is neither a string nor a path.
+        WeightsError: there are no such weights, the file is damaged, or it does not fit the model.
+        DownloadError: published weights could not be downloaded.
+    """
+    if weights is None:
+        return
+    path, tag = expand_path("weights", weights), str(weights)
+    packaged = card.weights_for(tag)
+    entries = model.published if isinstance(model, TransferClassifier) else ()
+    published = {entry.tag: entry for entry in entries}
+    if packaged is not None:
+        path = packaged_file(card.name, packaged.tag)
+        _verify(path, packaged.sha256)
+    elif tag in published:
+        path = _published_file(published[tag], download=download)
+    elif not path.suffix:
+        known = [*(each.tag for each in card.weights), *published]
+        known = [DEFAULT, *known] if card.weights else known
+        raise WeightsError(
+            f"weights is {tag!r}: expected the path of a file ({_ACCEPTED}), or a tag of "
+            f"{card.name} ({', '.join(known) or 'none in the package'}){suggest(tag, known)}"
+        )
+    state = read_state_dict(path)
+    if isinstance(model, TransferClassifier) and not any(n.startswith("network.") for n in state):
+        own = model.state_dict()
+        kept = ("preprocess.", f"network.{model.head}.")
+        state = {f"network.{name}": tensor for name, tensor in state.items()}
+        state |= {name: tensor for name, tensor in own.items() if name.startswith(kept)}
+    made_for = read_metadata(path).get("model")
+    load_state(model, state, source=f"{path} (weights of {made_for})" if made_for else str(path))
+
+
+def packaged_weights(name: str) -> tuple[Weights, ...]:
+    """Return a model's weights in the package, the highest test accuracy first.
+
+    They are described by the records of the runs behind them, one JSON file per seed next to the
+    weights.
+
+    Args:
+        name: the model's name.
+
+    Raises:
+        WeightsError: a weights file is missing.
+        RunError: a record is damaged.
+    """
+    runs: dict[str, list[RunRecord]] = {}
+    for path in sorted(PRETRAINED.glob(f"{name}-*-seed*.json")):
+        tag = path.stem.split("-")[1]  # names and tags contain no hyphen
+        runs.setdefault(tag, []).append(read_record(path))
+    found = []
+    for tag, same in runs.items():
+        path = packaged_file(name, tag)
+        if not path.is_file():
+            raise WeightsError(f"{path} does not exist: reinstall cifarzoo")
+        found.append(Weights(tag=tag, size_bytes=path.stat().st_size, runs=tuple(same)))
+    return tuple(sorted(found, key=lambda weights: -weights.accuracy))
+
+
+def packaged_file(name: str, tag: str) -> Path:
+    """Return the path of a model's weights in the package, whether or not the file exists.
+
+    Args:
+        name: the model's name.
+        tag: the tag of the weights.
+    """
+    return PRETRAINED / f"{name}-{tag}.safetensors"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(path: Path, expected: str) -> None:
+    found = sha256_of(path)
+    if found != expected:
+        raise WeightsError(
+            f"{path} is truncated or was changed: expected SHA-256 {expected}, got {found}"
+        )
+
+
+def _published_file(published: BackboneWeights, *, download: bool) -> Path:
+    """Return the verified file in torch hub's cache; download it if it is missing."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(published.url).path).name
+    known_hash, size = f"sha256:{published.sha256}", published.size_bytes
+    failures = [] if path.is_file() else ["download is False"]
+    if failures and download:
+        failures = download_file([published.url], path, known_hash=known_hash, size_bytes=size)
+    if failures:
+        raise DownloadError(
+            f"{path} is missing and could not be downloaded ({'; '.join(failures)}): put the file "
+            "there (TORCH_HOME moves that folder), or pass its path as weights"
+        )
+    _verify(path, published.sha256)
+    return path
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Copy a state dict into a module; change nothing if a tensor does not fit.
+
+    Floating-point tensors of another precision are converted.
+
+    Args:
+        module: the module to load into.
+        state: tensors by name, like `module.state_dict()`.
+        source: where the state comes from, for the error message.
+
+    Raises:
+        WeightsError: a name is missing or unexpected, a shape differs, a tensor is floating-point
+            and should be integer or the reverse, or a value is NaN or infinite.
+    """
+    own: dict[str, Tensor] = module.state_dict()
+    problems = [f"{n} is missing" for n in own if n not in state and not n.endswith(_COUNTER)]
+    problems += [f"{name} is unexpected" for name in state if name not in own]
+    for name, expected in own.items():
+        found = state.get(name, expected)
+        if found.shape != expected.shape:
+            problems.append(f"{name}: expected shape {[*expected.shape]}, got {[*found.shape]}")
+        elif found.is_floating_point() != expected.is_floating_point():
+            problems.append(f"{name}: expected {expected.dtype}, got {found.dtype}")
+        elif not _is_finite(found):
+            problems.append(f"{name} contains NaN or infinity")
+    if problems:
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise WeightsError(
+            f"{source} does not fit the model: {'; '.join(problems[:3])}{more}{_hint(own, state)}"
+        )
+    module.load_state_dict({**own, **state})
+
+
+def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Return how to fix a common mistake."""
+    if not state:
+        return ""
+    prefix = next(iter(state)).partition(".")[0] + "."  # of DataParallel or torch.compile
+    if {name.removeprefix(prefix) for name in state} <= own.keys():
+        return f". Remove {prefix!r} from its names"
+    if {f"network.{name}" for name in state} <= own.keys():
+        return ". Add 'network.' to its names"
+    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
+    layers = {name.rpartition(".")[0] for name in wrong}
+    if len(layers) == 1 and all(own[name].shape[1:] == state[name].shape[1:] for name in wrong):
+        return f". Try num_classes={state[wrong[0]].shape[:1].numel()}"
+    return ""
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.float().isfinite().all())
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a file of named tensors into CPU memory; no code in the file is executed.
+
+    Args:
+        path: a safetensors file, or a state dict saved by torch (.pth, .pt, .bin).
+
+    Returns:
+        Tensors by name, in the order of the file.
+
+    Raises:
+        InvalidTypeError: path is not a path.
+        WeightsError: the file does not exist, is damaged, or holds something else.
+    """
+    path = expand_path("path", path)
+    if not path.is_file() or path.suffix not in _SUFFIXES:
+        raise WeightsError(f"path is {path}: expected an existing file ({_ACCEPTED})")
+    if path.suffix != ".safetensors":
+        return _read_pickled(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a complete safetensors file ({error})") from error
+    if _read_header(path).get(_DIGEST, digest := _digest(state)) != digest:
+        raise WeightsError(f"{path} was changed after it was written: its tensors' hash differs")
+    return state
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Read the metadata that `save_weights` stored in a file.
+
+    Args:
+        path: a weights file.
+
+    Returns:
+        Text by key, such as {"model": "resnet20", "data": "cifar10", "tag": "long"}; empty if the
+        file is damaged or was not written by `save_weights`.
+    """
+    header = _read_header(expand_path("path", path))
+    return {key: text for key, text in header.items() if key != _DIGEST}
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            found = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {key: text for key, text in entries if isinstance(text, str)}
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, shapes and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        found.update(f"{name} {dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about old pickle protocols
+            if zipfile.is_zipfile(path):  # torch ignores checksums, and unpacks zip bombs
+                with zipfile.ZipFile(path) as archive:
+                    is_packed = any(member.compress_type for member in archive.infolist())
+                    if is_packed or archive.testzip() is not None:
+                        raise WeightsError("it is compressed, or a checksum differs")
+            stored: object = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make a parser raise anything
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise WeightsError(
+            f"{path} is damaged or holds more than tensors ({reason}): expected the output of "
+            "torch.save(model.state_dict(), path); no code in it was executed"
+        ) from error
+    if not _is_state_dict(stored):
+        kind = type(stored).__name__
+        raise WeightsError(f"{path} holds a {kind}: expected a state dict of dense tensors")
+    return dict(stored)
+
+
+def _is_state_dict(stored: object) -> TypeIs[Mapping[str, Tensor]]:
+    return isinstance(stored, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_meta
+        for name, value in stored.items()
+    )
+
+
+def save_weights(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write a model's weights to a safetensors file, atomically.
+
+    Args:
+        model: the model to save. `build_model(name, weights=path)` reads the file if the model was
+            built by that name.
+        path: a path that ends in .safetensors; missing folders are created.
+        metadata: text by key for the file's header, such as {"model": "resnet20"}. A hash of the
+            tensors, which is checked when they are read, is always added.
+        half: whether to store parameters with two or more dimensions in float16, which halves the
+            file; biases and statistics keep their precision.
+
+    Raises:
+        InvalidTypeError: path is not a path.
+        WeightsError: the path has another suffix or cannot be written, or a value is NaN or
+            infinite, or would be in float16.
+    """
+    from safetensors.torch import save
+
+    path = expand_path("path", path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"path is {path}: expected the suffix .safetensors")
+    matrices = {
+        name for name, each in model.named_parameters(remove_duplicate=False) if each.ndim > 1
+    }
+    state = {}
+    for name, tensor in model.state_dict().items():
+        # Copied, since safetensors refuses tensors that share memory or are channels_last.
+        copy = tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
+        state[name] = copy.half() if half and name in matrices else copy
+        if not _is_finite(state[name]):
+            where = " in float16" if half else ""
+            raise WeightsError(f"{name} contains NaN or infinity{where}: {path} was not written")
+    header = json.dumps({**(metadata or {}), _DIGEST: _digest(state)})
+    try:
+        with replace_file(path) as temporary:  # `save_file` would make it private to the user
+            temporary.write_bytes(save(state, {_METADATA: header}))
+    except OSError as error:
+        raise WeightsError(f"cannot write {path}: {error}") from error

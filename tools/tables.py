@@ -1,0 +1,331 @@
+"""Write the tables in README.md and the documentation from results/ and the packaged weights.
+
+    python tools/tables.py            # write the tables
+    python tools/tables.py --check    # exit with code 1 if a table is out of date
+
+A table is written between `<!-- NAME -->` and `<!-- /NAME -->`, where NAME is a key of `TABLES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from standings import (
+    RESULTS,
+    measured,
+    minutes,
+    percent,
+    read_folder,
+    standings,
+    table,
+    trained_on,
+)
+
+import cifarzoo as zoo
+from cifarzoo.evaluation.statistics import paired_difference
+from cifarzoo.record import RunRecord
+
+__all__ = ["TABLES", "filled", "main"]
+
+_Groups: TypeAlias = Mapping[str, Sequence[RunRecord]]
+_Parts: TypeAlias = tuple[Sequence[str], Iterable[Sequence[object]], str]  # header, rows, note
+
+ROOT = Path(__file__).parents[1]
+NETWORK_BYTES_PER_SECOND = 10e9 / 8
+COMPUTED_MACHINES = (2, 4, 8, 16)
+REPORT = {  # title and test accuracy in the report, by key
+    "baseline": ("Baseline", "72.51%"),
+    "model1": ("Model 1", "75.22%"),
+    "model2": ("Model 2", "79.07%"),
+    "best": ("Best model", "81.17%"),
+    "resnet18_transfer": ("ResNet-18, transfer", "88.72%"),
+    "efficientnet_lite0_transfer": ("EfficientNet-Lite0, transfer", "–"),
+}
+CURVES = ("baseline", "model1", "model2", "best")
+
+
+def _results() -> str:
+    """Return the table of the report's networks."""
+    runs = read_folder(RESULTS)
+    shown = [(*names, runs[key]) for key, names in REPORT.items() if key in runs]
+    rows = [
+        (title, f"{group[0].params:,}", measured([run.test for run in group]), theirs, len(group))
+        for title, theirs, group in shown
+    ]
+    header = ("network", "parameters", "test accuracy", "in the report", "seeds")
+    every = [run for *_, group in shown for run in group]
+    processors = " and ".join(sorted({run.provenance.processor for run in every}))
+    note = (
+        "Single view; several seeds: mean ± standard deviation, one seed: 95 % interval of the "
+        "test set.\nThe state was selected on the validation split. "
+    )
+    return _written((header, rows, note), f"{processors} ({trained_on(every)})")
+
+
+def _models() -> str:
+    """Return the table of the models with weights in the package, the most accurate first."""
+    found = sorted((each for each in standings() if each.weights), key=lambda each: -each.mean)
+    rows = [
+        (
+            f"`{each.card.name}`",
+            f"`{each.tag}`",
+            f"{each.params:,}",
+            each.single_view,
+            each.with_tta,
+            len(each.runs),
+            minutes(each.runs),
+            trained_on(each.runs),
+        )
+        for each in found
+    ]
+    accuracies = ("single view", "with TTA")
+    header = ("model", "weights", "parameters", *accuracies, "seeds", "minutes", "trained on")
+    return table(header, rows, left=2)
+
+
+def _sprint(groups: _Groups) -> _Parts:
+    networks = sorted(groups.items(), key=lambda item: item[1][0].params)
+    rows = [
+        (
+            f"`{name}`",
+            f"{group[0].params:,}",
+            _spread([run.history.seconds for run in group], 1),
+            measured([run.test for run in group]),
+            measured([run.test_tta for run in group]),
+            len(group),
+        )
+        for name, group in networks
+    ]
+    header = ("network", "parameters", "training, seconds", "single view", "with TTA", "seeds")
+    return header, rows, "Seconds: median (range); accuracy: mean ± standard deviation. "
+
+
+def _recipes(groups: _Groups) -> _Parts:
+    networks: dict[str, dict[str, dict[int, RunRecord]]] = {}
+    for key, group in groups.items():
+        recipe = key.removeprefix(f"{group[0].name}_").rpartition("_")[0]
+        networks.setdefault(group[0].name, {})[recipe] = {run.seed: run for run in group}
+    rows = []
+    for name, compared in sorted(networks.items()):
+        scores = {
+            recipe: {seed: run.val.accuracy for seed, run in group.items() if run.val}
+            for recipe, group in compared.items()
+        }
+        means = {recipe: statistics.fmean(scores[recipe].values()) for recipe in scores}
+        first = max(means, key=means.__getitem__)
+        for recipe in sorted(means, key=lambda recipe: -means[recipe]):
+            group, accuracies = [*compared[recipe].values()], [*scores[recipe].values()]
+            behind = ("", "") if recipe == first else _behind(scores[first], scores[recipe])
+            figures = (f"{float(minutes(group)):.0f}", percent(accuracies), len(group), *behind)
+            rows.append((f"`{name}`, {recipe}", group[0].recipe.epochs, *figures))
+    columns = ("epochs", "minutes", "validation accuracy", "seeds", "points behind", "by seed")
+    note = (
+        "Mean ± standard deviation over the seeds, on the validation split. Points behind the "
+        "first recipe, with the\n95 % interval of a paired t-test over the seeds that both have. "
+    )
+    return ("network, recipe", *columns), rows, note
+
+
+def _behind(best: Mapping[int, float], other: Mapping[int, float]) -> tuple[str, str]:
+    """Format how many points a recipe is behind: the mean with its interval, and by seed."""
+    seeds = sorted(best.keys() & other.keys())
+    if not seeds:
+        return "no seed in common", ""
+    found = paired_difference([best[seed] for seed in seeds], [other[seed] for seed in seeds])
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f" ({100 * found.low:.2f} to {100 * found.high:.2f})"
+    each = ", ".join(f"{100 * (best[seed] - other[seed]):+.2f}" for seed in seeds)
+    return f"{100 * found.mean:+.2f}{interval}", each
+
+
+def _runs(folder: Path, parts_of: Callable[[_Groups], _Parts]) -> str:
+    """Return a table of runs per kind of machine; runs on GPUs are in subfolders."""
+    places: dict[str, dict[str, list[RunRecord]]] = {}
+    for each in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        for key, group in read_folder(each).items():
+            for run in group:
+                machine = run.provenance
+                place = f"{_threads(machine.device, machine.threads)}{machine.processor}"
+                runs = places.setdefault(f"{place}, {machine.precision}", {})
+                runs.setdefault(key, []).append(run)
+    return "\n".join(_written(parts_of(groups), place) for place, groups in sorted(places.items()))
+
+
+def _benchmark(name: str, parts_of: Callable[[dict[str, Any]], _Parts]) -> str:
+    """Return a table per file of a benchmark, with its machine, precision and commit."""
+    tables = []
+    for path in sorted(RESULTS.glob(f"benchmark-{name}.json")):
+        found = json.loads(path.read_text())
+        place = _threads(found.get("device", "cpu"), found["threads"]) + found["processor"]
+        changed = " with changes" if found["source"]["dirty"] else ""
+        commit = f"commit {found['source']['commit'][:10]}{changed}"
+        tables.append(_written(parts_of(found), f"{place}, {found['precision']}, {commit}"))
+    return "\n".join(tables)
+
+
+def _written(parts: _Parts, place: str) -> str:
+    header, rows, note = parts
+    return f"{table(header, rows)}\n{note}{place}.\n"
+
+
+def _throughput(found: dict[str, Any]) -> _Parts:
+    rows = [
+        (f"`{name}`, {way}", _spread(values, 0), _spread(model["ratios"].get(way), 2))
+        for name, model in found["models"].items()
+        for way, values in model["images_per_second"].items()
+    ]
+    header = ("recipe, loop", "images per second", "relative to the assignment's loop")
+    return header, rows, ""
+
+
+def _loading(found: dict[str, Any]) -> _Parts:
+    rows = [
+        (way, _spread(values, 0), _spread(found["ratios"].get(way), 1))
+        for way, values in found["images_per_second"].items()
+    ]
+    header = ("loader", "images per second", "relative to a DataLoader with two workers")
+    return header, rows, ""
+
+
+def _loading_weights(found: dict[str, Any]) -> _Parts:
+    rows = [
+        (
+            f"`{name}`",
+            f"{model['bytes'] / 1e6:.1f}",
+            *(_spread(values, 1) for values in model["milliseconds"].values()),
+            _spread([*model["ratios"].values()][-1], 2),  # ours is the last
+        )
+        for name, model in found["models"].items()
+    ]
+    ways = next(iter(found["models"].values()))["milliseconds"]
+    header = ("model", "MB", *(f"{way}, ms" for way in ways), "ratio")
+    return header, rows, "Median (range), with the files in the page cache. "
+
+
+def _scaling(found: dict[str, Any]) -> _Parts:
+    digits = {"seconds": 2, "images/s": 0, "GB": 2}
+    prefix = {"GB": "peak memory, "}
+    names = {"nothing": "start of Python"}
+    rows = [
+        (prefix.get(unit, "") + names.get(name, name), _spread(values, digits[unit]), unit)
+        for unit in digits
+        for name, values in found[unit].items()
+    ]
+    lazy, used = found["import_ratio"]["import cifarzoo"], found["import_ratio"]["cifarzoo.fit"]
+    note = (
+        f"`import cifarzoo` takes {lazy:.2f} times as long as `import torch`, since it imports "
+        f"torch when it is first used;\nwith `cifarzoo.fit` it takes {used:.2f} times as long. "
+    )
+    return ("what", "median (range)", "unit"), rows, note
+
+
+def _processes(found: dict[str, Any]) -> _Parts:
+    rows = []
+    for name, network in found["networks"].items():
+        one, threads, two = network["images_per_second"].values()
+        gains = [
+            _spread([many / single for many, single in zip(way, one, strict=True)], 2)
+            for way in (threads, two)
+        ]
+        step = found["batch_size"] / statistics.median(one)
+        computed = [_speedup(step, 4 * network["params"], n) for n in COMPUTED_MACHINES]
+        rows.append((f"`{name}`", _spread(one, 0), *gains, *(f"{gain:.1f}" for gain in computed)))
+    machines = (f"{n} machines" for n in COMPUTED_MACHINES)
+    header = ("network", "images per second", "two threads", "two processes", *machines)
+    return header, rows, f"Batches of {found['batch_size']} images in total. "
+
+
+def _speedup(step_seconds: float, gradient_bytes: int, machines: int) -> float:
+    """Return the speed-up by several machines that sum their gradients in a ring."""
+    sent = 2 * (machines - 1) / machines * gradient_bytes
+    return step_seconds / (step_seconds / machines + sent / NETWORK_BYTES_PER_SECOND)
+
+
+def _time_to_accuracy(found: dict[str, Any]) -> _Parts:
+    rows = [
+        (
+            way,
+            _spread([run["seconds"] for run in runs], 1),
+            percent([run["single_view"] for run in runs]),
+            percent([run["six_views"] for run in runs]),
+            len(runs),
+        )
+        for way, runs in found["runs"].items()
+    ]
+    header = ("method", "training, seconds", "single view", "with TTA", "runs")
+    return header, rows, f"`sprint_m` takes {_spread(found['ratios'], 2)} times as long. "
+
+
+def _threads(device: str, threads: int) -> str:
+    return f"{threads} thread{'s' if threads != 1 else ''}, " if device == "cpu" else ""
+
+
+def _spread(values: Sequence[float] | None, digits: int) -> str:
+    """Format a median and the range; empty for None."""
+    if values is None:
+        return ""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "results": _results,
+    "models": _models,
+    "sprint": partial(_runs, RESULTS / "sprint", _sprint),
+    "recipes": partial(_runs, RESULTS / "recipes", _recipes),
+    "throughput": partial(_benchmark, "throughput", _throughput),
+    "loading": partial(_benchmark, "loading", _loading),
+    "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),
+    "scaling": partial(_benchmark, "scaling", _scaling),
+    "processes": partial(_benchmark, "processes", _processes),
+    "time_to_accuracy": partial(_benchmark, "time-to-accuracy*", _time_to_accuracy),
+}
+_MARKED = re.compile(
+    rf"<!-- (?P<name>{'|'.join(TABLES)}) -->\n.*?<!-- /(?P=name) -->", flags=re.DOTALL
+)
+
+
+def filled(text: str) -> str:
+    """Return the text of a page with its tables replaced by current ones."""
+
+    def write(found: re.Match[str]) -> str:
+        name = found["name"]
+        return f"<!-- {name} -->\n{TABLES[name]()}<!-- /{name} -->"
+
+    return _MARKED.sub(write, text)
+
+
+def draw_curves(path: Path) -> None:
+    """Draw the training curves of the report's networks."""
+    runs = read_folder(RESULTS)
+    histories = {REPORT[key][0]: [run.history for run in runs[key]] for key in CURVES}
+    zoo.viz.plot_histories(histories).savefig(path, dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write or check the tables in all pages."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args(arguments).check
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        wanted = filled(text)
+        if check and text != wanted:
+            sys.exit(f"{page} is out of date: run python tools/tables.py")
+        if text != wanted:
+            page.write_text(wanted, encoding="utf-8")
+    if not check:
+        draw_curves(ROOT / "docs" / "pictures" / "curves.png")
+
+
+if __name__ == "__main__":
+    main()
