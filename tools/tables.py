@@ -18,6 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+
+from experiments import EXPERIMENTS, Experiment
 from standings import (
     RESULTS,
     measured,
@@ -41,33 +44,36 @@ _Parts: TypeAlias = tuple[Sequence[str], Iterable[Sequence[object]], str]  # hea
 ROOT = Path(__file__).parents[1]
 NETWORK_BYTES_PER_SECOND = 10e9 / 8
 COMPUTED_MACHINES = (2, 4, 8, 16)
-REPORT = {  # title and test accuracy in the report, by key
-    "baseline": ("Baseline", "72.51%"),
-    "model1": ("Model 1", "75.22%"),
-    "model2": ("Model 2", "79.07%"),
-    "best": ("Best model", "81.17%"),
-    "resnet18_transfer": ("ResNet-18, transfer", "88.72%"),
-    "efficientnet_lite0_transfer": ("EfficientNet-Lite0, transfer", "–"),
-}
 CURVES = ("baseline", "model1", "model2", "best")
+REPORT = (*CURVES, "resnet18_transfer", "efficientnet_lite0_transfer")
 
 
 def _results() -> str:
     """Return the table of the report's networks."""
     runs = read_folder(RESULTS)
-    shown = [(*names, runs[key]) for key, names in REPORT.items() if key in runs]
+    shown = [(EXPERIMENTS[key], runs[key]) for key in REPORT if key in runs]
     rows = [
-        (title, f"{group[0].params:,}", measured([run.test for run in group]), theirs, len(group))
-        for title, theirs, group in shown
+        (
+            experiment.title,
+            f"{group[0].params:,}",
+            measured([run.test for run in group]),
+            _reported(experiment),
+            len(group),
+        )
+        for experiment, group in shown
     ]
     header = ("network", "parameters", "test accuracy", "in the report", "seeds")
-    every = [run for *_, group in shown for run in group]
+    every = [run for _, group in shown for run in group]
     processors = " and ".join(sorted({run.provenance.processor for run in every}))
     note = (
         "Single view; several seeds: mean ± standard deviation, one seed: 95 % interval of the "
         "test set.\nThe state was selected on the validation split. "
     )
     return _written((header, rows, note), f"{processors} ({trained_on(every)})")
+
+
+def _reported(experiment: Experiment) -> str:
+    return "–" if experiment.reported is None else f"{experiment.reported.test:.2%}"
 
 
 def _models() -> str:
@@ -179,9 +185,9 @@ def _written(parts: _Parts, place: str) -> str:
 
 def _throughput(found: dict[str, Any]) -> _Parts:
     rows = [
-        (f"`{name}`, {way}", _spread(values, 0), _spread(model["ratios"].get(way), 2))
+        (f"`{name}`, {method}", _spread(values, 0), _spread(model["ratios"].get(method), 2))
         for name, model in found["models"].items()
-        for way, values in model["images_per_second"].items()
+        for method, values in model["images_per_second"].items()
     ]
     header = ("recipe, loop", "images per second", "relative to the assignment's loop")
     return header, rows, ""
@@ -189,8 +195,8 @@ def _throughput(found: dict[str, Any]) -> _Parts:
 
 def _loading(found: dict[str, Any]) -> _Parts:
     rows = [
-        (way, _spread(values, 0), _spread(found["ratios"].get(way), 1))
-        for way, values in found["images_per_second"].items()
+        (method, _spread(values, 0), _spread(found["ratios"].get(method), 1))
+        for method, values in found["images_per_second"].items()
     ]
     header = ("loader", "images per second", "relative to a DataLoader with two workers")
     return header, rows, ""
@@ -206,8 +212,8 @@ def _loading_weights(found: dict[str, Any]) -> _Parts:
         )
         for name, model in found["models"].items()
     ]
-    ways = next(iter(found["models"].values()))["milliseconds"]
-    header = ("model", "MB", *(f"{way}, ms" for way in ways), "ratio")
+    methods = next(iter(found["models"].values()))["milliseconds"]
+    header = ("model", "MB", *(f"{method}, ms" for method in methods), "ratio")
     return header, rows, "Median (range), with the files in the page cache. "
 
 
@@ -233,8 +239,8 @@ def _processes(found: dict[str, Any]) -> _Parts:
     for name, network in found["networks"].items():
         one, threads, two = network["images_per_second"].values()
         gains = [
-            _spread([many / single for many, single in zip(way, one, strict=True)], 2)
-            for way in (threads, two)
+            _spread([many / single for many, single in zip(method, one, strict=True)], 2)
+            for method in (threads, two)
         ]
         step = found["batch_size"] / statistics.median(one)
         computed = [_speedup(step, 4 * network["params"], n) for n in COMPUTED_MACHINES]
@@ -253,13 +259,13 @@ def _speedup(step_seconds: float, gradient_bytes: int, machines: int) -> float:
 def _time_to_accuracy(found: dict[str, Any]) -> _Parts:
     rows = [
         (
-            way,
+            method,
             _spread([run["seconds"] for run in runs], 1),
             percent([run["single_view"] for run in runs]),
             percent([run["six_views"] for run in runs]),
             len(runs),
         )
-        for way, runs in found["runs"].items()
+        for method, runs in found["runs"].items()
     ]
     header = ("method", "training, seconds", "single view", "with TTA", "runs")
     return header, rows, f"`sprint_m` takes {_spread(found['ratios'], 2)} times as long. "
@@ -307,7 +313,7 @@ def filled(text: str) -> str:
 def draw_curves(path: Path) -> None:
     """Draw the training curves of the report's networks."""
     runs = read_folder(RESULTS)
-    histories = {REPORT[key][0]: [run.history for run in runs[key]] for key in CURVES}
+    histories = {EXPERIMENTS[key].title: [run.history for run in runs[key]] for key in CURVES}
     zoo.viz.plot_histories(histories).savefig(path, dpi=110)
 
 

@@ -1,2 +1,2 @@
-// Code that is wider than the page can be reached, and moved, by keyboard.
+// Make wide code blocks focusable, so that they can be scrolled by keyboard.
 for (const each of document.querySelectorAll("pre, .table-wrapper")) each.tabIndex = 0;

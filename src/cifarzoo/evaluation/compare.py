@@ -89,8 +89,9 @@ class Comparison(HasTable):
             interval = f"{_points(self.low)} to {_points(self.high)}"
         if self.p_value is not None:
             p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
-        units = {"paired t-test": "pairs of runs", "exact McNemar test": "images"}
         n_a, n_b = self.n
+        pairs = "pair of runs" if n_a == 1 else "pairs of runs"
+        units = {"paired t-test": pairs, "exact McNemar test": "images"}
         over = f"{n_a:,} {units[self.test]}" if self.test in units else f"{n_a} and {n_b} runs"
         few = " from a single run" if min(self.n) < 2 else " from runs without spread"
         return [
