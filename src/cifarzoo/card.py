@@ -40,7 +40,7 @@ class Weights:
 
     tag: Tag
     size_bytes: PositiveInt
-    runs: Annotated[tuple[RunRecord, ...], Field(min_length=1, repr=False)]
+    runs: tuple[RunRecord, ...] = Field(min_length=1, repr=False)
 
     def __post_init__(self) -> None:
         """Check that every run has a test score."""

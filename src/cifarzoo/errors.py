@@ -100,8 +100,16 @@ def suggest(value: object, options: Iterable[str]) -> str:
         "; did you mean 'resnet20'?"
     """
     names = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(str(value).lower(), names, n=1)
-    return f"; did you mean {names[close[0]]!r}?" if close else ""
+    meant = str(value).lower()
+    close = difflib.get_close_matches(meant, names, n=5)
+    if not close:
+        return ""
+
+    def similarity(name: str) -> tuple[float, bool]:
+        ratio = difflib.SequenceMatcher(None, name, meant).ratio()
+        return ratio, name.startswith(meant[:-1])
+
+    return f"; did you mean {names[max(close, key=similarity)]!r}?"
 
 
 def unknown(what: str, value: object, options: Iterable[str]) -> InvalidValueError:

@@ -297,5 +297,7 @@ def read_record(path: Path) -> RunRecord:
     """
     try:
         return from_json(RunRecord, path.read_bytes())
-    except (OSError, CifarZooError) as error:
-        raise RunError(f"cannot read {path} as the record of a run: {error}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    except CifarZooError as error:
+        raise RunError(f"{path} is not the record of a run: {error}") from error

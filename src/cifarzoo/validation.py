@@ -144,7 +144,8 @@ def _own_error(error: ValidationError, owner: str, cls: Any = None) -> CifarZooE
         return InvalidTypeError(f"{owner} takes keyword arguments only")
     if kind == "missing":
         return InvalidTypeError(f"{owner} needs {where!r}")
-    expected = first["msg"].replace("Input should be", "expected", 1)
+    expected = first["msg"].replace("Input should be ", "expected ", 1)
+    expected = re.sub(r"^expected (greater|less)", r"expected a number \1", expected)
     shown = repr(value)
     shown = shown if len(shown) <= 100 else f"{shown[:100]}…"
     hint = ""

@@ -230,7 +230,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = expand_path("path", path)
     if not path.is_file() or path.suffix not in _SUFFIXES:
-        raise WeightsError(f"path is {path}: expected an existing file ({_ACCEPTED})")
+        raise WeightsError(f"no weights file {path}: expected an existing file ({_ACCEPTED})")
     if path.suffix != ".safetensors":
         return _read_pickled(path)
     from safetensors import SafetensorError

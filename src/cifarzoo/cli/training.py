@@ -85,7 +85,7 @@ def announce(settings: Mapping[str, Any], model: nn.Module, machine: str, folder
         log(f"{settings['name']} ({size}) on {settings['data']}, seed {settings['seed']}")
         log(f"{summarize(settings['recipe'])}; {machine}{processes}")
         if (folder / CHECKPOINT_FILE).exists():
-            log(f"resuming from {folder / CHECKPOINT_FILE}")
+            log(f"found {folder / CHECKPOINT_FILE}")
         log("Ctrl-C stops the run; the same command resumes it\n")
 
 
