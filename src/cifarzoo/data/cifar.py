@@ -138,16 +138,20 @@ def _download(places: Mapping[str, Path]) -> None:
 
 
 def _decode(found: Path) -> ImageData:
-    batches = {}
-    for name, content in _read(found):
-        if hashlib.sha256(content).hexdigest() != FILES[name]:
-            raise _corrupt(found / name)
-        with warnings.catch_warnings():
-            # Python 2's pickles have 0 and 1 in place of booleans, deprecated since numpy 2.4.
-            warnings.filterwarnings("ignore", r"dtype\(\): align", Warning)
-            batches[name] = pickle.loads(content, encoding="bytes")
-    *train, test = (batches[name] for name in FILES)
-    return ImageData(*_join(train), *_join([test]))
+    batches = {name: _unpickle(found / name, content) for name, content in _read(found)}
+    test = _join([batches.pop(list(FILES)[-1])])
+    train = _join([batches[name] for name in list(FILES)[:-1]])
+    return ImageData(*train, *test)
+
+
+def _unpickle(path: Path, content: bytes) -> dict[bytes, Any]:
+    if hashlib.sha256(content).hexdigest() != FILES[path.name]:
+        raise _corrupt(path)
+    with warnings.catch_warnings():
+        # Python 2's pickles have 0 and 1 in place of booleans, deprecated since numpy 2.4.
+        warnings.filterwarnings("ignore", r"dtype\(\): align", Warning)
+        batch: dict[bytes, Any] = pickle.loads(content, encoding="bytes")
+    return batch
 
 
 def _read(found: Path) -> Iterator[tuple[str, bytes]]:
