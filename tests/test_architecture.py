@@ -23,6 +23,7 @@ LAYERS = (
     {"recipe"},
     {"record"},
     {"card"},
+    {"safe_convolutions"},
     {"device"},
     {"download", "provenance"},
     {"models", "data", "arithmetic"},

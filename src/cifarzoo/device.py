@@ -7,23 +7,26 @@ import ctypes
 import functools
 import os
 import platform
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.recipe import PrecisionName
+from cifarzoo.safe_convolutions import SafeConvolutions
 from cifarzoo.validation import Seed, validate
 
 __all__ = [
     "autocast",
     "cpu_has_amx",
     "cpu_multiplies_bfloat16_faster",
-    "device_rng_state",
     "is_interactive",
     "keep_freed_memory",
     "move_model",
@@ -31,8 +34,9 @@ __all__ = [
     "reseed",
     "resolve_device",
     "resolve_precision",
+    "rng_state",
     "seeded",
-    "set_device_rng_state",
+    "set_rng_state",
 ]
 
 # mallopt's parameters, from glibc's malloc.h.
@@ -125,9 +129,21 @@ def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.d
     return torch.bfloat16 if is_faster else torch.float32
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Return an autocast context for `dtype`; float32 disables an enclosing one."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+@contextlib.contextmanager
+def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Compute convolutions and matrix products in `dtype`; float32 disables an enclosing autocast.
+
+    On a CPU, convolutions that would be wrong in this precision are computed in float32.
+    """
+    with contextlib.ExitStack() as stack:
+        # An enclosing autocast would keep the cache, and with it the weights of earlier steps.
+        autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=dtype == torch.bfloat16, cache_enabled=False
+        )
+        stack.enter_context(autocast)
+        if device.type == "cpu":
+            stack.enter_context(SafeConvolutions())  # type: ignore[no-untyped-call]
+        yield
 
 
 def is_interactive() -> bool:
@@ -154,24 +170,35 @@ def keep_freed_memory() -> bool:
     return all(accepted)
 
 
-def device_rng_state(device: torch.device) -> torch.Tensor | None:
-    """Return the random state of an accelerator, or None for the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_rng_state(device)
-    return torch.mps.get_rng_state() if device.type == "mps" else None
+def rng_state(device: torch.device | None) -> dict[str, Any]:
+    """Return the global random state of Python, NumPy, torch and one accelerator."""
+    algorithm, words, *position = np.random.get_state(legacy=True)  # noqa: NPY002 - models may use it
+    state = {
+        "python": random.getstate(),
+        "numpy": (algorithm, words.tolist(), *position),
+        "torch": torch.get_rng_state(),
+    }
+    if device is not None and device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    if device is not None and device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
 
 
-def set_device_rng_state(device: torch.device, state: torch.Tensor | None) -> None:
-    """Restore what `device_rng_state` returned for a device of the same type."""
-    if state is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    if state is not None and device.type == "mps":
-        torch.mps.set_rng_state(state)
+def set_rng_state(device: torch.device | None, state: dict[str, Any]) -> None:
+    """Restore what `rng_state` returned for a device of the same type."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and device is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    if "mps" in state:
+        torch.mps.set_rng_state(state["mps"])
 
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch within the block and restore the random state after it.
+    """Seed Python, NumPy and torch within the block and restore their random state after it.
 
     Args:
         seed: 0 to 2**63 - 1.
@@ -181,15 +208,18 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         InvalidValueError: the seed is out of range.
     """
     seed = validate("seed", seed, Seed)
-    accelerators = [device] if device is not None and device.type in ("cuda", "mps") else []
-    kind = accelerators[0].type if accelerators else "cuda"
-    with torch.random.fork_rng(devices=accelerators, device_type=kind):
-        reseed(seed, device)
+    before = rng_state(device)
+    reseed(seed, device)
+    try:
         yield
+    finally:
+        set_rng_state(device, before)
 
 
 def reseed(seed: int, device: torch.device | None) -> None:
-    """Seed torch's generators of the CPU and of one accelerator."""
+    """Seed the global generators of Python, NumPy, torch and one accelerator."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
     if device is not None and device.type == "mps":
         torch.mps.manual_seed(seed)

@@ -176,6 +176,10 @@ class Recipe:
             down to 0, or "one_cycle" as in torch's `OneCycleLR`.
         warmup_epochs: epochs of linear warm-up before the schedule; 0 with "one_cycle".
         label_smoothing: label smoothing, in [0, 1).
+        clip_grad_norm: largest norm of the gradient of all parameters; a longer one is scaled down
+            before each step. None does not clip.
+        accumulate: number of parts into which each batch is divided to save memory; their gradients
+            are added up before the step. Batch norms use the statistics of each part.
         checks_per_epoch: validations per epoch, 1 or more.
         early_stopping: early stopping; None runs all epochs.
         keep: state that `fit` leaves in the model: "best" (lowest validation loss) or "last".
@@ -198,6 +202,8 @@ class Recipe:
     schedule: ScheduleName = "constant"
     warmup_epochs: NonNegativeFloat = 0.0
     label_smoothing: Fraction = 0.0
+    clip_grad_norm: PositiveFloat | None = None
+    accumulate: PositiveInt = 1
     checks_per_epoch: PositiveInt = 1
     early_stopping: EarlyStopping | None = None
     keep: Literal["best", "last"] = "best"
@@ -215,6 +221,11 @@ class Recipe:
             raise InvalidValueError(
                 f"warmup_epochs is {self.warmup_epochs}: expected 0, since 'one_cycle' includes a "
                 "warm-up"
+            )
+        if self.accumulate > self.batch_size:
+            raise InvalidValueError(
+                f"accumulate is {self.accumulate}: expected at most the batch size, "
+                f"{self.batch_size}"
             )
         start = 0.0 if self.averaging is None else self.averaging.start_epochs
         for name, value in (("warmup_epochs", self.warmup_epochs), ("start_epochs", start)):

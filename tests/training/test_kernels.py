@@ -112,7 +112,6 @@ def test_packed_rows_give_the_same_gradients(
     "layer",
     [
         nn.Conv2d(64, 64, 3, padding=1, stride=2),
-        nn.Conv2d(64, 64, 3, padding=2, dilation=2),
         nn.Conv2d(64, 64, 3, padding=1, groups=2),
         nn.Conv2d(64, 64, (3, 5), padding=(1, 2)),
         nn.Conv2d(64, 64, 4, padding=1),

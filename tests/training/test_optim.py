@@ -73,7 +73,7 @@ def _torch_rates(schedule: ScheduleName, epochs: int) -> list[float]:
     scheduler: LRScheduler = {
         "linear": lambda: LinearLR(optimizer, 1.0, 0.0, steps),
         "cosine": lambda: CosineAnnealingLR(optimizer, steps),
-        "one_cycle": lambda: OneCycleLR(optimizer, 0.1, steps + 1),
+        "one_cycle": lambda: OneCycleLR(optimizer, 0.1, steps),
     }[schedule]()  # type: ignore[no-untyped-call]
     rates = []
     for _ in range(steps):

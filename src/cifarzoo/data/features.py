@@ -19,7 +19,6 @@ from cifarzoo.data.augment import Params
 from cifarzoo.data.loader import (
     Batch,
     BatchLoader,
-    HasEpochs,
     Loaders,
     TensorLoader,
     gather,
@@ -152,16 +151,12 @@ class _FeaturesPerBatch:
     """The batches of any loader, with features in place of images."""
 
     def __init__(self, loader: BatchLoader, network: _FrozenNetwork) -> None:
-        self._loader = loader
+        self.loader = loader
         self._network = network
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        for images, labels in map(labelled_batch, self._loader):
+        for images, labels in map(labelled_batch, self.loader):
             yield self._network(images).float(), labels
-
-    def set_epoch(self, epoch: int) -> None:
-        if isinstance(self._loader, HasEpochs):
-            self._loader.set_epoch(epoch)

@@ -36,6 +36,7 @@ __all__ = [
     "is_dense",
     "labelled_batch",
     "shapes_loaders",
+    "start_epoch",
     "to_device",
 ]
 
@@ -336,6 +337,24 @@ def labelled_batch(batch: object) -> Batch:
         f"a batch is a {type(batch).__name__}: expected a pair (images, labels) of dense tensors, "
         "(N,C,H,W) and (N,); TensorLoader(images, labels) makes batches of tensors"
     )
+
+
+def start_epoch(loader: BatchLoader, epoch: int, seed: int) -> None:
+    """Call `set_epoch` of a loader and its parts, and seed their generators.
+
+    The parts are the samplers and data sets inside a `DataLoader`, or the loader inside another.
+    """
+    parts: list[Any] = [loader]
+    for part in parts:  # which grows meanwhile
+        for name in ("loader", "sampler", "batch_sampler", "dataset"):
+            inner = getattr(part, name, None)
+            if inner is not None and not any(inner is known for known in parts):
+                parts.append(inner)
+        if isinstance(part, HasEpochs):
+            part.set_epoch(epoch)
+        generator = getattr(part, "generator", None)
+        if isinstance(generator, torch.Generator):
+            generator.manual_seed(seed)
 
 
 def to_device(loader: BatchLoader, device: str | torch.device) -> BatchLoader:

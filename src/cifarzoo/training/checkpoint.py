@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from cifarzoo.files import replace_file
 from cifarzoo.recipe import Recipe
 from cifarzoo.training import distributed
 
-__all__ = ["Checkpoint", "identity_of", "read_parts"]
+__all__ = ["Checkpoint", "identity_of", "names_of", "read_parts"]
 
-_FORMAT = 3
+_FORMAT = 4
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -63,13 +64,31 @@ class Checkpoint:
         stored, now = _read(self.path), self.identity
         was, payload = stored["identity"], stored["payload"]
         differing = [key for key in was | now if was.get(key) != now.get(key)]
-        if differing:
+        if differing and not _extends(now, was, differing):
             values = [f"{key} was {was.get(key)}, is {now.get(key)}" for key in differing[:4]]
             raise CheckpointError(
                 f"checkpoint {self.path} belongs to another run ({'; '.join(values)}): expected "
                 "the same arguments, or another path"
             )
         return payload
+
+
+def _extends(now: dict[str, Any], was: dict[str, Any], differing: list[str]) -> bool:
+    """Return whether a run only has more epochs than the stored one; warn if that was not exact."""
+    key, schedule = "recipe.epochs", "recipe.schedule"
+    extends = differing == [key] and int(now[key]) > int(was[key])
+    if extends and now[schedule] != repr("constant"):
+        warnings.warn(
+            f"the run is extended from {was[key]} to {now[key]} epochs: its first learning rates "
+            "were those of the shorter schedule",
+            stacklevel=6,
+        )
+    return extends
+
+
+def names_of(functions: Mapping[str, object]) -> dict[str, str | None]:
+    """Return descriptions of functions, without addresses in memory."""
+    return {k: None if f is None else _ADDRESS.sub("", repr(f)) for k, f in functions.items()}
 
 
 def read_parts(path: Path) -> list[str]:

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import InstanceOf
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from cifarzoo.data.loader import Batch, BatchLoader, HasEpochs, Loaders, Resumable, to_device
+from cifarzoo.data.loader import (
+    Batch,
+    BatchLoader,
+    Loaders,
+    Resumable,
+    TensorLoader,
+    start_epoch,
+    to_device,
+)
 from cifarzoo.device import (
     keep_freed_memory,
     move_model,
     reseed,
     resolve_device,
     resolve_precision,
+    rng_state,
     seeded,
+    set_rng_state,
 )
 from cifarzoo.errors import CheckpointError, InvalidValueError
 from cifarzoo.evaluation.predict import batches_to
@@ -28,10 +41,12 @@ from cifarzoo.recipe import PrecisionName, Recipe
 from cifarzoo.record import History
 from cifarzoo.training import distributed
 from cifarzoo.training.callbacks import Callback
-from cifarzoo.training.checkpoint import Checkpoint, identity_of
+from cifarzoo.training.checkpoint import Checkpoint, identity_of, names_of
 from cifarzoo.training.initialize import initialize_from_images
 from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.kernels.fuse import fast_layers
+from cifarzoo.training.loss import Loss
+from cifarzoo.training.optim import OptimizerFactory, Schedule
 from cifarzoo.training.progress import ProgressBar
 from cifarzoo.training.state import RunState
 from cifarzoo.validation import Seed, expand_path, validate
@@ -39,6 +54,7 @@ from cifarzoo.validation import Seed, expand_path, validate
 __all__ = ["fit"]
 
 
+@torch.inference_mode(False)
 def fit(
     model: nn.Module,
     loaders: Loaders,
@@ -48,6 +64,9 @@ def fit(
     precision: PrecisionName = "auto",
     seed: int = 0,
     teacher: nn.Module | None = None,
+    loss: Loss | None = None,
+    optimizer: OptimizerFactory | None = None,
+    schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
     initial_weights: str | None = None,
     progress: bool = True,
@@ -58,7 +77,9 @@ def fit(
 
     The model is trained in place, moved to the device and left in evaluation mode, in the state
     that the recipe keeps. The seed determines the result on a given machine with a given number of
-    threads and version of torch. The global random state is restored.
+    threads and version of torch. The global random states of Python, NumPy and torch are seeded at
+    the start of each epoch and restored at the end; since they belong to the whole process, calls
+    of `fit` in several threads disturb each other.
 
     If `torch.distributed` is initialized, its processes train one model together with
     `DistributedDataParallel`. Each calls `fit` with the same arguments and computes its share of
@@ -70,18 +91,27 @@ def fit(
     Args:
         model: maps a batch of images, as the loaders yield them, to logits (N,K).
         loaders: `train` and `val` are iterables of (images, labels) with a length. A `TensorLoader`
-            is moved to the device. If a loader has `set_epoch(epoch)`, it is called before each
-            epoch; if it has `iter_from(batch)`, that resumes within an epoch. Loaders may draw
-            their order from torch's global generator, as a `DataLoader` does.
-        recipe: the training settings. Batch size and augmentation are those of the loaders.
+            is moved to the device. If a loader, or a sampler or data set inside it, has
+            `set_epoch(epoch)`, that is called before each epoch; if it has a torch `generator`,
+            that is seeded. If the loader has `iter_from(batch)`, that resumes within an epoch.
+        recipe: the training settings. Batch size and augmentation are those of the loaders; a
+            warning tells if they differ.
         device: "auto", or anything that `torch.device` accepts.
         precision: "auto" is bfloat16 where the device is faster in it, otherwise float32. Weights
             stay in float32.
         seed: seed for dropout and other random numbers drawn during training, 0 or more.
         teacher: maps images to logits (N,K); required by a recipe with distillation.
+        loss: replaces the cross-entropy in training: maps logits (N,K) and labels (N,), or
+            probabilities (N,K) where the recipe mixes images, to the mean loss. Checks still
+            measure the cross-entropy on the validation split.
+        optimizer: makes an optimizer from a list of parameters, in place of the recipe's, such as
+            `functools.partial(torch.optim.RMSprop, lr=0.001)`. The schedule scales its rates.
+        schedule: replaces the recipe's schedule: maps a step, from 0, and the number of steps to
+            the factor of the learning rate.
         checkpoint: file that holds the state of the run, written at the start, at every check, and
             on Ctrl-C or SIGTERM. If it exists, the run resumes from it, with the same result as an
-            uninterrupted run.
+            uninterrupted run, unless a loader keeps other state between epochs, such as that of
+            persistent workers. A recipe with more epochs extends a run.
         initial_weights: label of the weights that the model starts from, such as a tag or a hash;
             None for random weights. A checkpoint with another label is refused.
         progress: whether to show a progress bar.
@@ -108,7 +138,7 @@ def fit(
     seed = validate("seed", seed, Seed)
     target = resolve_device(device)
     dtype = resolve_precision(precision, target)
-    _check_arguments(loaders, recipe, teacher)
+    _check_arguments(model, loaders, recipe, teacher)
     path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
     keep_freed_memory()
     move_model(model, target)
@@ -119,7 +149,8 @@ def fit(
         "seed": seed,
         "precision": str(dtype).removeprefix("torch."),
     }
-    identity = identity_of(model, loaders, recipe, teacher, **settings)
+    custom = {"loss": loss, "optimizer": optimizer, "schedule": schedule}
+    identity = identity_of(model, loaders, recipe, teacher, **settings, **names_of(custom))
     _require_same_run({**identity, "checkpoint": path is not None})
     store = Checkpoint(path, identity)
     train, val = to_device(loaders.train, target), loaders.val
@@ -131,13 +162,12 @@ def fit(
     deterministic = cudnn.flags(
         enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
     )
-    with seeded(seed, target), deferred_interrupt() as interrupt, deterministic:
+    no_autocast = torch.autocast(target.type, enabled=False)  # an enclosing one
+    with seeded(seed, target), deferred_interrupt() as interrupt, deterministic, no_autocast:
         start = time.perf_counter()
         stored = store.load()
         if stored is None:
-            initialize_from_images(model, train, target)
-        if not is_first:  # dropout has to differ between processes
-            reseed(hash((seed, distributed.rank())) % 2**63, target)
+            initialize_from_images(model, train, target, seed)
         distributed.broadcast_state(model)
         state = RunState(
             model,
@@ -147,6 +177,9 @@ def fit(
             steps_per_epoch=len(loaders.train),
             keeps_best=recipe.keep == "best" and loaders.val is not None,
             teacher=teacher,
+            loss=loss,
+            optimizer=optimizer,
+            schedule=schedule,
         )
         state.seconds = time.perf_counter() - start
         if stored is not None:
@@ -158,7 +191,8 @@ def fit(
         for callback in observers:
             callback.on_start(model, recipe)
         try:
-            _train(state, shards, interrupt, store, observers, progress=progress and is_first)
+            show = progress and is_first
+            _train(state, shards, seed, interrupt, store, observers, progress=show)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             state.stopped = state.stopped or ("interrupted" if interrupted else "failed")
@@ -168,20 +202,55 @@ def fit(
             model.eval()
             history = state.history()
             for callback in observers:
-                callback.on_end(history)
+                _end(callback, history)
     return history
 
 
-def _check_arguments(loaders: Loaders, recipe: Recipe, teacher: object) -> None:
+def _end(callback: Callback, history: History) -> None:
+    """Call `on_end`; an error in it must not cost the run."""
+    try:
+        callback.on_end(history)
+    except Exception as error:
+        name = type(callback).__name__
+        warnings.warn(f"{name}.on_end raised {type(error).__name__}: {error}", stacklevel=4)
+
+
+def _check_arguments(model: nn.Module, loaders: Loaders, recipe: Recipe, teacher: object) -> None:
+    _check_model(model)
     for name, loader in (("train", loaders.train), ("val", loaders.val)):
         if loader is not None and not len(loader):
             raise InvalidValueError(f"loaders.{name} has no batches: expected at least one")
+    train = loaders.train
+    differs = {"batch_size": getattr(train, "batch_size", None) not in (None, recipe.batch_size)}
+    if isinstance(train, TensorLoader) and recipe.augmentation is not None:
+        differs["augmentation"] = train.augmentation != recipe.augmentation
+    for name in (name for name, is_different in differs.items() if is_different):
+        warnings.warn(
+            f"{name} is {getattr(train, name)} in loaders.train, which is used, and "
+            f"{getattr(recipe, name)} in the recipe; cifar10_loaders(recipe=recipe) avoids this",
+            stacklevel=4,
+        )
     if recipe.early_stopping is not None and loaders.val is None:
         raise InvalidValueError("loaders.val is None: expected a loader, for early stopping")
     if recipe.distillation is None and teacher is not None:
         raise InvalidValueError("teacher is set: expected None with a recipe without distillation")
     if recipe.distillation is not None:
         validate("teacher", teacher, InstanceOf[nn.Module])
+
+
+def _check_model(model: nn.Module) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise InvalidValueError(f"{name} is lazy: call the model on a batch of images first")
+        if tensor.is_inference():
+            raise InvalidValueError(
+                f"{name} was made in torch.inference_mode: expected a model built outside it"
+            )
+        if tensor.requires_grad and tensor.dtype.itemsize == 2:
+            raise InvalidValueError(
+                f"{name} is {tensor.dtype}: expected float32; model.float() converts it, and "
+                "precision='bfloat16' computes in bfloat16"
+            )
 
 
 def _require_same_run(identity: Mapping[str, object]) -> None:
@@ -222,13 +291,14 @@ def _restore(state: RunState, stored: dict[str, Any], path: Path | None) -> None
 def _train(
     state: RunState,
     loaders: Loaders,
+    seed: int,
     interrupt: Interrupt,
     store: Checkpoint,
     observers: Sequence[Callback],
     *,
     progress: bool,
 ) -> None:
-    batches = _batches(state, loaders.train)
+    batches = _batches(state, loaders.train, seed)
     bar = ProgressBar(total_steps=state.total_steps, first_step=state.step, shown=progress)
     with contextlib.closing(bar):
         while state.is_running():
@@ -264,11 +334,11 @@ def _take_steps(
             return bool(pending)
 
 
-def _batches(state: RunState, loader: BatchLoader) -> Iterator[Batch]:
+def _batches(state: RunState, loader: BatchLoader, seed: int) -> Iterator[Batch]:
     """Yield the batches of epoch after epoch, starting at the current step."""
     while True:
         epoch, first = divmod(state.step, state.steps_per_epoch)
-        batches = batches_to(_rest_of_epoch(state, loader, epoch, first), state.device)
+        batches = batches_to(_rest_of_epoch(loader, epoch, first, seed, state.device), state.device)
         yield from islice(batches, state.steps_per_epoch - first)
         if state.step < (epoch + 1) * state.steps_per_epoch:
             raise InvalidValueError(
@@ -277,20 +347,28 @@ def _batches(state: RunState, loader: BatchLoader) -> Iterator[Batch]:
             )
 
 
-def _rest_of_epoch(state: RunState, loader: BatchLoader, epoch: int, first: int) -> Iterator[Batch]:
-    if isinstance(loader, HasEpochs):
-        loader.set_epoch(epoch)
+def _rest_of_epoch(
+    loader: BatchLoader, epoch: int, first: int, seed: int, device: torch.device
+) -> Iterator[Batch]:
+    """Start an epoch, whose random numbers depend on seed and epoch alone; skip `first` batches."""
+    before = rng_state(device)
+    epoch_seed = _epoch_seed(seed, epoch, distributed.rank())
+    reseed(epoch_seed, device)
+    start_epoch(loader, epoch, epoch_seed)
     if isinstance(loader, Resumable):
-        return loader.iter_from(first)
-    # A DataLoader draws its order from the global generator when the epoch starts.
-    now = torch.get_rng_state()
-    if first and state.epoch_rng is not None:
-        torch.set_rng_state(state.epoch_rng)
+        batches = loader.iter_from(first)
     else:
-        state.epoch_rng = now
-    batches = iter(loader)
-    for _ in range(first):
-        next(batches, None)
+        batches = iter(loader)
+        for _ in range(first):
+            next(batches, None)
     if first:
-        torch.set_rng_state(now)
+        set_rng_state(device, before)
     return batches
+
+
+def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
+    """Return the seed of an epoch in one process: dropout has to differ between processes."""
+    if epoch == rank == 0:
+        return seed
+    sequence = np.random.SeedSequence(seed, spawn_key=(epoch, rank))
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cifarzoo.data.loader import BatchLoader, HasEpochs
+from cifarzoo.data.loader import BatchLoader, start_epoch
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.evaluation.predict import batches_to, evaluation_mode
 
@@ -16,7 +16,9 @@ __all__ = ["initialize_from_images"]
 _MIN_IMAGES = 5000
 
 
-def initialize_from_images(model: nn.Module, loader: BatchLoader, device: torch.device) -> None:
+def initialize_from_images(
+    model: nn.Module, loader: BatchLoader, device: torch.device, seed: int
+) -> None:
     """Call `model.initialize_from(images)` if `model.needs_images`.
 
     Args:
@@ -25,13 +27,13 @@ def initialize_from_images(model: nn.Module, loader: BatchLoader, device: torch.
         loader: training loader; the images are the first of its first epoch, at least 5,000 if it
             has that many.
         device: device of the model.
+        seed: seed of the run.
 
     Raises:
         InvalidValueError: a submodule needs images, but the model does not forward them.
     """
     if _needs_images(model):
-        if isinstance(loader, HasEpochs):
-            loader.set_epoch(0)
+        start_epoch(loader, 0, seed)
         images: list[Tensor] = []
         for batch, _ in batches_to(loader, device):
             images.append(batch)

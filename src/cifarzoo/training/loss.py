@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.recipe import Mixing, Recipe
 
-__all__ = ["Mixed", "mix", "training_loss"]
+__all__ = ["Loss", "Mixed", "mix", "training_loss"]
+
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # from logits and targets to a mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +23,9 @@ class Mixed:
 
     Attributes:
         images: images (N,3,H,W), mixed or original.
-        labels: labels of the original images, int64 (N,).
-        weights: weight of each original image (column) in each image (row), float (N,N); None if
-            nothing was mixed.
+        labels: labels of the original images, int64 (M,).
+        weights: weight of each original image (column) in each image (row), float (N,M); None if
+            nothing was mixed, so that M is N.
     """
 
     images: Tensor
@@ -38,6 +42,19 @@ class Mixed:
     def main_labels(self) -> Tensor:
         """Return the label with the largest weight in each image, (N,)."""
         return self.labels if self.weights is None else self.labels[self.weights.argmax(1)]
+
+    def split(self, count: int) -> list[Mixed]:
+        """Divide the batch into parts; empty ones are left out."""
+        if count == 1:
+            return [self]
+        images = self.images.tensor_split(count)
+        if self.weights is None:
+            labels = self.labels.tensor_split(count)
+            parts = [Mixed(*pair) for pair in zip(images, labels, strict=True)]
+        else:
+            weights = self.weights.tensor_split(count)
+            parts = [Mixed(i, self.labels, w) for i, w in zip(images, weights, strict=True)]
+        return [part for part in parts if len(part.images)]
 
 
 def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:
@@ -68,16 +85,34 @@ def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:
 
 
 def training_loss(
-    logits: Tensor, batch: Mixed, recipe: Recipe, *, teacher_logits: Tensor | None = None
+    logits: Tensor,
+    batch: Mixed,
+    recipe: Recipe,
+    *,
+    teacher_logits: Tensor | None = None,
+    custom: Loss | None = None,
 ) -> Tensor:
     """Return the mean loss of a batch in nats, for logits (N,K).
 
+    Args:
+        logits: logits of the images.
+        batch: the images and their labels.
+        recipe: label smoothing and distillation.
+        teacher_logits: logits of the teacher, for distillation.
+        custom: replaces the cross-entropy.
+
     Raises:
-        InvalidValueError: the teacher has another number of classes.
+        InvalidValueError: the custom loss is not a scalar, or the teacher has another number of
+            classes.
     """
-    loss = nn.functional.cross_entropy(
-        logits, batch.targets(logits), label_smoothing=recipe.label_smoothing
-    )
+    targets = batch.targets(logits)
+    if custom is None:
+        loss = nn.functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    else:
+        loss = custom(logits, targets)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            kind = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise InvalidValueError(f"loss returned {kind}: expected a scalar tensor, the mean")
     if recipe.distillation is None or teacher_logits is None:
         return loss
     if teacher_logits.shape != logits.shape:

@@ -9,14 +9,19 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 import torch
+from pydantic import InstanceOf
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from typing_extensions import override
 
 from cifarzoo.errors import InvalidValueError, suggest
 from cifarzoo.recipe import OptimizerName, ParamGroup, Recipe, ScheduleName
+from cifarzoo.validation import validate
 
-__all__ = ["Optimizers"]
+__all__ = ["OptimizerFactory", "Optimizers", "Schedule"]
+
+OptimizerFactory: TypeAlias = Callable[[list[nn.Parameter]], Optimizer]
+Schedule: TypeAlias = Callable[[int, int], float]  # from step and number of steps to a factor
 
 _Named: TypeAlias = tuple[str, nn.Parameter]
 _REST = ParamGroup(params="*")
@@ -24,17 +29,17 @@ _REST = ParamGroup(params="*")
 
 def _one_cycle(step: int, steps: int) -> float:
     start, end, rise = 1 / 25, 1 / 25 / 1e4, 0.3  # the defaults of torch's OneCycleLR
-    peak = rise * (steps + 1) - 1
+    peak = rise * steps - 1
     if step <= peak:
         return _cosine(start, 1.0, step / peak)
-    return _cosine(1.0, end, (step - peak) / (steps - peak))
+    return _cosine(1.0, end, (step - peak) / (steps - 1 - peak))
 
 
 def _cosine(start: float, end: float, fraction: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
-_SCHEDULES: dict[ScheduleName, Callable[[int, int], float]] = {
+_SCHEDULES: dict[ScheduleName, Schedule] = {
     "constant": lambda step, steps: 1.0,
     "linear": lambda step, steps: 1 - step / steps,
     "cosine": lambda step, steps: _cosine(1.0, 0.0, step / steps),
@@ -42,7 +47,7 @@ _SCHEDULES: dict[ScheduleName, Callable[[int, int], float]] = {
 }
 
 
-def _lr_factor(schedule: ScheduleName, step: int, steps: int, warmup: int) -> float:
+def _lr_factor(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
     """Return the factor of the learning rate at a step, counted from 0.
 
     The schedule starts after `warmup` steps of linear warm-up; from `steps` on, the factor is 0.
@@ -51,7 +56,7 @@ def _lr_factor(schedule: ScheduleName, step: int, steps: int, warmup: int) -> fl
         return 0.0
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return _SCHEDULES[schedule](step - warmup, steps - warmup)
+    return schedule(step - warmup, steps - warmup)
 
 
 class Optimizers:
@@ -61,18 +66,52 @@ class Optimizers:
     Parameters are frozen after their `ParamGroup.epochs`, until `release`; layers before the first
     trained one then skip their backward pass. Parameters that need no gradient are ignored.
 
+    Args:
+        recipe: the training settings.
+        parameters: names and parameters of the model.
+        steps_per_epoch: number of steps in an epoch.
+        optimizer: makes the optimizer in place of the recipe's.
+        schedule: replaces the recipe's schedule.
+
     Raises:
+        InvalidTypeError: `optimizer` does not return an optimizer.
         InvalidValueError: the recipe does not fit the parameters.
     """
 
-    def __init__(self, recipe: Recipe, parameters: Iterable[_Named], steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        parameters: Iterable[_Named],
+        steps_per_epoch: int,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
         trainable = [(name, tensor) for name, tensor in parameters if tensor.requires_grad]
         if not trainable:
             raise InvalidValueError("model has no trainable parameter: expected at least one")
         self._trainable = [tensor for _, tensor in trainable]
-        self._schedule = recipe.schedule
+        self._schedule = schedule or _SCHEDULES[recipe.schedule]
+        self._clip = recipe.clip_grad_norm
         self._warmup = round(recipe.warmup_epochs * steps_per_epoch)
         self._params: list[tuple[int, list[nn.Parameter]]] = []  # with their number of steps
+        self._fixed: list[tuple[nn.Parameter, Tensor]] = []  # with their norms
+        self.optimizers: list[Optimizer] = []
+        if optimizer is None:
+            self._build(recipe, trainable, steps_per_epoch)
+        else:
+            self._build_custom(recipe, optimizer, recipe.epochs * steps_per_epoch)
+        self.set_lr(0)
+
+    def _build_custom(self, recipe: Recipe, factory: OptimizerFactory, steps: int) -> None:
+        if recipe.groups:
+            raise InvalidValueError("optimizer is set: expected a recipe without groups")
+        made = validate("optimizer(parameters)", factory(self._trainable), InstanceOf[Optimizer])
+        for group in made.param_groups:
+            group |= {"initial_lr": group["lr"], "steps": steps}
+        self.optimizers = [made]
+
+    def _build(self, recipe: Recipe, trainable: list[_Named], steps_per_epoch: int) -> None:
         groups: dict[OptimizerName, list[dict[str, Any]]] = {}
         assigned = _assign(recipe, trainable)
         for group, named in assigned.items():
@@ -94,11 +133,10 @@ class Optimizers:
             )
         self.optimizers = [_build(kind, options) for kind, options in groups.items()]
         fixed = [pair for group, named in assigned.items() if group.fix_norm for pair in named]
-        self._fixed = [(tensor, tensor.detach().norm()) for _, tensor in fixed]
+        self._fixed += [(tensor, tensor.detach().norm()) for _, tensor in fixed]
         for (name, _), (_, norm) in zip(fixed, self._fixed, strict=True):
             if not norm:
                 raise InvalidValueError(f"fix_norm is True for {name}: expected non-zero weights")
-        self.set_lr(0)
 
     @property
     def lr(self) -> float:
@@ -129,6 +167,8 @@ class Optimizers:
     @torch.no_grad()
     def step(self) -> None:
         """Update the parameters from their gradients."""
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self._trainable, self._clip)
         for tensor, norm in self._fixed:
             if tensor.requires_grad:  # its epochs may be over
                 tensor.mul_(norm / tensor.norm())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loader import Batch
-from cifarzoo.device import autocast, device_rng_state, set_device_rng_state
+from cifarzoo.device import autocast, rng_state, set_rng_state
 from cifarzoo.errors import NonFiniteLossError
 from cifarzoo.evaluation.predict import check_labels, compute_logits, logits_of
 from cifarzoo.recipe import Recipe
@@ -21,13 +22,21 @@ from cifarzoo.record import Check, History, StopReason
 from cifarzoo.training import distributed
 from cifarzoo.training.averaging import Average
 from cifarzoo.training.early_stopping import should_stop
-from cifarzoo.training.loss import mix, training_loss
-from cifarzoo.training.optim import Optimizers
+from cifarzoo.training.loss import Loss, Mixed, mix, training_loss
+from cifarzoo.training.optim import OptimizerFactory, Optimizers, Schedule
 
-__all__ = ["RunState"]
+__all__ = ["RunState", "load_state"]
 
 # Attributes that a checkpoint stores unchanged.
-_STORED = ("best_model", "best_step", "epoch_rng", "images", "parts", "seconds", "step", "stopped")
+_STORED = ("best_model", "best_step", "images", "parts", "seconds", "step", "stopped")
+
+
+def load_state(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Load a state dict that may have lost the versions of its modules in a file."""
+    versioned = model.state_dict()
+    versioned.clear()  # keeps the versions
+    versioned.update(state)
+    model.load_state_dict(versioned)
 
 
 class RunState:
@@ -49,8 +58,11 @@ class RunState:
         steps_per_epoch: int,
         keeps_best: bool,
         teacher: nn.Module | None = None,
+        loss: Loss | None = None,
+        optimizer: OptimizerFactory | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        self.model, self.recipe, self.teacher = model, recipe, teacher
+        self.model, self.recipe, self.teacher, self.loss = model, recipe, teacher, loss
         self.device, self.dtype = device, dtype
         self.steps_per_epoch = steps_per_epoch
         self.steps_between_checks = max(1, steps_per_epoch // recipe.checks_per_epoch)
@@ -64,9 +76,14 @@ class RunState:
         self.counts: list[int] = []  # images of each step since the last check
         self.losses = torch.zeros(self.steps_between_checks, device=device)
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
-        self.epoch_rng: Tensor | None = None  # CPU random state when the epoch started
         self.best_model = copy.deepcopy(model.state_dict())
-        self.optimizers = Optimizers(recipe, model.named_parameters(), steps_per_epoch)
+        self.optimizers = Optimizers(
+            recipe,
+            model.named_parameters(),
+            steps_per_epoch,
+            optimizer=optimizer,
+            schedule=schedule,
+        )
         averaging = recipe.averaging
         start = 0 if averaging is None else round(averaging.start_epochs * steps_per_epoch)
         self.average = Average(averaging, model, start)
@@ -92,26 +109,36 @@ class RunState:
         """
         self.optimizers.set_lr(self.step)
         self.optimizers.zero_grad()
-        network = self._network()
-        batch = mix(images, labels, self.recipe.mixing)
-        teacher_logits = None
+        losses = []
+        for part in mix(images, labels, self.recipe.mixing).split(self.recipe.accumulate):
+            loss = self._loss(part)
+            share = distributed.world_size() * len(part.images) / n  # DDP averages over processes
+            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach() * (len(part.images) / len(labels)))
+        self.optimizers.step()
+        self.losses[len(self.counts)] = torch.stack(losses).sum()
+        self.counts.append(len(labels))
+        self.images += n
+        self.step += 1
+        self.average.update(self.step)
+
+    def _loss(self, batch: Mixed) -> Tensor:
+        """Return the loss of a batch, and count the images that are classified correctly."""
+        network, teacher_logits = self._network(), None
         with autocast(self.device, self.dtype):
             if self.teacher is not None:
                 with torch.no_grad():
                     teacher_logits = logits_of(self.teacher, batch.images)
             logits = logits_of(network, batch.images)
         if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
-            check_labels(labels, logits)  # waits for the batch on a GPU
-        loss = training_loss(logits, batch, self.recipe, teacher_logits=teacher_logits)
-        share = distributed.world_size() * len(labels) / n  # DDP averages over processes
-        (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-        self.optimizers.step()
-        self.losses[len(self.counts)] = loss.detach()
+            rows = logits.detach()
+            if batch.weights is not None:
+                rows = rows[:1].expand(batch.weights.shape[1], -1)
+            check_labels(batch.labels, rows)  # waits for the batch on a GPU
         self.correct += (logits.detach().argmax(1) == batch.main_labels()).sum()
-        self.counts.append(len(labels))
-        self.images += n
-        self.step += 1
-        self.average.update(self.step)
+        return training_loss(
+            logits, batch, self.recipe, teacher_logits=teacher_logits, custom=self.loss
+        )
 
     def _network(self) -> nn.Module:
         """Return the model, wrapped in DDP with several processes."""
@@ -212,7 +239,7 @@ class RunState:
         self.optimizers.release()
         if self.stopped != "diverged" and not (self.keeps_best and self.best_step):
             self._keep()
-        self.model.load_state_dict(self.best_model)
+        load_state(self.model, self.best_model)
 
     def count_seconds(self) -> None:
         """Add the seconds since the last call."""
@@ -235,8 +262,7 @@ class RunState:
         """Return the state as a checkpoint stores it; collective with several processes."""
         self.count_seconds()
         own = {
-            "rng": torch.get_rng_state(),
-            "device_rng": device_rng_state(self.device),
+            "rng": rng_state(self.device),
             "losses": self.losses.cpu(),
             "correct": self.correct.cpu(),
             "counts": list(self.counts),
@@ -247,6 +273,7 @@ class RunState:
             "average": self.average.state_dict(),
             "checks": [asdict(check) for check in self.checks],
             **{name: getattr(self, name) for name in _STORED},
+            "threads": torch.get_num_threads(),
             "processes": distributed.all_gather_object(own),
         }
 
@@ -257,8 +284,8 @@ class RunState:
             Exception: any kind, if something is missing or does not fit.
         """
         own = payload["processes"][distributed.rank()]
-        self.model.load_state_dict(payload["best_model"])  # checks that it fits
-        self.model.load_state_dict(payload["model"])
+        load_state(self.model, payload["best_model"])  # checks that it fits
+        load_state(self.model, payload["model"])
         self.optimizers.load_state_dict(payload["optimizers"])
         self.average.load_state_dict(payload["average"])
         self.losses.copy_(own["losses"])
@@ -267,9 +294,15 @@ class RunState:
         self.checks = [Check(**check) for check in payload["checks"]]
         for name in _STORED:
             setattr(self, name, payload[name])
-        if self.stopped == "interrupted":
+        is_extended = self.stopped == "epochs" and self.step < self.total_steps
+        if self.stopped == "interrupted" or is_extended:
             self.stopped = None
         self.history()  # checks types and ranges
-        torch.set_rng_state(own["rng"])
-        set_device_rng_state(self.device, own["device_rng"])
+        set_rng_state(self.device, own["rng"])
+        if payload["threads"] != (now := torch.get_num_threads()):
+            warnings.warn(
+                f"the checkpoint was written with {payload['threads']} CPU threads, now there are "
+                f"{now}: results may differ in rounding",
+                stacklevel=4,
+            )
         self._clock = time.perf_counter()

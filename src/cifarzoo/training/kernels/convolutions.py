@@ -7,8 +7,8 @@ A training step on a CPU spends as much time on moving feature maps as on multip
   wide use a fifth of that; four of them side by side, with zeros in between, fill a tile. This pays
   off up to 8 pixels for the weight gradient, and up to 4 for the other passes, whose results have
   to be unpacked.
-- For bfloat16 gradients of a strided depthwise convolution, oneDNN only has a scalar loop. Its
-  vectorized float32 code is faster, casts included.
+- For bfloat16 gradients of a depthwise convolution with a stride or a kernel above 3×3, oneDNN
+  only has a scalar loop. Its vectorized float32 code is 1.2 to 6 times as fast, casts included.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from cifarzoo.device import cpu_has_amx
+from cifarzoo.safe_convolutions import is_safe
+from cifarzoo.training.kernels.dropout import is_transformed
 
 __all__ = ["Activation", "Convolution", "can_fuse_relu"]
 
@@ -72,11 +74,12 @@ class Convolution:
         )
 
     def accepts(self, maps: Tensor) -> bool:
-        """Return whether maps are a batch of a dtype that the layer accepts."""
+        """Return whether maps are a batch of a dtype and shape that this class can compute."""
         autocast = torch.is_autocast_enabled("cpu")
         known = _AUTOCAST_INPUTS if autocast else (torch.float32,)
         fuses = self.activation == "none" or can_fuse_relu(_dtype(maps))
-        return maps.ndim == 4 and maps.dtype in known and fuses
+        is_known = maps.ndim == 4 and maps.dtype in known and fuses and not is_transformed()
+        return is_known and is_safe(maps, self.layer.weight, None, *self._geometry())
 
     def packs(self, dtype: torch.dtype) -> bool:
         """Return whether gradients for narrow maps are computed from packed rows."""
@@ -96,7 +99,8 @@ class Convolution:
         """Return whether gradients are computed in float32."""
         layer = self.layer
         depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
-        return dtype == torch.bfloat16 and depthwise and max(layer.stride) > 1
+        is_slow = max(layer.stride) > 1 or max(layer.kernel_size) > 3
+        return dtype == torch.bfloat16 and depthwise and is_slow
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Apply the layer and its ReLU to maps (N,C,H,W)."""
@@ -157,32 +161,31 @@ class _Function(torch.autograd.Function):
         ctx.conv, ctx.width, ctx.per_row = conv, maps.shape[3], conv.maps_per_row(maps)
         ctx.margin = weight.shape[3] // 2
         ctx.packs_all = ctx.per_row > 1 and ctx.width <= _MAX_WIDTH_FORWARD
-        if ctx.packs_all:
-            maps = _pack(maps, ctx.per_row, ctx.margin)
-        result = conv.compute(maps, weight, bias)
-        if ctx.packs_all:
+        rows = _pack(maps, ctx.per_row, ctx.margin) if ctx.packs_all else None
+        result = conv.compute(maps if rows is None else rows, weight, bias)
+        if rows is not None:
             result = _unpack(result, ctx.per_row, ctx.width)
-        ctx.save_for_backward(maps, weight, result if conv.activation == "relu" else None)
+        ctx.save_for_backward(maps, weight, result if conv.activation == "relu" else None, rows)
         return result
 
     @staticmethod
     @override
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,), (maps, weight, result) = grads, ctx.saved_tensors
+        (grad,), (maps, weight, result, rows) = grads, ctx.saved_tensors
         if result is not None:
             grad = torch.ops.aten.threshold_backward(grad, result, 0)
         conv, mask = ctx.conv, list(ctx.needs_input_grad[:3])
-        if ctx.packs_all:
-            grad = _pack(grad, ctx.per_row, ctx.margin)
-            of_maps, of_weight, of_bias = conv.gradients(grad, maps, weight, mask)
+        if torch.is_grad_enabled() or ctx.per_row == 1:  # packing has no second derivative
+            return *conv.gradients(grad, maps, weight, mask), None
+        grad_rows = _pack(grad, ctx.per_row, ctx.margin)
+        if rows is not None:
+            of_maps, of_weight, of_bias = conv.gradients(grad_rows, rows, weight, mask)
             if of_maps is not None:
                 of_maps = _unpack(of_maps, ctx.per_row, ctx.width)
-        elif ctx.per_row > 1 and mask[1]:
-            rows, grad_rows = (_pack(each, ctx.per_row, ctx.margin) for each in (maps, grad))
-            of_maps, *_ = conv.gradients(grad, maps, weight, [mask[0], False, False])
-            _, of_weight, of_bias = conv.gradients(grad_rows, rows, weight, [False, True, mask[2]])
-        else:
-            of_maps, of_weight, of_bias = conv.gradients(grad, maps, weight, mask)
+            return of_maps, of_weight, of_bias, None
+        of_maps, *_ = conv.gradients(grad, maps, weight, [mask[0], False, False])
+        rows = _pack(maps, ctx.per_row, ctx.margin)
+        _, of_weight, of_bias = conv.gradients(grad_rows, rows, weight, [False, *mask[1:]])
         return of_maps, of_weight, of_bias, None
 
 

@@ -11,27 +11,34 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from typing_extensions import override
 
-__all__ = ["dropout", "supports"]
+__all__ = ["dropout", "is_transformed", "supports"]
 
 _VALUES = 2**16  # 16 bits per element, so p is accurate to 1 in 131,072
 _PER_NUMBER = 4
 
 
-def supports(layer: nn.Module) -> bool:
-    """Return whether `dropout` can compute a layer."""
-    return (
-        type(layer) is nn.Dropout and not layer.inplace and 0 < round(layer.p * _VALUES) < _VALUES
-    )
+def supports(layer: nn.Module, dtype: torch.dtype) -> bool:
+    """Return whether `dropout` can compute a layer; float32 keeps torch's random numbers."""
+    is_plain = type(layer) is nn.Dropout and not layer.inplace
+    return dtype == torch.bfloat16 and is_plain and 0 < round(layer.p * _VALUES) < _VALUES
 
 
 def dropout(layer: nn.Dropout, maps: Tensor) -> Tensor:
     """Apply the layer, with other numbers from torch's global generator."""
-    if not (layer.training and maps.is_floating_point() and _is_dense(maps)):
+    is_plain = maps.is_floating_point() and _is_dense(maps) and not is_transformed()
+    if not (layer.training and is_plain):
         return nn.Dropout.forward(layer, maps)
     apply: Callable[[Tensor, float], Tensor] = _Function.apply
     return apply(maps, layer.p)
+
+
+def is_transformed() -> bool:
+    """Return whether `torch.func` or forward-mode differentiation is active."""
+    in_func = torch._C._functorch.peek_interpreter_stack() is not None
+    return in_func or forward_ad._current_level >= 0
 
 
 def _is_dense(maps: Tensor) -> bool:

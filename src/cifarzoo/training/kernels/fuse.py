@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from types import MethodType
 from typing import Any, TypeAlias
 
 import torch
@@ -23,8 +24,9 @@ _Forward: TypeAlias = Callable[[Tensor], Tensor]
 def fast_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """Compute a model's layers with less memory traffic within the block.
 
-    The results are the same except that dropout draws other random numbers and oneDNN's ReLU turns
-    NaN into 0. Modules, names and hooks are unchanged; layers with hooks are called as usual.
+    The results are the same except that dropout in bfloat16 draws other random numbers and oneDNN's
+    ReLU turns NaN into 0. Modules, names and hooks are unchanged; layers with hooks, copies made
+    within the block and calls under `torch.func` or forward-mode differentiation are as usual.
 
     Args:
         model: model in which some modules get another `forward` until the block ends.
@@ -34,9 +36,24 @@ def fast_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> I
     with contextlib.ExitStack() as stack:
         if device.type == "cpu" and not _is_compiled(model):
             for module, forward in list(_replacements(model, dtype)):
-                module.forward = forward
+                module.forward = _Replacement(module, forward, stack)
                 stack.callback(vars(module).pop, "forward", None)
         yield
+
+
+class _Replacement:
+    """A module's `forward` within a block, which a deep copy of the module does not take over."""
+
+    def __init__(self, module: nn.Module, forward: _Forward, stack: contextlib.ExitStack) -> None:
+        self.module, self.forward, self.stack = module, forward, stack
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        return self.forward(maps)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
+        copied = memo[id(self.module)]
+        self.stack.callback(vars(copied).pop, "forward", None)
+        return MethodType(type(copied).forward, copied)
 
 
 def _is_compiled(model: nn.Module) -> bool:
@@ -54,7 +71,7 @@ def _replacements(model: nn.Module, dtype: torch.dtype) -> Iterator[tuple[nn.Mod
             conv = Convolution(module)
             if conv.packs(dtype) or conv.widens(dtype):
                 yield module, conv
-        elif isinstance(module, nn.Dropout) and dropout.supports(module):
+        elif isinstance(module, nn.Dropout) and dropout.supports(module, dtype):
             yield module, partial(dropout.dropout, module)
         elif type(module) is nn.Sequential and fuses:
             steps = list(_steps(list(module)))
