@@ -6,20 +6,22 @@ epoch can be resumed at any batch. The global random state is not used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cifarzoo.device import seeded
+from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.recipe import Augmentation, PaddingName
 
-__all__ = ["Params", "apply", "draw", "generator_for"]
+__all__ = ["Params", "Transform", "apply", "draw", "generator_for", "transform_images"]
 
 Params: TypeAlias = dict[str, Tensor]  # one row per image
-Stream: TypeAlias = Literal["order", "flip", "translate", "cutout", "policy"]
+Transform: TypeAlias = Callable[[Tensor], Tensor]
+Stream: TypeAlias = Literal["order", "flip", "translate", "cutout", "policy", "transform"]
 
 POLICIES = 16  # RandAugment policies per epoch; each transforms its images together
 
@@ -29,9 +31,12 @@ def generator_for(stream: Stream, *, seed: int, epoch: int) -> torch.Generator:
 
     Streams are independent: enabling cutout does not change the flips.
     """
-    key = (get_args(Stream).index(stream), epoch)
-    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+    return torch.Generator().manual_seed(_seed_of(stream, epoch, seed=seed))
+
+
+def _seed_of(stream: Stream, *position: int, seed: int) -> int:
+    key = (get_args(Stream).index(stream), *position)
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
 
 
 def draw(
@@ -97,6 +102,47 @@ def apply(images: Tensor, params: Params, augmentation: Augmentation, *, fill: T
     if "centre" in params:
         pixels = _cut_out(pixels, params["centre"], augmentation.cutout, fill)
     return pixels.permute(0, 3, 1, 2)
+
+
+def transform_images(
+    images: Tensor, transform: Transform, *, seed: int, epoch: int, batch: int
+) -> Tensor:
+    """Apply a user's transformation, with random numbers that depend on the arguments alone.
+
+    Args:
+        images: uint8 (N,3,H,W).
+        transform: as in `TensorLoader`.
+        seed: seed of the run.
+        epoch: number of the epoch.
+        batch: number of the batch in the epoch.
+
+    Raises:
+        InvalidTypeError: the result is neither uint8 nor floating-point.
+        InvalidValueError: the result is not (N,3,H,W).
+    """
+    with seeded(_seed_of("transform", epoch, batch, seed=seed) >> 1):
+        if _takes_single_images(transform):
+            result = torch.stack([transform(image) for image in images])
+        else:
+            result = transform(images)
+    if not isinstance(result, Tensor) or result.shape[:2] != images.shape[:2] or result.ndim != 4:
+        found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise InvalidValueError(
+            f"transform returned {found}: expected {len(images)} images (N,3,H,W)"
+        )
+    if result.dtype != torch.uint8 and not result.is_floating_point():
+        raise InvalidTypeError(
+            f"transform returned {result.dtype}: expected uint8, or float in [0, 1]"
+        )
+    return result
+
+
+def _takes_single_images(transform: Transform) -> bool:
+    """Return whether a transform draws once per call: torchvision's do, also inside others."""
+    inner = transform.modules() if isinstance(transform, nn.Module) else [transform]
+    listed = getattr(transform, "transforms", ())  # of torchvision.transforms.Compose
+    kinds = [type(each).__module__ for each in (*inner, *listed)]
+    return any(kind.startswith("torchvision.transforms") for kind in kinds)
 
 
 def _rand_augment(images: Tensor, policy: Tensor, augmentation: Augmentation) -> Tensor:

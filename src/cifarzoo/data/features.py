@@ -78,7 +78,8 @@ def feature_loaders(
         moved, kept = loader.to(target), None
         example = network(moved.images[:1])
         size_bytes = loader.n * example.numel() * example.element_size()
-        if loader.augmentation is None and size_bytes <= free_bytes:
+        is_fixed = loader.augmentation is None and loader.transform is None
+        if is_fixed and size_bytes <= free_bytes:
             free_bytes -= size_bytes
             kept = _compute(network, moved.images, example, progress=progress)
         return _FeatureLoader(moved, network, kept)
@@ -141,9 +142,10 @@ class _FeatureLoader(TensorLoader):
         return f"{super().fingerprint}-{self._network.fingerprint}"
 
     @override
-    def _batch(self, indices: Tensor, params: Params) -> Tensor:
+    def _batch(self, indices: Tensor, params: Params, *, epoch: int, number: int) -> Tensor:
         if self._kept is None:
-            return self._network(super()._batch(indices, params)).float()
+            images = super()._batch(indices, params, epoch=epoch, number=number)
+            return self._network(images).float()
         return gather(self._kept, indices).float()
 
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
-from pydantic import StrictBool
+from pydantic import InstanceOf, StrictBool
 from torch import Tensor
+from typing_extensions import override
 
-from cifarzoo.data.augment import Params, apply, draw, generator_for
+from cifarzoo.data.augment import (
+    Params,
+    Transform,
+    apply,
+    draw,
+    generator_for,
+    transform_images,
+)
 from cifarzoo.data.cifar import CLASSES, ImageData, load_cifar10
 from cifarzoo.data.shapes import SHAPE_CLASSES, load_shapes
 from cifarzoo.device import resolve_device
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
-from cifarzoo.recipe import Augmentation
+from cifarzoo.recipe import Augmentation, Recipe
 from cifarzoo.validation import Fraction, NonNegativeInt, PositiveInt, Seed, validate
 
 __all__ = [
@@ -114,6 +123,18 @@ class Loaders:
                     f"{name} is a {type(loader).__name__}: expected batches (images, labels) with "
                     "a length, such as TensorLoader(images, labels) or a torch DataLoader"
                 )
+            if loader is not None:
+                _require_length(name, loader)
+
+
+def _require_length(name: str, loader: Any) -> None:  # noqa: ANN401 - any iterable
+    try:
+        len(loader)
+    except TypeError as error:  # a DataLoader over an IterableDataset
+        raise InvalidTypeError(
+            f"{name} has no length ({error}): expected a known number of batches; add __len__ to "
+            "the data set"
+        ) from error
 
 
 class TensorLoader:
@@ -129,6 +150,10 @@ class TensorLoader:
         shuffle: whether to shuffle the images in each epoch.
         drop_last: whether to drop the last batch if it is smaller than the others.
         augmentation: drawn for each image in each epoch; None for none.
+        transform: your own augmentation, applied last: maps a uint8 batch (N,3,H,W) to uint8 or
+            float in [0, 1], (N,3,H',W'). torchvision's transforms draw once per call, so they are
+            called on one image (3,H,W) after another. Random numbers from the global generators
+            of Python, NumPy and torch depend on seed, epoch and batch alone.
         seed: seed of the order and the augmentation, 0 or more.
         classes: names of the classes, if known.
 
@@ -146,6 +171,7 @@ class TensorLoader:
         shuffle: bool = False,
         drop_last: bool = False,
         augmentation: Augmentation | None = None,
+        transform: Transform | None = None,
         seed: int = 0,
         classes: tuple[str, ...] | None = None,
     ) -> None:
@@ -153,7 +179,8 @@ class TensorLoader:
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels = labels.to(images.device)
         self.batch_size: int = validate("batch_size", batch_size, PositiveInt)
-        self.augmentation = augmentation
+        self.augmentation = _check_augmentation(augmentation)
+        self.transform: Transform | None = validate("transform", transform, Callable | None)
         self.seed: int = validate("seed", seed, Seed)
         self.classes = classes
         self._shuffle: bool = validate("shuffle", shuffle, StrictBool)
@@ -199,8 +226,10 @@ class TensorLoader:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that determines the batches, with about 256 of the images."""
-        options = (self.batch_size, self.seed, self.augmentation, self._shuffle, self._drop_last)
-        found = hashlib.sha256(repr((self.n, self._shard, options)).encode())
+        options = [self.batch_size, self.seed, self.augmentation, self._shuffle, self._drop_last]
+        if self.transform is not None:
+            options.append(re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform)))
+        found = hashlib.sha256(repr((self.n, self._shard, tuple(options))).encode())
         for tensor in (self.labels, self.images[:: max(1, self.n // FINGERPRINT_IMAGES)]):
             found.update(tensor.contiguous().cpu().numpy().tobytes())
         return found.hexdigest()[:16]
@@ -210,7 +239,7 @@ class TensorLoader:
         size = self.batch_size if batch_size is None else batch_size
         ordered = copy.copy(self)
         ordered.batch_size = validate("batch_size", size, PositiveInt)
-        ordered.augmentation = None
+        ordered.augmentation = ordered.transform = None
         ordered._shuffle = ordered._drop_last = False
         ordered.epoch, ordered._shard = 0, (0, 1)
         return ordered
@@ -261,16 +290,37 @@ class TensorLoader:
             params = draw(self.augmentation, self.n, size=size, seed=self.seed, epoch=epoch)
             params = {name: values.to(device) for name, values in params.items()}
         index, count = self._shard
-        for batch in torch.split(order.to(device), self.batch_size)[start : len(self)]:
-            indices = batch.tensor_split(count)[index]
+        batches = torch.split(order.to(device), self.batch_size)[: len(self)]
+        for number in range(start, len(batches)):
+            indices = batches[number].tensor_split(count)[index]
             chosen = {name: values.index_select(0, indices) for name, values in params.items()}
-            yield self._batch(indices, chosen), self.labels.index_select(0, indices)
+            images = self._batch(indices, chosen, epoch=epoch, number=number)
+            yield images, self.labels.index_select(0, indices)
 
-    def _batch(self, indices: Tensor, params: Params) -> Tensor:
+    def _batch(self, indices: Tensor, params: Params, *, epoch: int, number: int) -> Tensor:
         pixels = gather(self.images, indices)
         if self.augmentation is not None:
             pixels = apply(pixels, params, self.augmentation, fill=self._fill)
+        if self.transform is not None:
+            position = {"seed": self.seed, "epoch": epoch, "batch": number}
+            pixels = transform_images(pixels, self.transform, **position)
+        if pixels.is_floating_point():
+            return pixels.to(torch.float32)
         return pixels.to(torch.float32).div_(255)
+
+    @override
+    def __repr__(self) -> str:
+        options = {
+            "batch_size": self.batch_size,
+            "shuffle": self._shuffle,
+            "drop_last": self._drop_last,
+            "augmentation": self.augmentation,
+            "transform": self.transform,
+            "seed": self.seed,
+        }
+        size = "x".join(map(str, self.images.shape[1:]))
+        shown = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
+        return f"TensorLoader({self.n} images {size}, {shown})"
 
     def _check_not_empty(self) -> None:
         if not len(self):
@@ -279,6 +329,15 @@ class TensorLoader:
                 f"{self.n} images, batch_size={size} and drop_last={drop_last} make no batch for "
                 f"process {index} of {count}: expected at least one"
             )
+
+
+def _check_augmentation(value: Augmentation | None) -> Augmentation | None:
+    if value is None or isinstance(value, Augmentation):
+        return value
+    raise InvalidTypeError(
+        f"augmentation is a {type(value).__name__}: expected a cifarzoo.Augmentation or None; pass "
+        "your own function or a torchvision transform as transform"
+    )
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
@@ -372,11 +431,13 @@ class TensorLoaders(Loaders):
 
 
 def cifar10_loaders(
-    batch_size: int = 64,
+    batch_size: int | None = None,
     *,
+    recipe: Recipe | None = None,
     root: str | Path | None = None,
-    val_fraction: float = 0.1,
+    val_fraction: float | None = None,
     augmentation: Augmentation | None = None,
+    transform: Transform | None = None,
     seed: int = 0,
     download: bool = True,
 ) -> TensorLoaders:
@@ -387,10 +448,13 @@ def cifar10_loaders(
     are the same for every seed: the first ones of a permutation by numpy's RandomState(0).
 
     Args:
-        batch_size: images per training step.
+        batch_size: images per training step; None for the recipe's.
+        recipe: provides what is not passed: batch size, validation fraction and augmentation; None
+            for `Recipe()`, which has 64 images, a tenth of the images, and no augmentation.
         root: where the data is, see `load_cifar10`; by default CIFARZOO_DATA or the user's cache.
         val_fraction: fraction of the training images held out for validation, in [0, 1).
-        augmentation: augmentation of the training images; None for none.
+        augmentation: augmentation of the training images.
+        transform: your own augmentation of the training images, as in `TensorLoader`.
         seed: seed of the training images' order and augmentation, 0 or more.
         download: whether to download the data if it is not found.
 
@@ -399,47 +463,59 @@ def cifar10_loaders(
 
     Raises:
         DataNotFoundError, DataCorruptError, DownloadError: as in `load_cifar10`.
+
+    Example:
+        >>> recipe = model_card("resnet20").recipe  # doctest: +SKIP
+        >>> loaders = cifar10_loaders(recipe=recipe)  # doctest: +SKIP
+        >>> history = fit(build_model("resnet20"), loaders, recipe)  # doctest: +SKIP
     """
     data = load_cifar10(root, download=download)
-    options = {"batch_size": batch_size, "augmentation": augmentation, "seed": seed}
-    return _split(data, CLASSES, val_fraction, **options)
+    options = {"batch_size": batch_size, "val_fraction": val_fraction, "augmentation": augmentation}
+    return _split(data, CLASSES, recipe, options, transform=transform, seed=seed)
 
 
 def shapes_loaders(
-    batch_size: int = 64,
+    batch_size: int | None = None,
     *,
+    recipe: Recipe | None = None,
     n_train: int = 20_000,
     n_test: int = 4_000,
-    val_fraction: float = 0.1,
+    val_fraction: float | None = None,
     augmentation: Augmentation | None = None,
+    transform: Transform | None = None,
     seed: int = 0,
 ) -> TensorLoaders:
     """Draw the built-in shapes as three loaders; no files are needed.
 
     Args:
         batch_size: as in `cifar10_loaders`.
+        recipe: as in `cifar10_loaders`.
         n_train: number of training and validation images.
         n_test: number of test images.
         val_fraction: as in `cifar10_loaders`.
         augmentation: as in `cifar10_loaders`.
+        transform: as in `cifar10_loaders`.
         seed: as in `cifar10_loaders`; the images themselves are the same for every seed.
 
     Returns:
         Loaders of float32 images (N,3,32,32) in [0, 1] and labels (N,), on the CPU.
     """
     data = load_shapes(n_train, n_test)
-    options = {"batch_size": batch_size, "augmentation": augmentation, "seed": seed}
-    return _split(data, SHAPE_CLASSES, val_fraction, **options)
+    options = {"batch_size": batch_size, "val_fraction": val_fraction, "augmentation": augmentation}
+    return _split(data, SHAPE_CLASSES, recipe, options, transform=transform, seed=seed)
 
 
 def _split(
     data: ImageData,
     classes: tuple[str, ...],
-    val_fraction: float,
-    **options: Any,  # noqa: ANN401 - for the training loader
+    recipe: Recipe | None,
+    options: dict[str, Any],
+    **others: Any,  # noqa: ANN401 - for the training loader
 ) -> TensorLoaders:
+    base = Recipe() if recipe is None else validate("recipe", recipe, InstanceOf[Recipe])
+    own = {k: getattr(base, k) if value is None else value for k, value in options.items()}
     n = len(data.train_images)
-    cut = round(validate("val_fraction", val_fraction, Fraction) * n)
+    cut = round(validate("val_fraction", own.pop("val_fraction"), Fraction) * n)
     # As in the report: np.random.choice without replacement, with seed 0.
     order = torch.from_numpy(np.random.RandomState(0).permutation(n))
     val, train = (part.sort().values for part in order.tensor_split([cut]))
@@ -451,7 +527,9 @@ def _split(
         return TensorLoader(images, labels, batch_size=SCORING_BATCH_SIZE, classes=classes)
 
     return TensorLoaders(
-        TensorLoader(*chosen(train), shuffle=True, drop_last=True, classes=classes, **options),
+        TensorLoader(
+            *chosen(train), shuffle=True, drop_last=True, classes=classes, **own, **others
+        ),
         scoring(*chosen(val)) if cut else None,
         scoring(data.test_images, data.test_labels),
     )
