@@ -27,8 +27,10 @@ __all__ = [
     "evaluation_copy",
     "evaluation_mode",
     "is_classifier",
+    "replace_modules",
 ]
 
+_CONTAINERS = (MethodType, partial, list, tuple, dict)
 _ONNX_DTYPES = {
     "tensor(float)": torch.float32,
     "tensor(float16)": torch.float16,
@@ -158,8 +160,8 @@ def _set_mode(modules: Sequence[nn.Module], modes: Sequence[bool]) -> None:
 def evaluation_copy(model: nn.Module) -> nn.Module:
     """Return a model in evaluation mode that shares the parameters and buffers of another.
 
-    Other threads may use or train the other model, which is not modified, at the same time. A model
-    in evaluation mode is returned itself, as is one that cannot be copied. Hooks are shared.
+    Other threads can use the other model in training mode at the same time: it is not modified. A
+    model in evaluation mode is returned itself, as is one that cannot be copied. Hooks are shared.
     Modules with a `train` or `eval` of their own are copied with their tensors, since these methods
     may change them. Compiled modules are copied without their compilation, which is bound to the
     original.
@@ -173,31 +175,34 @@ def evaluation_copy(model: nn.Module) -> nn.Module:
             return copy.deepcopy(model).eval()
         except (RuntimeError, TypeError):  # such as for tensors with a gradient function
             return model
-    # As in nn.DataParallel; 20 times as fast as a deep copy.
-    copies = {module: object.__new__(type(module)) for module in modules}
-    originals = copies.copy()
-    for module in modules:
-        if (inner := getattr(module, "_orig_mod", None)) is not None:
-            copies[module] = copies[inner]
-    for module, twin in originals.items():
-        attributes = {name: _replace(value, copies) for name, value in vars(module).items()}
-        vars(twin).update(attributes, training=False, _compiled_call_impl=None)
+    # As in nn.DataParallel; several times as fast as a deep copy.
+    twins = {module: object.__new__(type(module)) for module in modules}
+    copies = {module: twins[module._modules.get("_orig_mod") or module] for module in modules}
+    shared = vars(nn.Module()).keys() - {"_modules"}  # parameters, buffers and hooks
+    for module, twin in twins.items():
+        vars(twin).update(vars(module), training=False, _compiled_call_impl=None)
+        for name in vars(module).keys() - shared:
+            value = vars(module)[name]
+            vars(twin)[name] = replace_modules(value, lambda part: copies.get(part, part))
     return copies[model]
 
 
 def _has_own_mode(module: nn.Module) -> bool:
-    is_compiled = hasattr(module, "_orig_mod")
-    own = [
-        getattr(type(module), name) is not getattr(nn.Module, name) for name in ("train", "eval")
-    ]
-    return isinstance(module, torch.jit.ScriptModule) or (any(own) and not is_compiled)
+    kind = type(module)
+    is_plain = kind.train is nn.Module.train and kind.eval is nn.Module.eval
+    return not is_plain or isinstance(module, torch.jit.ScriptModule)
 
 
-def _replace(value: Any, copies: Mapping[nn.Module, nn.Module]) -> Any:  # noqa: ANN401
-    """Replace the modules in an attribute of a module; without any, return the attribute itself."""
-    replace = partial(_replace, copies=copies)
+def replace_modules(value: Any, new: Callable[[nn.Module], nn.Module]) -> Any:  # noqa: ANN401
+    """Replace the modules in lists, dictionaries, bound methods and partial functions.
+
+    A list or dictionary without modules is returned itself.
+    """
     if isinstance(value, nn.Module):
-        return copies.get(value, value)
+        return new(value)
+    if not isinstance(value, _CONTAINERS):  # most are numbers
+        return value
+    replace = partial(replace_modules, new=new)
     if isinstance(value, MethodType):
         return MethodType(value.__func__, replace(value.__self__))
     if isinstance(value, partial):

@@ -36,7 +36,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on every image of a loader.
 
-    Several threads may use a model at the same time, also one that is being trained.
+    Several threads may use a model at the same time, in evaluation or in training mode.
 
     Args:
         model: maps images (N,3,H,W) to logits (N,K): a module, which is moved to the device and

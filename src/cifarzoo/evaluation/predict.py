@@ -30,6 +30,7 @@ from cifarzoo.evaluation.classifier import (
     as_classify,
     evaluation_copy,
     evaluation_mode,
+    replace_modules,
 )
 from cifarzoo.evaluation.tta import views
 from cifarzoo.recipe import PrecisionName, TtaName
@@ -119,7 +120,7 @@ def predict(
 ) -> Predictions:
     """Predict the class probabilities of images.
 
-    Several threads may use a model at the same time, also one that is being trained.
+    Several threads may use a model at the same time, in evaluation or in training mode.
 
     Args:
         model: maps images (N,3,H,W) to logits (N,K): a module, which is moved to the device and
@@ -148,7 +149,8 @@ def predict(
     """
     classify, target = unshared(model, device)
     dtype = resolve_precision(precision, target)
-    batches, is_labelled = _batches(data, getattr(model, "image_size", None) or SIDE)
+    size = getattr(model, "image_size", None)
+    batches, is_labelled = _batches(data, size if isinstance(size, int) else SIDE)
     logits, labels = compute_logits(
         classify, batches, device=target, dtype=dtype, tta=tta, progress=progress
     )
@@ -175,16 +177,15 @@ def _batches(data: Images | Iterable[Batch], side: int) -> tuple[Iterable[Batch]
 def unshared(
     model: Classifier, device: str | torch.device
 ) -> tuple[nn.Module | Classify, torch.device]:
-    """Return a model that other threads do not modify, and the device to evaluate it on.
+    """Return a model that no other thread uses in training mode, and the device to evaluate it on.
 
     Raises:
         InvalidTypeError: the model is not a `Classifier`.
         InvalidValueError: the device cannot be used.
     """
-    classify = as_classify(model)
-    if isinstance(classify, nn.Module):
-        return evaluation_copy(classify), resolve_device(device)
-    return classify, resolve_device("cpu" if device == "auto" else device)
+    classify = replace_modules(as_classify(model), evaluation_copy)
+    is_module = isinstance(classify, nn.Module)
+    return classify, resolve_device(device if is_module or device != "auto" else "cpu")
 
 
 def class_names_of(data: object, model: object, classes: int) -> tuple[str, ...] | None:
