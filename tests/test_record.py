@@ -83,6 +83,22 @@ def test_record_survives_json(tmp_path: Path) -> None:
     assert "NaN" not in RECORD.to_json()
 
 
+def test_scores_are_printed_on_any_console() -> None:
+    rows = (*RECORD.history.table().rows, *SCORE.table().rows)
+    assert all(text.isascii() for text in (str(SCORE), repr(RECORD), *map("".join, rows)))
+
+
+def test_class_names_are_stored_if_they_are_known(tmp_path: Path) -> None:
+    assert "class_names" not in RECORD.to_json()
+    path = tmp_path / "run.json"
+    path.write_text(replace(RECORD, test=replace(SCORE, class_names=("a", "b"))).to_json())
+    found = read_record(path).test
+    assert found is not None
+    assert found.class_names == ("a", "b")
+    assert ("b", "nan%") in found.table().rows
+    assert "NaN" not in path.read_text()
+
+
 @pytest.mark.parametrize(
     "change",
     [

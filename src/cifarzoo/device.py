@@ -9,6 +9,7 @@ import os
 import platform
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KEEP_BYTES = -1  # never trim; a threshold is limited to 2 GiB
 _TOP_PAD_BYTES = 64 * 2**20
 
+_MOVING = threading.Lock()
+
 AMD = "AuthenticAMD"  # vendor string in /proc/cpuinfo
 
 
@@ -72,12 +75,25 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
+@torch.inference_mode(mode=False)  # which would leave tensors that cannot be trained
 def move_model(model: nn.Module, device: torch.device) -> None:
-    """Move a model to a device, with convolution weights in channels_last layout."""
-    model.to(device)
-    for tensor in (*model.parameters(), *model.buffers()):
-        if not is_lazy(tensor) and tensor.ndim == 4:  # `model.to(memory_format=…)` rejects 5-D
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    """Move a model to a device, with convolution weights in channels_last layout.
+
+    Nothing is written if the model is there: other threads may be using it.
+    """
+    target = torch.empty(0, device=device).device  # with the index of a GPU
+    with _MOVING:
+        tensors = (*model.parameters(), *model.buffers())
+        if any(tensor.device != target for tensor in tensors):
+            model.to(target)
+        for tensor in (*model.parameters(), *model.buffers()):
+            # `model.to(memory_format=...)` rejects 5-D
+            if not is_lazy(tensor) and tensor.ndim == 4 and not _is_channels_last(tensor):
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+
+
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def cpu_multiplies_bfloat16_faster() -> bool:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from torch import Tensor
 from typing_extensions import override
 
@@ -136,8 +142,8 @@ class History(HasTable):
             f"{check.epoch:.4g}",
             f"{check.train_loss:.4f}",
             f"{check.train_accuracy:.2%}",
-            "–" if loss is None else f"{loss:.4f}",
-            "–" if accuracy is None else f"{accuracy:.2%}",
+            "-" if loss is None else f"{loss:.4f}",
+            "-" if accuracy is None else f"{accuracy:.2%}",
             f"{check.lr:.3g}",
             f"{check.seconds:.1f}",
         )
@@ -158,6 +164,7 @@ class Evaluation(HasTable):
         tta: test-time augmentation; "none" is a single view.
         confusion: confusion matrix, int64 (K,K) on the CPU; rows are true classes and columns are
             predictions. None in records that do not include it.
+        class_names: names of the K classes; None if unknown.
     """
 
     loss: _Loss
@@ -168,9 +175,18 @@ class Evaluation(HasTable):
     n: PositiveInt
     tta: TtaName = "none"
     confusion: _Confusion | None = Field(default=None, repr=False)
+    class_names: tuple[str, ...] | None = None
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    @model_serializer(mode="wrap")
+    def _omit_unknown_names(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if name != "class_names" or value is not None
+        }
 
     @override
     def __str__(self) -> str:
@@ -184,6 +200,8 @@ class Evaluation(HasTable):
     @override
     def table(self) -> Table:
         low, high = self.interval
+        names = self.class_names or [f"class {i}" for i in range(len(self.per_class))]
+        accuracies = zip(names, self.per_class, strict=True)
         rows = [
             ("accuracy", f"{self.accuracy:.2%}"),
             ("95 % interval", f"{low:.2%} to {high:.2%}"),
@@ -191,7 +209,7 @@ class Evaluation(HasTable):
             ("calibration error", f"{self.calibration_error:.2%}"),
             ("images", f"{self.n:,}"),
             ("test-time augmentation", self.tta),
-            *((f"class {i}", f"{accuracy:.2%}") for i, accuracy in enumerate(self.per_class)),
+            *((name, f"{accuracy:.2%}") for name, accuracy in accuracies),
         ]
         return Table(
             title="Evaluation", header=("what", "value"), rows=tuple(rows), numbers=("value",)

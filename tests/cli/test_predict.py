@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import Result
 
 from cifarzoo import Run, predict
-from cifarzoo.cli.image_files import read_image
 from cifarzoo.data import CLASSES, SHAPE_CLASSES
+from cifarzoo.data.image_file import read_image
 
 Call = Callable[..., Result]
 

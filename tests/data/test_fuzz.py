@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from cifarzoo.cli.image_files import read_image
+from cifarzoo.data.image_file import read_image
 from cifarzoo.errors import (
     CheckpointError,
     CifarZooError,

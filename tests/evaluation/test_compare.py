@@ -165,16 +165,17 @@ def test_models_are_compared_by_their_predictions(model: ImageClassifier, loader
 
 def test_comparison_is_printed_in_one_line() -> None:
     assert str(compare(AFTER, BEFORE, design="paired")) == (
-        "a − b: +3.45 points (95 % interval -0.47 to +7.37), paired t-test over 3 pairs of runs, "
+        "a - b: +3.45 points (95 % interval -0.47 to +7.37), paired t-test over 3 pairs of runs, "
         "p = 0.063: may be noise"
     )
     assert str(compare(*_table(794, 150, 86, 570))) == (
-        "a − b: +4.00 points (95 % interval +2.12 to +5.87), exact McNemar test over 1,600 images, "
+        "a - b: +4.00 points (95 % interval +2.12 to +5.87), exact McNemar test over 1,600 images, "
         "p < 0.001: clear"
     )
     assert "over 3 and 1 runs, no p-value: cannot tell from a single" in str(compare(AFTER, [0.5]))
     assert "-0.00" not in str(compare([0.1, 0.3], [0.3, 0.1 + 1e-7]))
     assert "other seeds" in compare(*_table(9, 2, 1, 0)).table().note
+    assert str(compare(AFTER, BEFORE)).isascii()  # for any console
 
 
 HERE = _predictions([True, False])
@@ -196,6 +197,8 @@ HERE = _predictions([True, False])
         (AFTER, BEFORE, {"data": []}, "data is set: expected None except for two models"),
         (nn.Linear(1, 1), AFTER, {}, "a is a Linear and b a list"),
         (nn.Linear(1, 1), nn.Linear(1, 1), {}, "data is None: expected a loader"),
+        (torch.relu, nn.Linear(1, 1), {}, "data is None: expected a loader"),
+        (torch.relu, AFTER, {}, "two models"),
         (nn.Linear(1, 1), nn.Linear(1, 1), {"data": iter([])}, "expected a loader"),
         (HERE, _predictions([True]), {}, "different labels"),
         (HERE, _predictions([True, False], labels=[0, 1]), {}, "different labels"),

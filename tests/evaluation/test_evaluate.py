@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from cifarzoo import ImageClassifier, Loaders, evaluate
+from cifarzoo import ImageClassifier, Loaders, evaluate, predict
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
-from cifarzoo.recipe import TtaName
+from cifarzoo.recipe import PrecisionName, TtaName
 
 Floats = npt.NDArray[np.float64]
 LOGITS = st.floats(-8, 8, width=32, allow_subnormal=False)
@@ -86,10 +87,20 @@ def test_calibration_error_by_hand() -> None:
         assert score.calibration_error == pytest.approx(error, abs=1e-6)
 
 
-def test_torch_loaders_and_any_integer_labels_are_accepted(logits: Tensor, labels: Tensor) -> None:
-    data = TensorDataset(logits[:, :, None, None], labels.to(torch.int32))
-    score = evaluate(Given(), DataLoader(data, batch_size=20))
-    assert score.accuracy == evaluate(Given(), _batches(logits, labels)).accuracy
+INTEGERS = [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_torch_loaders_and_any_integer_labels_are_accepted(
+    logits: Tensor, labels: Tensor, dtype: torch.dtype
+) -> None:
+    data = TensorDataset(logits[:, :, None, None], labels.to(dtype))
+    loader = DataLoader(data, batch_size=20)
+    assert evaluate(Given(), loader).accuracy == accuracy_score(labels, logits.argmax(1))
+    mixed = [*loader, *_batches(logits, labels)]
+    assert predict(Given(), mixed).labels.tolist() == 2 * labels.tolist()  # type: ignore[union-attr]
+    with pytest.raises(InvalidValueError, match=r"0\.\.9: expected 0\.\.4"):
+        evaluate(Given(), [(logits[:2, :, None, None], torch.tensor([0, 9], dtype=dtype))])
 
 
 @pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
@@ -160,14 +171,34 @@ def test_labels_that_are_not_classes_are_rejected(
         evaluate(Given(), [(logits[:2, :, None, None], bad)])
 
 
-def test_float32_is_the_default_and_bfloat16_is_close(
-    model: ImageClassifier, loaders: Loaders
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_loss_is_that_of_torch_in_the_same_precision(
+    model: ImageClassifier, loaders: Loaders, precision: PrecisionName
 ) -> None:
-    plain = evaluate(model, loaders.train, device="cpu").loss
-    assert evaluate(model, loaders.train, device="cpu", precision="float32").loss == plain
-    fast = evaluate(model, loaders.train, device="cpu", precision="bfloat16").loss
-    assert fast == pytest.approx(plain, rel=0.02)
-    assert fast != plain
+    images, labels = next(iter(loaders.train))
+    model.eval().to(memory_format=torch.channels_last)
+    pixels = images.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(pixels)
+    assert logits.dtype == getattr(torch, precision)
+    expected = nn.functional.cross_entropy(logits.float(), labels).item()
+    score = evaluate(model, [(images, labels)], device="cpu", precision=precision)
+    assert score.loss == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (torch.rand(2, 3, 4, 4), "data is a Tensor: expected batches"),
+        (np.zeros((2, 3, 4, 4)), "data is a ndarray: expected batches"),
+        ("cifar10", "data is a str: expected batches"),
+        ([torch.rand(3, 4, 4)], "data is a list: expected batches"),
+        ((torch.rand(2, 3, 4, 4), torch.zeros(2).long()), r"expected .*\[\(images, labels\)\]"),
+    ],
+)
+def test_data_without_labels_is_named(data: Any, message: str) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidTypeError, match=message):
+        evaluate(Given(), data)
 
 
 def test_number_of_reads_does_not_depend_on_the_number_of_batches(

@@ -85,6 +85,6 @@ def _class_rows(score: Evaluation, classes: Sequence[str]) -> list[tuple[str, ..
     for i, counts in enumerate(score.confusion.tolist()):
         n = sum(counts)
         worst = max((j for j in range(len(counts)) if j != i), key=counts.__getitem__)
-        error = f"{classes[worst]} ({percent(counts[worst] / n)})" if counts[worst] else "–"
+        error = f"{classes[worst]} ({percent(counts[worst] / n)})" if counts[worst] else "-"
         rows.append((classes[i], percent(score.per_class[i]), f"{n:,}", error))
     return rows

@@ -32,9 +32,9 @@ def predict_command(
     """
     import torch
 
-    from cifarzoo.cli.image_files import read_image
     from cifarzoo.cli.trained import load_trained
     from cifarzoo.data import CLASSES, SHAPE_CLASSES
+    from cifarzoo.data.image_file import read_image
     from cifarzoo.evaluation.predict import predict
 
     model, weights, data = load_trained(name, weights, data)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import TypeIs, override
 
 from cifarzoo.data.loader import Batch
 from cifarzoo.display import HasTable, Table
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
+from cifarzoo.evaluation.classifier import Classifier, is_classifier
 from cifarzoo.evaluation.predict import Predictions, check_labels, check_probabilities, predict
 from cifarzoo.recipe import PrecisionName
 from cifarzoo.record import RunRecord
@@ -66,7 +67,7 @@ class Comparison(HasTable):
     @override
     def __str__(self) -> str:
         (_, difference), (level, interval), (test, p), (_, over), (_, verdict) = self._rows()
-        return f"a − b: {difference} ({level} {interval}), {test} over {over}, {p}: {verdict}"
+        return f"a - b: {difference} ({level} {interval}), {test} over {over}, {p}: {verdict}"
 
     @override
     def table(self) -> Table:
@@ -95,7 +96,7 @@ class Comparison(HasTable):
         over = f"{n_a:,} {units[self.test]}" if self.test in units else f"{n_a} and {n_b} runs"
         few = " from a single run" if min(self.n) < 2 else " from runs without spread"
         return [
-            ("a − b", f"{_points(self.difference)} points"),
+            ("a - b", f"{_points(self.difference)} points"),
             ("95 % interval", interval),
             (self.test, p),
             ("over", over),
@@ -108,8 +109,8 @@ def _points(difference: float) -> str:
 
 
 def compare(
-    a: Runs | Predictions | nn.Module,
-    b: Runs | Predictions | nn.Module,
+    a: Runs | Predictions | Classifier,
+    b: Runs | Predictions | Classifier,
     *,
     data: Iterable[Batch] | None = None,
     design: DesignName = "auto",
@@ -123,7 +124,7 @@ def compare(
 
     Args:
         a: test accuracies in [0, 1], one per run; or runs, as `train` returns them; or
-            `Predictions`; or a model.
+            `Predictions`; or a model, as `predict` takes it.
         b: the same kind of object as a.
         data: batches of (images, labels) for two models, such as `loaders.test`, unshuffled.
         design: design of the test for runs. "auto" pairs runs if a and b have the same seeds, and
@@ -147,7 +148,7 @@ def compare(
         'may be noise'
     """
     validate("design", design, DesignName)
-    if isinstance(a, nn.Module) and isinstance(b, nn.Module):
+    if is_classifier(a) and is_classifier(b):
         if data is None or isinstance(data, Iterator):
             raise InvalidValueError(
                 f"data is {data}: expected a loader such as loaders.test, for two models"
@@ -158,12 +159,21 @@ def compare(
         raise InvalidValueError("data is set: expected None except for two models")
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         return _compare_images(a, b)
-    if isinstance(a, nn.Module | Predictions) or isinstance(b, nn.Module | Predictions):
+    if (
+        isinstance(a, Predictions)
+        or is_classifier(a)
+        or isinstance(b, Predictions)
+        or is_classifier(b)
+    ):
         raise InvalidTypeError(
             f"a is a {type(a).__name__} and b a {type(b).__name__}: expected two models, two "
             "Predictions, or runs on both sides"
         )
     return _compare_runs(a, b, design)
+
+
+def _may_be_runs(side: Runs | Predictions | Classifier) -> TypeIs[Runs]:
+    return not isinstance(side, Predictions) and not is_classifier(side)
 
 
 def _compare_images(a: Predictions, b: Predictions) -> Comparison:

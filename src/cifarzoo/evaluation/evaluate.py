@@ -8,9 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loader import Batch
-from cifarzoo.device import resolve_device, resolve_precision
+from cifarzoo.device import resolve_precision
 from cifarzoo.errors import InvalidValueError
-from cifarzoo.evaluation.predict import check_logits, compute_logits
+from cifarzoo.evaluation.classifier import Classifier
+from cifarzoo.evaluation.predict import (
+    check_logits,
+    class_names_of,
+    compute_logits,
+    unshared,
+)
 from cifarzoo.evaluation.statistics import accuracy_interval, calibration_error
 from cifarzoo.recipe import PrecisionName, TtaName
 from cifarzoo.record import Evaluation
@@ -18,25 +24,30 @@ from cifarzoo.record import Evaluation
 __all__ = ["evaluate", "evaluation_from_logits"]
 
 
+@torch.inference_mode(mode=False)
 def evaluate(
-    model: nn.Module,
+    model: Classifier,
     data: Iterable[Batch],
     *,
     device: str | torch.device = "auto",
     precision: PrecisionName = "float32",
     tta: TtaName = "none",
+    progress: bool = True,
 ) -> Evaluation:
     """Score a model on every image of a loader.
 
+    Several threads may use a model at the same time, in evaluation or in training mode.
+
     Args:
-        model: maps images (N,3,H,W) to logits (N,K). It is moved to the device; its training or
-            evaluation mode is restored.
+        model: maps images (N,3,H,W) to logits (N,K): a module, which is moved to the device and
+            evaluated in evaluation mode; an exported program; an ONNX session; or a function.
         data: batches of (images, labels); labels are integers (N,). A `TensorLoader` is moved to
             the device once.
-        device: "auto", or anything that `torch.device` accepts.
+        device: "auto", or anything that `torch.device` accepts. For a function, "auto" is the CPU.
         precision: precision of convolutions and matrix products. "auto" is bfloat16 where the
             device is faster in it; only float32 reproduces a card's accuracy to the digit.
         tta: test-time augmentation: "none", "flip" or "flip_translate".
+        progress: whether to show a progress bar on a terminal or in a notebook.
 
     Raises:
         InvalidTypeError: an argument, the images or the labels have the wrong type.
@@ -47,13 +58,22 @@ def evaluate(
         >>> print(evaluate(model, cifar10_loaders().test))  # doctest: +SKIP
         accuracy 94.22% (95 % interval 93.75% to 94.66%, 10000 images), loss 0.1815
     """
-    target = resolve_device(device)
+    classify, target = unshared(model, device)
     dtype = resolve_precision(precision, target)
-    logits, labels = compute_logits(model, data, device=target, dtype=dtype, tta=tta)
-    return evaluation_from_logits(logits, labels, tta=tta)
+    logits, labels = compute_logits(
+        classify, data, device=target, dtype=dtype, tta=tta, progress=progress
+    )
+    names = class_names_of(data, model, logits.shape[1])
+    return evaluation_from_logits(logits, labels, tta=tta, class_names=names)
 
 
-def evaluation_from_logits(logits: Tensor, labels: Tensor, *, tta: TtaName = "none") -> Evaluation:
+def evaluation_from_logits(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    tta: TtaName = "none",
+    class_names: tuple[str, ...] | None = None,
+) -> Evaluation:
     """Score logits, float32 (N,K), against labels, int64 (N,) in 0..K-1.
 
     Raises:
@@ -75,4 +95,5 @@ def evaluation_from_logits(logits: Tensor, labels: Tensor, *, tta: TtaName = "no
         n=n,
         tta=tta,
         confusion=confusion,
+        class_names=class_names,
     )

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from cifarzoo.data.image_file import SIDE, Images, is_images, to_tensor
 from cifarzoo.data.loader import Batch, Loaders, TensorLoader, labelled_batch
 from cifarzoo.device import (
     autocast,
+    is_interactive,
     keep_freed_memory,
     move_model,
     resolve_device,
     resolve_precision,
 )
+from cifarzoo.display import HasTable, Table
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
+from cifarzoo.evaluation.classifier import (
+    Classifier,
+    Classify,
+    as_classify,
+    evaluation_copy,
+    evaluation_mode,
+    replace_modules,
+)
 from cifarzoo.evaluation.tta import views
 from cifarzoo.recipe import PrecisionName, TtaName
 from cifarzoo.validation import validate
@@ -29,78 +42,170 @@ __all__ = [
     "check_labels",
     "check_logits",
     "check_probabilities",
+    "class_names_of",
     "compute_logits",
     "evaluation_mode",
     "logits_of",
     "predict",
+    "unshared",
 ]
 
-_BATCH_SIZE = 500  # for images that are passed as one tensor
+_BATCH_SIZE = 500  # for images that are not in batches
+_MAX_ROWS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Predictions:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Predictions(HasTable):
     """Class probabilities of a set of images.
 
     Attributes:
         probabilities: float32 (N,K) on the CPU; each row sums to 1.
         labels: true classes, int64 (N,) on the CPU; None if unknown.
+        class_names: names of the K classes; None if unknown.
     """
 
     probabilities: Tensor
     labels: Tensor | None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def classes(self) -> Tensor:
         """The most probable class of each image, int64 (N,)."""
         return self.probabilities.argmax(1)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of the most probable class of each image; its number if it has no name."""
+        return tuple(map(self._name, self.classes.tolist()))
 
+    def _name(self, index: int) -> str:
+        return str(index) if self.class_names is None else self.class_names[index]
+
+    @override
+    def __repr__(self) -> str:
+        n, classes = self.probabilities.shape
+        accuracy = ""
+        if self.labels is not None:
+            accuracy = f", accuracy {(self.classes == self.labels).double().mean():.2%}"
+        return f"Predictions({n:,} image{'' if n == 1 else 's'}, {classes} classes{accuracy})"
+
+    @override
+    def table(self) -> Table:
+        columns = {
+            "image": tuple(map(str, range(_MAX_ROWS))),
+            "class": self.names[:_MAX_ROWS],
+            "probability": tuple(f"{p:.2%}" for p in self.probabilities[:_MAX_ROWS].amax(1)),
+        }
+        if self.labels is not None:
+            columns["label"] = tuple(map(self._name, self.labels[:_MAX_ROWS].tolist()))
+        n = len(self.probabilities)
+        return Table(
+            title=repr(self),
+            header=tuple(columns),
+            rows=tuple(zip(*columns.values(), strict=False)),
+            numbers=("image", "probability"),
+            note=f"the first {_MAX_ROWS} images" if n > _MAX_ROWS else "",
+        )
+
+
+@torch.inference_mode(mode=False)
 def predict(
-    model: nn.Module,
-    data: Tensor | Iterable[Batch],
+    model: Classifier,
+    data: Images | Iterable[Batch],
     *,
     device: str | torch.device = "auto",
     precision: PrecisionName = "float32",
     tta: TtaName = "none",
+    progress: bool = True,
 ) -> Predictions:
     """Predict the class probabilities of images.
 
+    Several threads may use a model at the same time, in evaluation or in training mode.
+
     Args:
-        model: maps images (N,3,H,W) to logits (N,K). It is moved to the device; its training or
-            evaluation mode is restored.
-        data: images (N,3,H,W) of a dtype that the model accepts, or batches of (images, labels).
-        device: "auto", or anything that `torch.device` accepts.
+        model: maps images (N,3,H,W) to logits (N,K): a module, which is moved to the device and
+            evaluated in evaluation mode; an exported program; an ONNX session; or a function.
+        data: images, or batches of (images, labels). Images are a tensor (N,3,H,W) of a dtype that
+            the model accepts, an array, (N,3,H,W) or (N,H,W,3), a file, an image of Pillow, a
+            single one of these, or a list. Files, images of Pillow and uint8 arrays (N,H,W,3) are
+            centre-cropped and resized to the model's `image_size`, 32 pixels by default.
+        device: "auto", or anything that `torch.device` accepts. For a function, "auto" is the CPU.
         precision: as in `evaluate`.
         tta: test-time augmentation: "none", "flip" or "flip_translate".
+        progress: whether to show a progress bar on a terminal or in a notebook.
 
     Returns:
-        Probabilities (N,K), and the labels (N,) if the data has them.
+        Probabilities (N,K), the labels (N,) if the data has them, and the names of the classes if
+        the data or the model has them, as `classes` or `class_names`.
 
     Raises:
         InvalidTypeError: an argument, the images or the labels have the wrong type.
         InvalidValueError: no images, a wrong shape, pixels out of range, a label outside the
             classes, NaN or infinite logits, or an unknown option.
+
+    Example:
+        >>> predict(model, ["cat.jpg", "dog.jpg"]).names  # doctest: +SKIP
+        ('cat', 'dog')
     """
-    target = resolve_device(device)
+    classify, target = unshared(model, device)
     dtype = resolve_precision(precision, target)
-    without_labels = isinstance(data, Tensor)
-    if isinstance(data, Tensor):
-        data = [(part, torch.zeros(len(part)).long()) for part in torch.split(data, _BATCH_SIZE)]
-    logits, labels = compute_logits(model, data, device=target, dtype=dtype, tta=tta)
+    size = getattr(model, "image_size", None)
+    batches, is_labelled = _batches(data, size if isinstance(size, int) else SIDE)
+    logits, labels = compute_logits(
+        classify, batches, device=target, dtype=dtype, tta=tta, progress=progress
+    )
     check_logits(logits)
     return Predictions(
-        probabilities=logits.softmax(1).cpu(), labels=None if without_labels else labels.cpu()
+        probabilities=logits.softmax(1).cpu(),
+        labels=labels.cpu() if is_labelled else None,
+        class_names=class_names_of(data, model, logits.shape[1]),
     )
 
 
+def _batches(data: Images | Iterable[Batch], side: int) -> tuple[Iterable[Batch], bool]:
+    """Return batches, and whether they have labels."""
+    if not is_images(data):
+        return data, True
+    images = to_tensor(data, side=side)
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    if not isinstance(data, Tensor) and images.dtype == torch.uint8 and len(images):
+        return TensorLoader(images, labels, batch_size=_BATCH_SIZE), False
+    parts = (torch.split(each, _BATCH_SIZE) for each in (images, labels))
+    return list(zip(*parts, strict=True)), False
+
+
+def unshared(
+    model: Classifier, device: str | torch.device
+) -> tuple[nn.Module | Classify, torch.device]:
+    """Return a model that no other thread uses in training mode, and the device to evaluate it on.
+
+    Raises:
+        InvalidTypeError: the model is not a `Classifier`.
+        InvalidValueError: the device cannot be used.
+    """
+    classify = replace_modules(as_classify(model), evaluation_copy)
+    is_module = isinstance(classify, nn.Module)
+    return classify, resolve_device(device if is_module or device != "auto" else "cpu")
+
+
+def class_names_of(data: object, model: object, classes: int) -> tuple[str, ...] | None:
+    """Return the names of K classes that the data, its dataset or the model has."""
+    owners = (data, "classes"), (getattr(data, "dataset", None), "classes"), (model, "class_names")
+    for owner, attribute in owners:
+        names = getattr(owner, attribute, None)
+        if isinstance(names, list | tuple) and len(names) == classes:
+            return tuple(map(str, names))
+    return None
+
+
 def compute_logits(
-    model: nn.Module,
+    model: nn.Module | Classify,
     data: Iterable[Batch],
     *,
     device: torch.device,
     dtype: torch.dtype,
     tta: TtaName = "none",
+    progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the float32 logits (N,K) and int64 labels (N,) of all images, on the device.
 
@@ -108,30 +213,45 @@ def compute_logits(
     logarithms of the mean probabilities over the views. They may be NaN or infinite.
 
     Raises:
-        InvalidTypeError: the model is not a module, or the data is not a loader of tensor pairs.
+        InvalidTypeError: the data is not a loader of tensor pairs.
         InvalidValueError: no images, a wrong shape, or a label outside the classes.
     """
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"model is a {type(model).__name__}: expected a torch.nn.Module")
     if isinstance(data, Loaders) or not isinstance(data, Iterable):
         raise InvalidTypeError(
             f"data is a {type(data).__name__}: expected a single loader, such as loaders.test"
         )
+    is_batch = isinstance(data, list | tuple) and bool(data) and isinstance(data[0], Tensor)
+    if is_batch or is_images(data):
+        raise InvalidTypeError(
+            f"data is a {type(data).__name__}: expected batches of (images, labels), such as "
+            "loaders.test or [(images, labels)]"
+        )
     validate("tta", tta, TtaName)
     keep_freed_memory()
-    move_model(model, device)
+    if isinstance(model, nn.Module):
+        move_model(model, device)
     if isinstance(data, TensorLoader):
         data = data.to(device)
     parts = []
     with evaluation_mode(model), autocast(device, dtype):
-        for images, labels in batches_to(data, device):
+        for images, labels in _with_bar(batches_to(data, device), data, shown=progress):
             parts.append((_tta_logits(model, images, tta), labels))
     logits, labels = (torch.cat(each) for each in zip(*parts, strict=True))
     check_labels(labels, logits)  # once, because it synchronizes a GPU
-    return logits, labels.long()
+    return logits, labels
 
 
-def _tta_logits(model: nn.Module, images: Tensor, tta: TtaName) -> Tensor:
+def _with_bar(batches: Iterator[Batch], data: object, *, shown: bool) -> Iterable[Batch]:
+    """Show a progress bar if a terminal or notebook would wait for more than a second."""
+    if not shown or not is_interactive():
+        return batches
+    from tqdm.auto import tqdm
+
+    total = len(data) if isinstance(data, Sized) else None
+    return tqdm(batches, total=total, unit="batch", delay=1, leave=False)
+
+
+def _tta_logits(model: Classify, images: Tensor, tta: TtaName) -> Tensor:
     if tta == "none":
         return logits_of(model, images)
     logs = [
@@ -141,13 +261,14 @@ def _tta_logits(model: nn.Module, images: Tensor, tta: TtaName) -> Tensor:
     return torch.stack(logs).logsumexp(0)  # logarithms keep tiny probabilities above 0
 
 
-def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+def logits_of(model: Classify, images: Tensor) -> Tensor:
     """Return the float32 logits (N,K) of a batch.
 
     Raises:
         InvalidTypeError: the model does not accept the dtype of the images.
         InvalidValueError: the model does not return logits.
     """
+    logits: Any
     try:
         logits = model(images)
     except RuntimeError as error:
@@ -157,14 +278,16 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
             f"the model does not accept {images.dtype} images: convert them to float32, or use "
             "ImageClassifier(Preprocess(), model)"
         ) from error
+    if isinstance(logits, np.ndarray):
+        logits = torch.tensor(logits)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
         shape = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits)
         raise InvalidValueError(f"the model returned {shape}: expected logits (N, classes)")
-    return logits.float()
+    return logits.to(images.device, torch.float32)
 
 
 def batches_to(data: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches on the device, with images in channels_last layout.
+    """Yield batches on the device, with images in channels_last layout and labels in int64.
 
     Raises:
         InvalidTypeError: a batch is not a pair of dense tensors.
@@ -175,26 +298,15 @@ def batches_to(data: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
         if not len(images):
             raise InvalidValueError(f"a batch has shape {tuple(images.shape)}: expected N >= 1")
         total += len(images)
+        images = images.clone() if images.is_inference() else images  # modules may work in place
         layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+        dtype = torch.int64 if _is_integer(labels) else labels.dtype
         yield (
             images.to(device, non_blocking=True, memory_format=layout),
-            labels.to(device, non_blocking=True),
+            labels.to(device, dtype, non_blocking=True),
         )
     if not total:
         raise InvalidValueError("the data is empty: expected at least one batch of images")
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode without gradients; restore each module's mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def check_labels(labels: Tensor, logits: Tensor) -> None:
@@ -208,13 +320,17 @@ def check_labels(labels: Tensor, logits: Tensor) -> None:
         raise InvalidValueError(
             f"labels have shape {tuple(labels.shape)}: expected ({len(logits)},), one per image"
         )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if not _is_integer(labels):
         raise InvalidTypeError(f"labels are {labels.dtype}: expected integers")
-    low, high = (int(value) for value in torch.aminmax(labels))
+    low, high = (int(value) for value in torch.aminmax(labels.long()))  # unsigned has no aminmax
     if low < 0 or high >= logits.shape[1]:
         raise InvalidValueError(
             f"labels are in {low}..{high}: expected 0..{logits.shape[1] - 1}, the model's classes"
         )
+
+
+def _is_integer(labels: Tensor) -> bool:
+    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
 
 
 def check_logits(logits: Tensor) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cifarzoo.cli.image_files import read_image
+from cifarzoo.data.image_file import read_image
 from cifarzoo.errors import InvalidValueError
 
 RED = (255, 0, 0)
@@ -71,7 +71,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", ["cifarzoo.cli.image_files.MAX_PIXELS", "PIL.Image.MAX_IMAGE_PIXELS"]
+    "limit", ["cifarzoo.data.image_file.MAX_PIXELS", "PIL.Image.MAX_IMAGE_PIXELS"]
 )
 def test_huge_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     path = saved(Image.new("RGB", (40, 40)), tmp_path / "huge.png")
