@@ -97,6 +97,9 @@ WITHOUT_NORM = replace(
     builder=partial(report_model, kernel_size=3, convs_per_block=2, dropout=0.1),
     weights=(),
 )
+MORE_DROPOUT = replace(
+    BEST, name="best_dropout_30", builder=partial(BEST.builder, dropout=0.3), weights=()
+)
 MODELS = (
     Experiment("baseline", "Baseline", "2", BASELINE, Figures(None, 0.8353, 0.7344, 0.7251, 5265)),
     Experiment("model1", "Model 1", "3b", MODEL1, Figures(0.4064, 0.8647, 0.7554, 0.7522, 6327)),
@@ -109,6 +112,13 @@ MODELS = (
         claim="75 % test accuracy before batch norm, 79 % with it",
     ),
     Experiment("best", "Best model", "3e", BEST, Figures(0.2189, 0.9242, 0.8148, 0.8117, 6669)),
+    Experiment(
+        MORE_DROPOUT.name,
+        "Best model, dropout of 30 %",
+        "3f",
+        MORE_DROPOUT,
+        claim="validation loss follows the training loss longer, lower test accuracy",
+    ),
     Experiment(
         RESNET18.name,
         "ResNet-18, transfer",
