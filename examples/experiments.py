@@ -132,7 +132,12 @@ MODELS = (
 LITE0 = efficientnet_lite0.CARD
 STAND_IN = Experiment(LITE0.name, "EfficientNet-Lite0, transfer", "4a", LITE0)
 
-EXPERIMENTS = {each.key: each for each in (*MODELS, *ABLATION, STAND_IN)}
+# Baseline and model 2 again, under the same conditions as what tasks 3c and 3d compare them with.
+NO_CHANGE = Experiment("ablation_none", "No change", "3c", BASELINE)
+WITH_NORM = Experiment("model2_with_batch_norm", "Model 2 with batch norm", "3d", MODEL2)
+CONTROLS = (NO_CHANGE, WITH_NORM)
+
+EXPERIMENTS = {each.key: each for each in (*MODELS, *CONTROLS, *ABLATION, STAND_IN)}
 
 if __name__ == "__main__":
     for each in EXPERIMENTS.values():

@@ -107,7 +107,8 @@ def collect(options: Options) -> dict[str, _page.Summary]:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the choice of experiments, of ResNet-18's weights and of the precision."""
-    keys = ",".join(each.key for each in (*experiments.MODELS, *experiments.ABLATION))
+    chosen = (*experiments.MODELS, *experiments.CONTROLS, *experiments.ABLATION)
+    keys = ",".join(each.key for each in chosen)
     known = f"{', '.join(EXPERIMENTS)}, filters, none"
     parser.add_argument("--only", default=f"{keys},filters", help=f"comma-separated: {known}")
     parser.add_argument("--weights", help="for ResNet-18: imagenet (default), or a file")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -127,6 +128,26 @@ def test_each_ablation_changes_one_thing() -> None:
         batch_size = experiment.card.recipe.batch_size
         assert network != (batch_size != base.recipe.batch_size)
         assert replace(experiment.card.recipe, batch_size=64) == base.recipe
+
+
+def test_ablation_shows_the_changes_that_help_most_on_the_validation_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("task3_ablation")
+    val = {"dropout of 10 %": 0.8, "batches of 32": 0.7}  # the test split has another order
+
+    def runs(experiment: object) -> list[SimpleNamespace]:
+        title = experiment.title  # type: ignore[attr-defined]
+        scores = {"val": val.get(title, 0.6), "test": 0.9 if title == "batch norm" else 0.5}
+        provenance = SimpleNamespace(machine="a machine", source="a commit")
+        splits = {name: SimpleNamespace(accuracy=score) for name, score in scores.items()}
+        return [SimpleNamespace(history=title, provenance=provenance, **splits)]
+
+    shown: dict[str, object] = {}
+    monkeypatch.setattr(module, "accuracy", lambda run, split: getattr(run, split).accuracy)
+    monkeypatch.setattr(zoo.viz, "plot_histories", lambda named, title: shown.update(named))
+    module.ablation(SimpleNamespace(runs=runs, save=lambda *args: None))
+    assert [*shown] == ["baseline", *val]
 
 
 def test_runs_are_recorded_and_read_again(

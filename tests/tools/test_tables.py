@@ -13,6 +13,7 @@ import pytest
 import cifarzoo as zoo
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.record import read_record
+from cifarzoo.weights import PRETRAINED
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,6 +105,13 @@ def test_runs_of_a_standing_have_its_recipe_and_different_seeds(found: list[Any]
     by_label = {each.label: each for each in found}
     assert len(by_label["sprint_m"].runs) == 5  # these have no weights in the package
     assert by_label["wrn_28_10"].runs == ()
+
+
+@pytest.mark.parametrize("key", ["baseline", "model2", "best"])
+def test_a_network_has_one_set_of_figures(key: str) -> None:
+    packaged = sorted(PRETRAINED.glob(f"report_{key}-standard-seed*.json"))
+    shown = sorted((ROOT / "results").glob(f"{key}-seed*.json"))
+    assert [path.read_text() for path in shown] == [path.read_text() for path in packaged]
 
 
 def test_all_records_can_be_read_and_are_named_by_their_seed() -> None:
