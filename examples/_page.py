@@ -42,7 +42,7 @@ QUESTIONS = {
 FILTERS = {
     "4b": "Filters of ResNet-18's first convolution, each above its activation on the test "
     "pattern: a zone plate, a ring of hues, gratings and coloured discs.",
-    "4c": "The test pattern, and the first ten activation maps of ResNet-18's last stage.",
+    "4c": "The test pattern, and the first ten activation maps of ResNet-18's last convolution.",
 }
 TRAINING_NOTE = "Training curves are means over the steps since the previous check."
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -148,6 +149,23 @@ def test_ablation_shows_the_changes_that_help_most_on_the_validation_split(
     monkeypatch.setattr(zoo.viz, "plot_histories", lambda named, title: shown.update(named))
     module.ablation(SimpleNamespace(runs=runs, save=lambda *args: None))
     assert [*shown] == ["baseline", *val]
+
+
+def test_filters_are_picked_by_a_clear_margin() -> None:
+    module = importlib.import_module("task4_filters")
+    parts = {  # of four filters: vertical, a tie, horizontal but less so, constant
+        "vertical": torch.tensor([2.0, 6.23, 1.0, 0.0]),
+        "horizontal": torch.tensor([1.0, 3.89, 1.5, 0.0]),
+        "falling": torch.tensor([1.0, 6.24, 1.0, 0.0]),
+    }
+    assert module.most_selective(parts) == {0: "vertical", 2: "horizontal"}
+
+
+def test_filters_are_those_of_the_first_and_the_last_convolution() -> None:
+    network = zoo.build_model("resnet18_transfer").network
+    convs = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
+    convs = [name for name in convs if "downsample" not in name]
+    assert importlib.import_module("task4_filters").LAYERS["resnet18"] == (convs[0], convs[-1])
 
 
 def test_runs_are_recorded_and_read_again(
