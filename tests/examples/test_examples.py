@@ -44,14 +44,16 @@ def tiny_transfer(num_classes: int = 10) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_quick_example_saves_described_figures(
-    name: str, run_script: Callable[..., None], tmp_path: Path
+def test_quick_example_says_so_and_saves_described_figures(
+    name: str, run_script: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_script(name, "--quick", "--data", "shapes", "--out", tmp_path)
+    assert capsys.readouterr().out.startswith("A trial run on few or artificial images")
     assert sorted(path.name for path in tmp_path.iterdir()) == FIGURES[name]
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
             assert len(picture.info["Description"]) > 20
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 50  # something is drawn
 
 
 def test_quick_transfer(
@@ -179,6 +181,7 @@ def test_runs_are_recorded_and_read_again(
     first = capsys.readouterr().out
     record = read_record(tmp_path / "baseline-seed0.json")
     assert (record.name, record.recipe.epochs, record.data) == ("report_baseline", 1, "shapes")
+    assert (record.seed, record.limit, record.history.images) == (0, 160, 128)  # two batches of 64
     monkeypatch.setattr(zoo, "train", lambda *args, **options: pytest.fail("trained again"))
     run_script(*command, "--results", tmp_path)
     assert capsys.readouterr().out == first
