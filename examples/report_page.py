@@ -16,8 +16,8 @@ every figure, and how each number was measured. The page is self-contained.
 
 Each finished run is recorded as ``KEY-seedN.json`` in ``--out`` (or ``--results``) and not
 repeated. An interrupted run continues from its checkpoint: run the same command again to continue,
-or with more ``--seeds`` to add runs. In this repository, ``results/`` holds our runs, except those of
-ResNet-18, whose ImageNet weights are downloaded.
+or with more ``--seeds`` to add runs. In this repository, ``results/`` holds our runs of all
+experiments but ResNet-18, whose ImageNet weights are downloaded.
 """
 
 # sphinx_gallery_thumbnail_path = "recorded/task3_best_model/task3e.webp"
