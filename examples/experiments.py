@@ -98,7 +98,18 @@ WITHOUT_NORM = replace(
     weights=(),
 )
 MORE_DROPOUT = replace(
-    BEST, name="best_dropout_30", builder=partial(BEST.builder, dropout=0.3), weights=()
+    BEST,
+    name="best_dropout_30",
+    builder=partial(
+        report_model,
+        filters=(128, 128, 256),
+        kernel_size=3,
+        convs_per_block=2,
+        batch_norm=True,
+        dropout=0.3,
+        head_norm=True,
+    ),
+    weights=(),
 )
 MODELS = (
     Experiment("baseline", "Baseline", "2", BASELINE, Figures(None, 0.8353, 0.7344, 0.7251, 5265)),
