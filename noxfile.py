@@ -122,9 +122,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def weights(session: nox.Session) -> None:
-    """Score all packaged weights on the real test set; takes minutes."""
-    python = with_torch(session)
-    session.run(python, "tools/check_weights.py", *session.posargs, external=True)
+    """Score all packaged weights on the real test set (CIFARZOO_DATA); takes minutes."""
+    python = with_torch(session, *group("tests"))
+    chosen = ("tests/test_packaged.py", "-m", "data", *session.posargs)
+    session.run(python, "-m", "pytest", *chosen, external=True)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -42,7 +42,7 @@ QUESTIONS = {
 FILTERS = {
     "4b": "Filters of ResNet-18's first convolution, each above its activation on the test "
     "pattern: a zone plate, a ring of hues, gratings and coloured discs.",
-    "4c": "The test pattern, and the first ten activation maps of ResNet-18's last stage.",
+    "4c": "The test pattern, and the first ten activation maps of ResNet-18's last convolution.",
 }
 TRAINING_NOTE = "Training curves are means over the steps since the previous check."
 
@@ -356,7 +356,8 @@ def draw_all(found: dict[str, Summary], folder: Path) -> dict[str, Picture]:
     better = max(accuracies, key=lambda key: fmean(accuracies[key] or [0.0]))
     for part, key in {"2a": "baseline", "3b": better, "3e": "best"}.items():
         drawn[part] = curves({found[key].title: found[key]}) if found[key].runs else None
-    before, after, best = (found[k] for k in ("model2_without_batch_norm", "model2", "best"))
+    before, after = found["model2_without_batch_norm"], found[experiments.WITH_NORM.key]
+    best = found["best"]
     if before.runs and after.runs:
         drawn["3d"] = curves({before.title: before, after.title: after})
     if best.runs:
@@ -402,7 +403,8 @@ def context(folder: Path, found: dict[str, Summary], failures: dict[str, str]) -
     networks = [found[key] for key in ("baseline", "model1", "model2", "best")]
     transfers = [found["resnet18_transfer"]]
     transfers += [found[experiments.STAND_IN.key]] if found[experiments.STAND_IN.key].runs else []
-    effects = [effect(found[each.key], found["baseline"]) for each in experiments.ABLATION]
+    control = found[experiments.NO_CHANGE.key]
+    effects = [effect(found[each.key], control) for each in experiments.ABLATION]
     ends = [abs(end) for each in effects if each.ends for end in each.ends]
     conditions = find_conditions(runs)
     return {
@@ -419,7 +421,8 @@ def context(folder: Path, found: dict[str, Summary], failures: dict[str, str]) -
         "layers": [(each, zoo.layer_table(each.experiment.card.builder(10))) for each in networks],
         "effects": effects,
         "reach": max(ends, default=1.0),
-        "norm": effect(found["model2"], found["model2_without_batch_norm"]),
+        "control": control,
+        "norm": effect(found[experiments.WITH_NORM.key], found["model2_without_batch_norm"]),
         "pictures": draw_all(found, folder),
         "failures": failures,
         "conditions": conditions,

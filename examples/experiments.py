@@ -97,6 +97,20 @@ WITHOUT_NORM = replace(
     builder=partial(report_model, kernel_size=3, convs_per_block=2, dropout=0.1),
     weights=(),
 )
+MORE_DROPOUT = replace(
+    BEST,
+    name="best_dropout_30",
+    builder=partial(
+        report_model,
+        filters=(128, 128, 256),
+        kernel_size=3,
+        convs_per_block=2,
+        batch_norm=True,
+        dropout=0.3,
+        head_norm=True,
+    ),
+    weights=(),
+)
 MODELS = (
     Experiment("baseline", "Baseline", "2", BASELINE, Figures(None, 0.8353, 0.7344, 0.7251, 5265)),
     Experiment("model1", "Model 1", "3b", MODEL1, Figures(0.4064, 0.8647, 0.7554, 0.7522, 6327)),
@@ -110,6 +124,13 @@ MODELS = (
     ),
     Experiment("best", "Best model", "3e", BEST, Figures(0.2189, 0.9242, 0.8148, 0.8117, 6669)),
     Experiment(
+        MORE_DROPOUT.name,
+        "Best model, dropout of 30 %",
+        "3f",
+        MORE_DROPOUT,
+        claim="validation loss follows the training loss longer, lower test accuracy",
+    ),
+    Experiment(
         RESNET18.name,
         "ResNet-18, transfer",
         "4a",
@@ -122,7 +143,12 @@ MODELS = (
 LITE0 = efficientnet_lite0.CARD
 STAND_IN = Experiment(LITE0.name, "EfficientNet-Lite0, transfer", "4a", LITE0)
 
-EXPERIMENTS = {each.key: each for each in (*MODELS, *ABLATION, STAND_IN)}
+# Baseline and model 2 again, under the same conditions as what tasks 3c and 3d compare them with.
+NO_CHANGE = Experiment("ablation_none", "No change", "3c", BASELINE)
+WITH_NORM = Experiment("model2_with_batch_norm", "Model 2 with batch norm", "3d", MODEL2)
+CONTROLS = (NO_CHANGE, WITH_NORM)
+
+EXPERIMENTS = {each.key: each for each in (*MODELS, *CONTROLS, *ABLATION, STAND_IN)}
 
 if __name__ == "__main__":
     for each in EXPERIMENTS.values():

@@ -16,8 +16,8 @@ every figure, and how each number was measured. The page is self-contained.
 
 Each finished run is recorded as ``KEY-seedN.json`` in ``--out`` (or ``--results``) and not
 repeated. An interrupted run continues from its checkpoint: run the same command again to continue,
-or with more ``--seeds`` to add runs. In this repository, ``results/`` holds three seeds of all
-experiments except ResNet-18, whose ImageNet weights are downloaded.
+or with more ``--seeds`` to add runs. In this repository, ``results/`` holds our runs of all
+experiments but ResNet-18, whose ImageNet weights are downloaded.
 """
 
 # sphinx_gallery_thumbnail_path = "recorded/task3_best_model/task3e.webp"
@@ -107,7 +107,8 @@ def collect(options: Options) -> dict[str, _page.Summary]:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the choice of experiments, of ResNet-18's weights and of the precision."""
-    keys = ",".join(each.key for each in (*experiments.MODELS, *experiments.ABLATION))
+    chosen = (*experiments.MODELS, *experiments.CONTROLS, *experiments.ABLATION)
+    keys = ",".join(each.key for each in chosen)
     known = f"{', '.join(EXPERIMENTS)}, filters, none"
     parser.add_argument("--only", default=f"{keys},filters", help=f"comma-separated: {known}")
     parser.add_argument("--weights", help="for ResNet-18: imagenet (default), or a file")

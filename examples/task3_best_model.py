@@ -14,8 +14,8 @@ shows the gap between the two as one curve. The gap is negative at first, becaus
 is a mean over the steps before a check, while the network still improves, and because dropout acts
 in training only.
 
-The confusion matrix shows which mistakes are left. Cats and dogs are confused most often;
-automobiles and trucks follow.
+The confusion matrix of the first seed shows which mistakes are left. Cats and dogs are confused
+most often, with every seed; what follows differs between seeds.
 
 .. code-block:: sh
 

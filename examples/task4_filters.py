@@ -15,12 +15,12 @@ varies on each part is a number.
 .. recorded::
 
 The figures show EfficientNet-Lite0 with its ImageNet weights (see task 4a). From its 32 filters the
-script picks the most selective one for each part of the pattern: among the filters whose map varies
-more there than on any other part, the one with the largest share of its variation there. The maps
+script picks the most selective one for each part of the pattern: of the filters whose map varies
+there at least a tenth more than on any other part, the one for which the ratio is largest. The maps
 of the filters for vertical and for horizontal stripes are pale where the zone plate's stripes run
 the other way. With 3 × 3 pixels, filters can hardly tell the diagonals from the other directions.
-One filter responds to colours alone. The maps of the last stage are a few pixels wide: nothing can
-be recognised in them, but they are what the classifier sees.
+One filter responds to colours alone. The maps of the last convolution are a few pixels wide:
+nothing can be recognised in them, but they are what the classifier sees.
 
 .. code-block:: sh
 
@@ -45,10 +45,11 @@ import cifarzoo as zoo
 
 REPORT = {14: "vertical", 26: "horizontal", 32: "colour", 49: "diagonal", 52: "colour"}
 STRIPES = ("vertical", "rising", "horizontal", "falling")  # the pattern's gratings, from the top
-LAYERS = {  # first convolution and last stage
-    "resnet18": ("conv1", "layer4"),
-    "efficientnet_lite0": ("_conv_stem", "_blocks.15"),
+LAYERS = {  # first and last convolution
+    "resnet18": ("conv1", "layer4.1.conv2"),
+    "efficientnet_lite0": ("_conv_stem", "_conv_head"),
 }
+MARGIN = 1.1
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -70,14 +71,17 @@ def variation(model: zoo.ImageClassifier, layer: str) -> dict[str, Tensor]:
 
 
 def most_selective(parts: dict[str, Tensor]) -> dict[int, str]:
-    """Return for each part the filter that has the largest share of its variation there.
+    """Return for each part the filter whose variation there exceeds that elsewhere most.
 
-    Only filters that vary more on this part than on any other are considered.
+    A part is left out if no filter varies there `MARGIN` times as much as on any other part.
     """
-    varies = torch.stack(list(parts.values()))  # (parts, filters)
-    strongest = varies.argmax(0) == torch.arange(len(varies))[:, None]
-    share = torch.where(strongest, varies / varies.sum(0).clamp(min=1e-6), 0)
-    return {int(row.argmax()): name for name, row in zip(parts, share, strict=True) if row.any()}
+    found = {}
+    for name, here in parts.items():
+        elsewhere = torch.stack([each for other, each in parts.items() if other != name]).amax(0)
+        ratio = here / elsewhere.clamp(min=1e-2)  # some maps are constant
+        if ratio.max() >= MARGIN:
+            found[int(ratio.argmax())] = name
+    return found
 
 
 def figures(
@@ -87,7 +91,7 @@ def figures(
     first, last = LAYERS[backbone]
     title = f"Task 4b: filters of the first convolution above their activations ({origin})"
     filters = zoo.viz.plot_filter_responses(model, image, first, indices, title=title)
-    title = f"Task 4c: ten activation maps of the last stage ({origin})"
+    title = f"Task 4c: ten activation maps of the last convolution ({origin})"
     return filters, zoo.viz.plot_activations(model, image, last, range(10), title=title)
 
 
@@ -117,7 +121,7 @@ def filters(options: Options) -> None:
 
     first, last = figures(model, image, list(chosen), backbone, origin)
     options.save(first, "task4b_filters.png", "An image, and filters above their activations.")
-    options.save(last, "task4c_activations.png", "An image, and ten maps of the last stage.")
+    options.save(last, "task4c_activations.png", "An image, and ten maps of the last convolution.")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from cifarzoo.weights import PRETRAINED, packaged_file, read_metadata
 LIMIT_BYTES = 45_000_000
 HALF_AN_HOUR = 1800  # seconds; models that train faster are trained with three seeds
 TWO_IMAGES = 2e-4 + 1e-9  # of 10,000
-QUICK = ("report_baseline", "report_model2", "sprint_s")  # tools/check_weights.py scores all
+QUICK = ("report_baseline", "report_model2", "sprint_s", "tiny_s")  # the others take minutes
 
 PACKAGED = [(name, weights) for name in list_models() for weights in model_card(name).weights]
 each_file = pytest.mark.parametrize(
@@ -67,8 +67,18 @@ def test_tag_names_the_recipe(name: str, weights: Weights) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", QUICK)
-def test_evaluate_returns_the_cards_accuracy(name: str, real_root: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        pytest.param(
+            *each,
+            id=f"{each[0]}-{each[1].tag}",
+            marks=[] if each[0] in QUICK else pytest.mark.weights,
+        )
+        for each in PACKAGED
+    ],
+)
+def test_evaluate_returns_the_cards_accuracy(name: str, weights: Weights, real_root: Path) -> None:
     test = cifar10_loaders(root=real_root, download=False).test
-    found = evaluate(build_model(name, weights="default"), test)
-    assert found.accuracy == pytest.approx(model_card(name).weights[0].accuracy, abs=TWO_IMAGES)
+    found = evaluate(build_model(name, weights=weights.tag), test)
+    assert found.accuracy == pytest.approx(weights.accuracy, abs=TWO_IMAGES)

@@ -1,4 +1,4 @@
-"""Readers of damaged files return a result, or raise an error that names the file.
+"""Readers of damaged files return a valid result, or raise an error that names the file.
 
 `nox -s fuzz` searches for ten minutes, a normal test run for a few seconds.
 """
@@ -9,8 +9,10 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from cifarzoo.data.image_file import read_image
 from cifarzoo.errors import (
@@ -28,9 +30,10 @@ from cifarzoo.errors import (
     RunError,
     WeightsError,
 )
-from cifarzoo.record import read_record
+from cifarzoo.record import RunRecord, read_record
 from cifarzoo.registry import build_model
 from cifarzoo.training.checkpoint import Checkpoint
+from cifarzoo.validation import from_json
 from cifarzoo.weights import PRETRAINED, read_state_dict, save_weights
 
 Edit: TypeAlias = tuple[float, int, bytes]
@@ -65,12 +68,52 @@ def edited_header(content: bytes, edits: list[Edit]) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
-READERS: dict[str, tuple[Callable[[Path], object], type[CifarZooError]]] = {
-    ".image": (read_image, InvalidValueError),
-    ".safetensors": (lambda path: build_model("tiny_s", weights=path), WeightsError),
-    ".pth": (read_state_dict, WeightsError),
-    ".checkpoint": (lambda path: Checkpoint(path, {"seed": 0}).load(), CheckpointError),
-    ".json": (read_record, RunError),
+def assert_image(pixels: Tensor) -> None:
+    assert (pixels.dtype, pixels.shape) == (torch.uint8, (3, 32, 32))
+
+
+def assert_trained(model: nn.Module) -> None:
+    expected = {name: value.shape for name, value in build_model("tiny_s").state_dict().items()}
+    state = model.state_dict()
+    assert {name: value.shape for name, value in state.items()} == expected
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def assert_state_dict(state: dict[str, Tensor]) -> None:
+    assert all(isinstance(name, str) for name in state)
+    assert all(isinstance(value, Tensor) for value in state.values())
+
+
+def assert_payload(payload: dict[str, object]) -> None:
+    assert isinstance(payload, dict)
+
+
+def assert_record(record: RunRecord) -> None:
+    text = record.to_json()
+    assert from_json(RunRecord, text).to_json() == text
+    for score in (record.train, record.val, record.test):
+        assert score is None or score.interval[0] <= score.interval[1]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How files with a suffix are read, the error for damaged ones, and what holds for others."""
+
+    read: Callable[[Path], Any]
+    error: type[CifarZooError]
+    check: Callable[[Any], None]
+
+
+READERS = {
+    ".image": Reader(read_image, InvalidValueError, assert_image),
+    ".safetensors": Reader(
+        lambda path: build_model("tiny_s", weights=path), WeightsError, assert_trained
+    ),
+    ".pth": Reader(read_state_dict, WeightsError, assert_state_dict),
+    ".checkpoint": Reader(
+        lambda path: Checkpoint(path, {"seed": 0}).load(), CheckpointError, assert_payload
+    ),
+    ".json": Reader(read_record, RunError, assert_record),
 }
 
 
@@ -82,11 +125,22 @@ def image(kind: str, mode: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
+def model() -> nn.Module:
+    return build_model("tiny_s")
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict()
+
+
+@pytest.fixture(scope="module")
+def intact(
+    model: nn.Module, state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[bytes]]:
     """Intact files by suffix."""
     folder = tmp_path_factory.mktemp("intact")
-    save_weights(build_model("tiny_s"), folder / "a.safetensors")
-    state = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict()
+    save_weights(model, folder / "a.safetensors")
     torch.save(state, folder / "a.pth")
     payload = {"state": state, "step": 3, "history": [{"loss": 0.5}]}
     Checkpoint(folder / "a.checkpoint", {"seed": 0}).save(lambda: payload)
@@ -111,15 +165,32 @@ def test_a_damaged_file_is_read_or_named_in_an_error(
         content = edited_header(content, edits)
     else:
         content = edited_member(content, member, edits)
-    read, error = READERS[suffix]
+    reader = READERS[suffix]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"damaged{suffix}"
         path.write_bytes(content)
         try:
-            read(path)
-        except error as raised:
+            found = reader.read(path)
+        except reader.error as raised:
             if path.name not in str(raised):
                 pytest.fail(f"{raised} does not name the file")
+        else:
+            reader.check(found)
+
+
+def test_intact_files_are_read_exactly(
+    model: nn.Module, state: dict[str, Tensor], intact: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    found = {}
+    for suffix in (".safetensors", ".pth", ".checkpoint", ".json"):
+        path = tmp_path / f"intact{suffix}"
+        path.write_bytes(intact[suffix][0])
+        found[suffix] = READERS[suffix].read(path)
+    same = partial(torch.testing.assert_close, rtol=0, atol=0)
+    same(found[".safetensors"].state_dict(), model.state_dict())
+    same(found[".pth"], state)
+    same(found[".checkpoint"]["state"], state)
+    assert found[".json"].to_json().encode() == intact[".json"][0]
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])

@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -42,14 +45,16 @@ def tiny_transfer(num_classes: int = 10) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_quick_example_saves_described_figures(
-    name: str, run_script: Callable[..., None], tmp_path: Path
+def test_quick_example_says_so_and_saves_described_figures(
+    name: str, run_script: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_script(name, "--quick", "--data", "shapes", "--out", tmp_path)
+    assert capsys.readouterr().out.startswith("A trial run on few or artificial images")
     assert sorted(path.name for path in tmp_path.iterdir()) == FIGURES[name]
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
             assert len(picture.info["Description"]) > 20
+            assert np.asarray(picture).std() > 10  # not blank
 
 
 def test_quick_transfer(
@@ -129,6 +134,50 @@ def test_each_ablation_changes_one_thing() -> None:
         assert replace(experiment.card.recipe, batch_size=64) == base.recipe
 
 
+def test_ablation_shows_the_changes_that_help_most_on_the_validation_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("task3_ablation")
+    val = {"dropout of 10 %": 0.8, "batches of 32": 0.7}  # the test split has another order
+
+    def runs(experiment: object) -> list[SimpleNamespace]:
+        title = experiment.title  # type: ignore[attr-defined]
+        scores = {"val": val.get(title, 0.6), "test": 0.9 if title == "batch norm" else 0.5}
+        provenance = SimpleNamespace(machine="a machine", source="a commit")
+        splits = {name: SimpleNamespace(accuracy=score) for name, score in scores.items()}
+        return [SimpleNamespace(history=title, provenance=provenance, **splits)]
+
+    shown: dict[str, object] = {}
+    monkeypatch.setattr(module, "accuracy", lambda run, split: getattr(run, split).accuracy)
+    monkeypatch.setattr(zoo.viz, "plot_histories", lambda named, title: shown.update(named))
+    module.ablation(SimpleNamespace(runs=runs, save=lambda *args: None))
+    assert [*shown] == ["baseline", *val]
+
+
+def test_filters_are_picked_by_a_clear_margin() -> None:
+    module = importlib.import_module("task4_filters")
+    parts = {  # of four filters: vertical, a tie, horizontal but less so, constant
+        "vertical": torch.tensor([2.0, 6.23, 1.0, 0.0]),
+        "horizontal": torch.tensor([1.0, 3.89, 1.5, 0.0]),
+        "falling": torch.tensor([1.0, 6.24, 1.0, 0.0]),
+    }
+    assert module.most_selective(parts) == {0: "vertical", 2: "horizontal"}
+
+
+def test_filters_are_those_of_the_first_and_the_last_convolution() -> None:
+    network = zoo.build_model("resnet18_transfer").network
+    convs = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
+    convs = [name for name in convs if "downsample" not in name]
+    assert importlib.import_module("task4_filters").LAYERS["resnet18"] == (convs[0], convs[-1])
+
+
+def test_more_dropout_is_the_only_change_to_the_best_model() -> None:
+    module = importlib.import_module("experiments")
+    more, best = module.MORE_DROPOUT, module.BEST
+    assert str(more.builder(10)).replace("p=0.3", "p=0.1") == str(best.builder(10))
+    assert more.recipe == best.recipe
+
+
 def test_runs_are_recorded_and_read_again(
     run_script: Callable[..., None],
     tmp_path: Path,
@@ -140,6 +189,7 @@ def test_runs_are_recorded_and_read_again(
     first = capsys.readouterr().out
     record = read_record(tmp_path / "baseline-seed0.json")
     assert (record.name, record.recipe.epochs, record.data) == ("report_baseline", 1, "shapes")
+    assert (record.seed, record.limit, record.history.images) == (0, 160, 128)  # two batches of 64
     monkeypatch.setattr(zoo, "train", lambda *args, **options: pytest.fail("trained again"))
     run_script(*command, "--results", tmp_path)
     assert capsys.readouterr().out == first

@@ -13,6 +13,7 @@ import pytest
 import cifarzoo as zoo
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.record import read_record
+from cifarzoo.weights import PRETRAINED
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +68,28 @@ def test_accuracy_is_the_mean_over_the_seeds_or_an_interval(tables: ModuleType) 
     assert tables.measured([score(0.91), None]) == tables.measured([]) == "–"
 
 
+def test_minutes_leave_out_disturbances(tables: ModuleType) -> None:
+    def run(seconds: list[float]) -> SimpleNamespace:
+        checks = [SimpleNamespace(epoch=i, seconds=s) for i, s in enumerate(seconds, 1)]
+        return SimpleNamespace(history=SimpleNamespace(checks=checks, seconds=seconds[-1]))
+
+    assert tables.minutes([run([60, 120, 780, 840])]) == "4.0"  # ten minutes were lost
+    assert tables.minutes([run([10, 70, 130])]) == "2.2"
+    assert tables.minutes([]) == "–"
+
+
+def test_figures_of_recipes_that_followed_a_test_score_are_marked(found: list[Any]) -> None:
+    marked = {(each.card.name, each.tag) for each in found if "†" in each.single_view}
+    assert marked == {  # docs/numbers.md tells why
+        ("sprint_l", "standard"),
+        ("sprint_l", "long"),
+        ("sprint_m", "long"),
+        ("sprint_m3", "standard"),
+        ("resnet20", "distilled"),
+        ("resnet20", "long"),
+    }
+
+
 def test_every_model_and_all_weights_are_listed_once(found: list[Any]) -> None:
     assert {each.card.name for each in found} == {*zoo.list_models()}
     assert len({each.label for each in found}) == len(found)
@@ -82,6 +105,13 @@ def test_runs_of_a_standing_have_its_recipe_and_different_seeds(found: list[Any]
     by_label = {each.label: each for each in found}
     assert len(by_label["sprint_m"].runs) == 5  # these have no weights in the package
     assert by_label["wrn_28_10"].runs == ()
+
+
+@pytest.mark.parametrize("key", ["baseline", "model2", "best"])
+def test_a_network_has_one_set_of_figures(key: str) -> None:
+    packaged = sorted(PRETRAINED.glob(f"report_{key}-standard-seed*.json"))
+    shown = sorted((ROOT / "results").glob(f"{key}-seed*.json"))
+    assert [path.read_text() for path in shown] == [path.read_text() for path in packaged]
 
 
 def test_all_records_can_be_read_and_are_named_by_their_seed() -> None:

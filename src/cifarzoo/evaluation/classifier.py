@@ -6,7 +6,6 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from types import MethodType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -27,10 +26,8 @@ __all__ = [
     "evaluation_copy",
     "evaluation_mode",
     "is_classifier",
-    "replace_modules",
 ]
 
-_CONTAINERS = (MethodType, partial, list, tuple, dict)
 _ONNX_DTYPES = {
     "tensor(float)": torch.float32,
     "tensor(float16)": torch.float16,
@@ -161,57 +158,26 @@ def evaluation_copy(model: nn.Module) -> nn.Module:
     """Return a model in evaluation mode that shares the parameters and buffers of another.
 
     Other threads can use the other model in training mode at the same time: it is not modified. A
-    model in evaluation mode is returned itself, as is one that cannot be copied. Hooks are shared.
-    Modules with a `train` or `eval` of their own are copied with their tensors, since these methods
-    may change them. Compiled modules are copied without their compilation, which is bound to the
-    original.
+    model in evaluation mode is returned itself, as is one that cannot be copied. If a module has a
+    `train` or `eval` of its own, which may change tensors, they are copied as well.
     """
     is_training = any(module.training for module in _with_mode(model))
     if not is_training or any(map(is_lazy, model.parameters())):
         return model
-    modules = list(model.modules())
-    if any(map(_has_own_mode, modules)):
-        try:
-            return copy.deepcopy(model).eval()
-        except (RuntimeError, TypeError):  # such as for tensors with a gradient function
-            return model
-    # As in nn.DataParallel; several times as fast as a deep copy.
-    twins = {module: object.__new__(type(module)) for module in modules}
-    copies = {module: twins[module._modules.get("_orig_mod") or module] for module in modules}
-    shared = vars(nn.Module()).keys() - {"_modules"}  # parameters, buffers and hooks
-    for module, twin in twins.items():
-        vars(twin).update(vars(module), training=False, _compiled_call_impl=None)
-        for name in vars(module).keys() - shared:
-            value = vars(module)[name]
-            vars(twin)[name] = replace_modules(value, lambda part: copies.get(part, part))
-    return copies[model]
+    model = getattr(model, "_orig_mod", model)  # a copy would be compiled again
+    tensors = () if any(map(_has_own_mode, model.modules())) else _tensors(model)
+    try:
+        return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
+    except (RuntimeError, TypeError):  # such as for tensors with a gradient function
+        return model
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
 
 
 def _has_own_mode(module: nn.Module) -> bool:
     kind = type(module)
     is_plain = kind.train is nn.Module.train and kind.eval is nn.Module.eval
     return not is_plain or isinstance(module, torch.jit.ScriptModule)
-
-
-def replace_modules(value: Any, new: Callable[[nn.Module], nn.Module]) -> Any:  # noqa: ANN401
-    """Replace the modules in lists, dictionaries, bound methods and partial functions.
-
-    A list or dictionary without modules is returned itself.
-    """
-    if isinstance(value, nn.Module):
-        return new(value)
-    if not isinstance(value, _CONTAINERS):  # most are numbers
-        return value
-    replace = partial(replace_modules, new=new)
-    if isinstance(value, MethodType):
-        return MethodType(value.__func__, replace(value.__self__))
-    if isinstance(value, partial):
-        keywords = {name: replace(each) for name, each in value.keywords.items()}
-        return partial(replace(value.func), *map(replace, value.args), **keywords)
-    if type(value) in (list, tuple):
-        found = type(value)(map(replace, value))
-        return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
-    if type(value) is dict:
-        found = {key: replace(each) for key, each in value.items()}
-        return found if any(found[key] is not value[key] for key in value) else value
-    return value

@@ -30,7 +30,6 @@ from cifarzoo.evaluation.classifier import (
     as_classify,
     evaluation_copy,
     evaluation_mode,
-    replace_modules,
 )
 from cifarzoo.evaluation.tta import views
 from cifarzoo.recipe import PrecisionName, TtaName
@@ -183,9 +182,10 @@ def unshared(
         InvalidTypeError: the model is not a `Classifier`.
         InvalidValueError: the device cannot be used.
     """
-    classify = replace_modules(as_classify(model), evaluation_copy)
-    is_module = isinstance(classify, nn.Module)
-    return classify, resolve_device(device if is_module or device != "auto" else "cpu")
+    classify = as_classify(model)
+    if isinstance(classify, nn.Module):
+        return evaluation_copy(classify), resolve_device(device)
+    return classify, resolve_device("cpu" if device == "auto" else device)
 
 
 def class_names_of(data: object, model: object, classes: int) -> tuple[str, ...] | None:
