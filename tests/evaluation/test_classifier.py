@@ -189,17 +189,6 @@ def test_model_in_training_mode_is_evaluated_by_several_threads_and_not_modified
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
 
 
-def test_functions_of_a_model_in_training_mode_are_evaluated() -> None:
-    model = network()
-    expected = logits_of(model).softmax(1)
-    model.train()
-    call = functools.partial(torch.func.functional_call, model, {})
-    for function in (model.forward, functools.partial(model), call):
-        torch.testing.assert_close(predict(function, IMAGES).probabilities, expected)
-    assert model.norm.num_batches_tracked == 3
-    assert model.norm.training
-
-
 def test_model_in_evaluation_mode_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network()
     predict(model, IMAGES, device="cpu")  # moves it

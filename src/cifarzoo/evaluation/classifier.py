@@ -155,7 +155,7 @@ def _set_mode(modules: Sequence[nn.Module], modes: Sequence[bool]) -> None:
 
 
 def evaluation_copy(model: nn.Module) -> nn.Module:
-    """Return a model in evaluation mode that shares the parameters and buffers of another.
+    """Return a model in evaluation mode that shares the tensors and hooks of another.
 
     Other threads can use the other model in training mode at the same time: it is not modified. A
     model in evaluation mode is returned itself, as is one that cannot be copied. If a module has a
@@ -165,16 +165,16 @@ def evaluation_copy(model: nn.Module) -> nn.Module:
     if not is_training or any(map(is_lazy, model.parameters())):
         return model
     model = getattr(model, "_orig_mod", model)  # a copy would be compiled again
-    tensors = () if any(map(_has_own_mode, model.modules())) else _tensors(model)
+    modules = list(model.modules())
+    shared: list[object] = [
+        value for module in modules for key, value in vars(module).items() if key.endswith("_hooks")
+    ]
+    if not any(map(_has_own_mode, modules)):
+        shared += [*model.parameters(), *model.buffers()]
     try:
-        return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
+        return copy.deepcopy(model, {id(value): value for value in shared}).eval()
     except (RuntimeError, TypeError):  # such as for tensors with a gradient function
         return model
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
 
 
 def _has_own_mode(module: nn.Module) -> bool:
