@@ -6,8 +6,10 @@ import contextlib
 import gc
 import gzip
 import hashlib
+import os
 import random
 import resource
+import stat
 import subprocess
 import sys
 import threading
@@ -114,6 +116,40 @@ def test_a_complete_file_is_downloaded_once(host: Host, tmp_path: Path, answer: 
     assert host.requested == ["file"]
 
 
+def test_downloaded_file_has_the_permissions_that_open_gives(host: Host, tmp_path: Path) -> None:
+    host.answers["file"] = [send()]
+    before = os.umask(0o022)
+    try:
+        assert host.get(tmp_path) == []
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file.bin").stat().st_mode) == 0o644
+
+
+def test_links_at_predictable_names_are_not_followed(host: Host, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / ".file.bin-download").symlink_to(outside)
+    (folder / ".file.bin.00000000.partial").symlink_to(outside / "new")
+    host.answers["file"] = [send()]
+    assert host.get(folder) == []
+    assert (folder / "file.bin").read_bytes() == CONTENT
+    assert not list(outside.iterdir())
+
+
+def test_a_failure_cannot_control_a_terminal(host: Host, tmp_path: Path) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(404, "no\x1b[31m")
+        request.end_headers()
+
+    host.answers["bad%1B[31m"] = [answer]
+    (failure,) = host.get(tmp_path, "bad\x1b[31m")
+    assert "404" in failure
+    assert failure.isprintable()
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -148,7 +184,7 @@ def test_truncated_downloads_are_retried_after_longer_and_longer_waits(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("pooch.core.time.sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     monkeypatch.setattr("cifarzoo.download.RETRIES", 3)
     truncated = [send(CONTENT[:end], Content_Length=str(SIZE)) for end in (0, 7, SIZE - 1)]
     host.answers["file"] = [*truncated, send()]
