@@ -88,7 +88,7 @@ def test_usage_errors_cannot_control_a_terminal(call: Call, arguments: tuple[str
     ("arguments", "message"),
     [
         (("trian",), "trian"),
-        (("train", "report_baseline", "--data", "shaps"), "--data"),
+        (("train", "report_baseline", "--data", "shaps"), "'--data': 'shaps' is not one of"),
         (("train", "report_baseline", "--lr", "-1"), "--lr"),
         (("train", "report_baseline", "--lr", "0"), "lr is 0"),
         (("train", "report_baseline", "--lr", "nan"), "lr"),

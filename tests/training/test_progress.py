@@ -73,7 +73,7 @@ def test_lines_are_a_minute_apart_and_say_how_long_the_run_takes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
     lines = ProgressLines(total_steps=1000, first_step=100, steps_per_epoch=50)
     for _ in range(40):  # 200 seconds, 5 seconds and 64 images a step
         now += 5

@@ -55,7 +55,7 @@ def _errors_become_messages(*, debug: bool) -> Iterator[None]:
         log("interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except _UsageError as error:
-        error.message = escape(error.message)
+        error.message = escape(error.message.removeprefix("Value error, "))  # pydantic's
         if _is_shown_by_first_process(error.message):
             raise typer.Exit(WRONG_USAGE) from None
         raise
@@ -74,7 +74,7 @@ def _is_shown_by_first_process(message: str) -> bool:
     """Return whether this is a process of torchrun whose first one fails with the same message."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return False
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 from typer import Argument, BadParameter, Context, Option
 
 from cifarzoo.cli.completion import complete_model, complete_weights
-from cifarzoo.errors import InvalidValueError
+from cifarzoo.errors import CifarZooError
 from cifarzoo.recipe import PrecisionName, TtaName
 
 DataName: TypeAlias = Literal["cifar10", "shapes"]  # as in `cifarzoo.run`, which imports torch
@@ -20,7 +20,6 @@ def _register_cards(ctx: Context, values: list[str] | None) -> None:
     """Import and register cards such as "my_models:CARD"."""
     if ctx.resilient_parsing or not values:
         return
-    from cifarzoo.card import ModelCard
     from cifarzoo.registry import register
 
     if str(Path.cwd()) not in sys.path:
@@ -36,12 +35,9 @@ def _register_cards(ctx: Context, values: list[str] | None) -> None:
         except Exception as error:  # the user's module can raise anything
             reason = f"{type(error).__name__}: {error}"
             raise BadParameter(f"{value!r}: cannot import {module!r} ({reason})") from error
-        if not isinstance(card, ModelCard):
-            kind = type(card).__name__
-            raise BadParameter(f"{value!r} is a {kind}: expected a ModelCard")
         try:
             register(card)
-        except InvalidValueError as error:
+        except CifarZooError as error:
             raise BadParameter(f"{value!r}: {error}") from error
 
 
