@@ -126,6 +126,18 @@ def test_downloaded_file_has_the_permissions_that_open_gives(host: Host, tmp_pat
     assert stat.S_IMODE((tmp_path / "file.bin").stat().st_mode) == 0o644
 
 
+def test_bar_of_a_failed_download_is_erased(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.answers["file"] = [send(CONTENT[:70_000], Content_Length=str(SIZE))]
+    assert host.get(tmp_path)
+    shown = capsys.readouterr().err
+    assert "\n" not in shown
+    assert not shown.split("\r")[-2].strip()
+    gc.collect()  # a bar that was not closed would appear again
+    assert not capsys.readouterr().err
+
+
 def test_a_failure_cannot_control_a_terminal(host: Host, tmp_path: Path) -> None:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(404, "no\x1b[31m")

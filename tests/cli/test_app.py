@@ -12,6 +12,7 @@ from typing import get_args
 
 import pytest
 from PIL import Image
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from typer.testing import CliRunner, Result
 
 import cifarzoo
@@ -130,6 +131,19 @@ def test_interruptions_and_system_errors_set_the_exit_code(
 
     monkeypatch.setattr("cifarzoo.registry.model_card", fail)
     assert call("info", "report_baseline", code=code).stderr == stderr
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_only_an_error_that_the_first_process_shows_is_left_out(
+    call: Call, monkeypatch: pytest.MonkeyPatch, is_same: bool
+) -> None:
+    message = call("info", "nope", code=2).stderr.rstrip("\n")
+    store = TCPStore("127.0.0.1", 0, is_master=True)
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "RANK": "1"}
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    store.set("cifarzoo/error", message if is_same else "error: connection closed")
+    assert call("info", "nope", code=2).stderr == ("" if is_same else f"{message}\n")
 
 
 def test_options_offer_the_data_sets_of_the_library() -> None:

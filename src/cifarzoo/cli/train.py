@@ -143,7 +143,7 @@ def train_command(
                 elif lacks_tta and is_rank_zero():
                     run = training.add_tta(run, load().test, tta, device, folder)
             if is_rank_zero():
-                training.show(run, folder, quiet=quiet)
+                training.show(run, folder, cards=cards or (), quiet=quiet)
 
 
 def _check_limit(limit: int, recipe: Recipe) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def add_tta(run: Run, test: TensorLoader, tta: TtaName, device: str, folder: Pat
     return run
 
 
-def show(run: Run, folder: Path, *, quiet: bool) -> None:
+def show(run: Run, folder: Path, *, cards: Sequence[str], quiet: bool) -> None:
     """Print the length of the run, its scores and its files."""
     history = run.history
     say(
@@ -184,4 +184,5 @@ def show(run: Run, folder: Path, *, quiet: bool) -> None:
         log(f"\nfinished on {run.provenance.date}; --fresh trains again")
         log(f"in {folder}: {files}")
         command = ["cifarzoo", "evaluate", run.name, "--weights", str(folder / WEIGHTS_FILE)]
+        command += [f"--card={card}" for card in cards]
         log(f"next: {shlex.join(command)}")
