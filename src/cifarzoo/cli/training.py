@@ -57,7 +57,7 @@ def sole_use(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another command writes to the folder.
     """
-    lock = filelock.FileLock(folder / LOCK_FILE, blocking=False)
+    lock = filelock.FileLock(folder / LOCK_FILE, timeout=0)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def acquire() -> None:
