@@ -36,7 +36,17 @@ LAYERS = (
     {"cli"},
 )
 FORBIDDEN = {("training", "models"), ("training", "registry"), ("evaluation", "models")}
-LAZY = {"PIL", "filelock", "matplotlib", "pooch", "rich", "safetensors", "scipy", "torchvision"}
+LAZY = {
+    "PIL",
+    "filelock",
+    "matplotlib",
+    "pooch",
+    "requests",
+    "rich",
+    "safetensors",
+    "scipy",
+    "torchvision",
+}
 MAY_DOWNLOAD = {"data/cifar.py", "weights.py"}
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from torch import nn
 
 import cifarzoo as zoo
+import cifarzoo.recipe as recipe_module
 from cifarzoo.display import HasTable, Table, settings_rows
 
 TABLE = Table(
@@ -98,3 +99,23 @@ def test_settings_rows_cover_every_field() -> None:
     assert rows["groups"].startswith("params *.whiten.bias, optimizer sgd, lr ")
     assert "None" not in rows["groups"]
     assert "flip alternating" in rows["augmentation"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (zoo.Recipe(), "Recipe()"),
+        (zoo.Recipe(epochs=3, mixing=zoo.Mixing()), "Recipe(epochs=3, mixing=Mixing())"),
+        (zoo.ParamGroup(params="*"), "ParamGroup(params='*')"),
+    ],
+)
+def test_repr_of_settings_lists_what_differs_from_the_defaults(
+    shown: object, expected: str
+) -> None:
+    assert repr(shown) == expected
+
+
+def test_repr_of_recipes_makes_equal_ones() -> None:
+    for name in zoo.list_models():
+        for recipe in zoo.model_card(name).recipes.values():
+            assert eval(repr(recipe), vars(recipe_module)) == recipe

@@ -6,8 +6,10 @@ import contextlib
 import gc
 import gzip
 import hashlib
+import os
 import random
 import resource
+import stat
 import subprocess
 import sys
 import threading
@@ -114,6 +116,39 @@ def test_a_complete_file_is_downloaded_once(host: Host, tmp_path: Path, answer: 
     assert host.requested == ["file"]
 
 
+def test_downloaded_file_has_the_permissions_that_open_gives(host: Host, tmp_path: Path) -> None:
+    host.answers["file"] = [send()]
+    before = os.umask(0o022)
+    try:
+        assert host.get(tmp_path) == []
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file.bin").stat().st_mode) == 0o644
+
+
+def test_bar_of_a_failed_download_is_erased(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.answers["file"] = [send(CONTENT[:70_000], Content_Length=str(SIZE))]
+    assert host.get(tmp_path)
+    shown = capsys.readouterr().err
+    assert "\n" not in shown
+    assert not shown.split("\r")[-2].strip()
+    gc.collect()  # a bar that was not closed would appear again
+    assert not capsys.readouterr().err
+
+
+def test_a_failure_cannot_control_a_terminal(host: Host, tmp_path: Path) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(404, "no\x1b[31m")
+        request.end_headers()
+
+    host.answers["bad%1B%5B31m"] = [answer]
+    (failure,) = host.get(tmp_path, "bad\x1b[31m")
+    assert "404" in failure
+    assert failure.isprintable()
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -148,7 +183,7 @@ def test_truncated_downloads_are_retried_after_longer_and_longer_waits(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("pooch.core.time.sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     monkeypatch.setattr("cifarzoo.download.RETRIES", 3)
     truncated = [send(CONTENT[:end], Content_Length=str(SIZE)) for end in (0, 7, SIZE - 1)]
     host.answers["file"] = [*truncated, send()]

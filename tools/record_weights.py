@@ -12,7 +12,6 @@ uncommitted changes, since the records refer to a commit.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,8 +113,8 @@ class Recording:
         if not found:
             raise WeightsError(f"{own} is missing or was changed: expected the median weights")
         if found[0] == own:
-            with replace_file(shipped) as temporary:
-                shutil.copyfile(own, temporary)
+            with replace_file(shipped) as file:
+                file.write(own.read_bytes())
         for seed, run in runs.items():
             write_text(shipped.with_name(f"{shipped.stem}-seed{seed}.json"), run.to_json())
         return next(each for each in packaged_weights(self.card.name) if each.tag == self.tag)

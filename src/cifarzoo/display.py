@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["HasTable", "Table", "settings_rows"]
+__all__ = ["HasTable", "Table", "escape", "settings_rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,13 @@ class HasTable:
     def __rich__(self) -> RenderableType:
         """Return what `rich.print` draws."""
         return self.table().rich()
+
+
+def escape(text: str) -> str:
+    """Escape the characters that a terminal does not show, including line breaks."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 def settings_rows(settings: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any dataclass

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-from collections.abc import Callable, Iterable
+import hashlib
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-from typing_extensions import Buffer, override
 
 from cifarzoo.device import is_interactive
+from cifarzoo.display import escape
 from cifarzoo.errors import DataCorruptError
+from cifarzoo.files import replace_file
 
 __all__ = ["download"]
 
 CHUNK_BYTES = 2**16
 RETRIES = 2  # per URL, after 1 and 2 seconds
+
+_SECONDS_BETWEEN_LINES = 60  # in a log file, where lines are not overwritten
 
 
 def download(
@@ -38,64 +39,69 @@ def download(
         Why each URL failed, one line per URL; empty if the file is there.
     """
     import filelock
-    import pooch
-
-    http = pooch.HTTPDownloader(
-        progressbar=is_interactive(),
-        chunk_size=CHUNK_BYTES,
-        timeout=timeout,
-        # By default a server may send gzip data, which requests decompresses.
-        headers={"Accept-Encoding": "identity"},
-    )
-
-    def limited(url: str, output_file: str, caller: object) -> None:
-        with _LimitedFile(output_file, "w") as file:
-            file.limit_bytes = size_bytes
-            http(url, file, caller)
 
     failures = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.parent / ".cifarzoo.lock"):
-            for url in [] if path.is_file() else urls:
-                try:
-                    _fetch(url, path, known_hash, limited)
-                except (ValueError, OSError) as error:
-                    if isinstance(error, OSError) and error.errno is not None:
-                        raise  # from the file system: requests' errors have no errno
-                    failures.append(f"{url}: {' '.join(str(error).split())}")
-                else:
+            if path.is_file():
+                return []
+            for partial in path.parent.glob(f".{path.name}.*.partial"):  # of killed processes
+                partial.unlink()
+            for url in urls:
+                failure = _fetch(url, path, known_hash, size_bytes, timeout)
+                if not failure:
                     return []
+                failures.append(escape(f"{url}: {failure}"))
     except (OSError, NotImplementedError) as error:  # some file systems have no locks
         return [f"cannot write to {path.parent}: {error}"]
     return failures
 
 
-def _fetch(url: str, path: Path, known_hash: str, downloader: Callable[..., Any]) -> None:
-    import pooch
+def _fetch(url: str, path: Path, known_hash: str, size_bytes: int, timeout: float) -> str:
+    """Download a file, with retries; return why it failed, or an empty string."""
+    reason = ""
+    for attempt in range(1 + RETRIES):
+        if attempt:
+            time.sleep(attempt)
+        try:
+            _fetch_once(url, path, known_hash, size_bytes, timeout)
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # from the file system: requests' errors have no errno
+            reason = " ".join(str(error).split())
+        else:
+            return ""
+    return reason
 
-    partial = path.with_name(f".{path.name}-download")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
-    try:
-        pooch.create(
-            partial,
-            base_url="",
-            registry={path.name: known_hash},
-            urls={path.name: url},
-            retry_if_failed=RETRIES,
-        ).fetch(path.name, downloader=downloader)
-        (partial / path.name).replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
+def _fetch_once(url: str, path: Path, known_hash: str, size_bytes: int, timeout: float) -> None:
+    import requests
+    from tqdm.auto import tqdm
 
-class _LimitedFile(io.FileIO):
-    """A file that raises before it grows past a limit."""
-
-    limit_bytes = 0
-
-    @override
-    def write(self, data: Buffer, /) -> int:
-        if self.tell() + len(memoryview(data)) > self.limit_bytes:
-            raise DataCorruptError(f"received more than the expected {self.limit_bytes:,} bytes")
-        return super().write(data)
+    algorithm, _, expected = known_hash.partition(":")
+    found = hashlib.new(algorithm)
+    bar = tqdm(
+        desc=path.name,
+        total=size_bytes,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        mininterval=0.1 if is_interactive() else _SECONDS_BETWEEN_LINES,
+    )
+    # By default a server may send gzip data, which requests decompresses.
+    headers = {"Accept-Encoding": "identity"}
+    with (
+        bar,
+        requests.get(url, stream=True, timeout=timeout, headers=headers) as response,
+        replace_file(path) as file,
+    ):
+        response.raise_for_status()
+        for chunk in response.iter_content(CHUNK_BYTES):
+            if file.tell() + len(chunk) > size_bytes:
+                raise DataCorruptError(f"received more than the expected {size_bytes:,} bytes")
+            file.write(chunk)
+            found.update(chunk)
+            bar.update(len(chunk))
+        if found.hexdigest() != expected:
+            raise DataCorruptError(f"{algorithm} {found.hexdigest()} does not match {expected}")

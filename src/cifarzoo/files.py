@@ -7,13 +7,14 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = ["replace_file", "write_text"]
 
 
 @contextlib.contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` atomically after the block.
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file that replaces `path` atomically after the block.
 
     Even if the process is killed, a reader finds either the old content or the new. With concurrent
     writers, the last rename wins.
@@ -26,17 +27,22 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    # "x" fails where something exists, even a link. Unlike tempfile's, the file gets the usual
+    # permissions.
+    file = temporary.open("xb")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
+        with file:
+            yield file
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
-    with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with replace_file(path) as file:
+        file.write(text.encode())

@@ -6,6 +6,7 @@ checks a single argument.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Hashable
@@ -15,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from typing_extensions import dataclass_transform
 
@@ -67,8 +69,11 @@ def settings(cls: type[T]) -> type[T]:
     """Make a frozen, keyword-only dataclass whose fields are checked against their annotations.
 
     `dataclasses.replace` checks them again. A wrong type raises `InvalidTypeError`, a wrong value
-    `InvalidValueError`. NumPy numbers are converted to Python numbers.
+    `InvalidValueError`. NumPy numbers are converted to Python numbers. `repr` lists the fields that
+    differ from their defaults.
     """
+    if "__repr__" not in vars(cls):
+        cls.__repr__ = _repr_of_changes  # type: ignore[method-assign]
     made: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_CONFIG)(cls)
     checked_init = made.__init__
 
@@ -81,6 +86,16 @@ def settings(cls: type[T]) -> type[T]:
 
     made.__init__ = __init__
     return made  # type: ignore[no-any-return]
+
+
+def _repr_of_changes(self: Any) -> str:  # noqa: ANN401 - any settings
+    changes = []
+    for field in dataclasses.fields(self):
+        default, value = field.default, getattr(self, field.name)
+        default = default.default if isinstance(default, FieldInfo) else default
+        if field.repr and value != default:
+            changes.append(f"{field.name}={value!r}")
+    return f"{type(self).__qualname__}({', '.join(changes)})"
 
 
 @functools.cache

@@ -353,7 +353,7 @@ def save_weights(
             raise WeightsError(f"{name} contains NaN or infinity{where}: {path} was not written")
     header = json.dumps({**(metadata or {}), _DIGEST: _digest(state)})
     try:
-        with replace_file(path) as temporary:  # `save_file` would make it private to the user
-            temporary.write_bytes(save(state, {_METADATA: header}))
+        with replace_file(path) as file:
+            file.write(save(state, {_METADATA: header}))
     except OSError as error:
         raise WeightsError(f"cannot write {path}: {error}") from error

@@ -126,23 +126,23 @@ def test_fresh_replaces_the_files_of_a_run_and_no_others(
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("option", "code"),
     [
-        ("--weights", "nowhere.safetensors"),
-        ("--device", "cuda:99"),
-        ("--batch-size", "500"),
-        ("--lr", "0"),
-        ("--data", "cifar10", "--no-download", "--root", "nowhere"),
-        ("--recipe", "nope"),
+        (("--weights", "nowhere.safetensors"), 1),
+        (("--data", "cifar10", "--no-download", "--root", "nowhere"), 1),
+        (("--device", "cuda:99"), 2),
+        (("--batch-size", "500"), 2),
+        (("--lr", "0"), 2),
+        (("--recipe", "nope"), 2),
     ],
-    ids=lambda option: option[0],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_run_that_cannot_start_writes_and_deletes_nothing(
-    call: Call, tiny: Tiny, trained: Path, tmp_path: Path, option: Tiny
+    call: Call, tiny: Tiny, trained: Path, tmp_path: Path, option: Tiny, code: int
 ) -> None:
     out = shutil.copytree(trained, tmp_path / "run")
     for folder in (tmp_path / "new", out):
-        call("train", "report_baseline", *tiny, *option, "--out", folder, "--fresh", code=1)
+        call("train", "report_baseline", *tiny, *option, "--out", folder, "--fresh", code=code)
     assert not (tmp_path / "new").exists()
     assert contents(out) == contents(trained)
 
@@ -153,7 +153,7 @@ def test_fresh_keeps_the_weights_to_start_from(
     out = shutil.copytree(trained, tmp_path / "run")
     start = out / "weights.safetensors"
     result = call(
-        "train", "report_baseline", *tiny, "--weights", start, "--out", out, "--fresh", code=1
+        "train", "report_baseline", *tiny, "--weights", start, "--out", out, "--fresh", code=2
     )
     assert f"--fresh would delete {start}" in result.stderr
     assert contents(out) == contents(trained)
@@ -226,10 +226,75 @@ def test_stopped_run_resumes_to_the_same_weights(call: Call, tmp_path: Path) -> 
     assert len(runs[1].earlier_parts) == 2
 
 
+def test_second_command_in_a_folder_is_refused_while_the_first_trains(
+    call: Call, tmp_path: Path
+) -> None:
+    process = started(tmp_path)
+    for options in ((), ("--fresh",), ("--lr", "0.1")):
+        result = call("train", "report_baseline", *LONGER, *options, "--out", tmp_path, code=1)
+        assert f"another command is training in {tmp_path}" in result.stderr
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert set(contents(tmp_path)) == FINISHED
+    call("train", "report_baseline", *LONGER, "--out", tmp_path)
+
+
+def test_checkpoint_of_other_settings_is_refused_with_advice(call: Call, tmp_path: Path) -> None:
+    process = started(tmp_path)
+    process.kill()
+    process.communicate()
+    options = (*LONGER, "--lr", "0.1", "--out", str(tmp_path))
+    result = call("train", "report_baseline", *options, code=1)
+    assert "--out" in result.stderr
+    assert "--fresh" in result.stderr
+    assert "recipe.lr was 0.05, is 0.1" in result.stderr
+
+
+def test_limit_below_the_batch_size_is_explained(call: Call) -> None:
+    options = ("--data", "shapes", "--limit", "50")
+    result = call("train", "report_baseline", *options, code=2)
+    assert "--limit 50 leaves 45 training images" in result.stderr
+    assert "--batch-size 45" in result.stderr
+
+
+def test_run_is_finished_even_if_its_pictures_cannot_be_drawn(tiny: Tiny, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cifarzoo", "train", "report_baseline", *tiny, "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environment(), "MPLBACKEND": "nonsense"},
+    )
+    assert "test" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert {"weights.safetensors", "run.json"} <= set(contents(tmp_path))
+    assert Run.load(tmp_path).test is not None
+
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--device", "cuda:99"), "error: device 'cuda:99' is not available"),
+        (("--lr", "x"), "Invalid value for '--lr'"),
+    ],
+)
+def test_error_of_all_processes_is_printed_once(
+    tmp_path: Path, tiny: Tiny, options: Tiny, message: str
+) -> None:
+    command = [*TORCHRUN, "-m", "cifarzoo", "train", "report_baseline", *tiny, *options]
+    command += ["--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode != 0
+    assert done.stderr.count(message) == 1
+    assert set(contents(tmp_path)) == set()
+
+
 def test_two_processes_train_together(tmp_path: Path, tiny: Tiny) -> None:
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
     options = (*tiny, "--device", "cpu", "--precision", "float32", "--out", str(tmp_path))
-    command = [*torchrun, "-m", "cifarzoo", "train", "report_baseline", *options]
+    command = [*TORCHRUN, "-m", "cifarzoo", "train", "report_baseline", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr
     assert "2 processes" in done.stderr

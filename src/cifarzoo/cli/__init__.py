@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 
 __all__ = ["main"]
@@ -12,10 +11,9 @@ def main() -> None:
     """Run the command in `sys.argv`, and exit with its code."""
     try:
         from cifarzoo.cli.app import app
+        from cifarzoo.cli.console import replace_unencodable
 
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # for terminals without "×"
+        replace_unencodable()
         app()
     except KeyboardInterrupt:  # while importing
         sys.exit(130)

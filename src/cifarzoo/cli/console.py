@@ -6,23 +6,47 @@ escaped.
 
 from __future__ import annotations
 
+import codecs
+import io
 import math
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
+from cifarzoo.display import escape
+
 if TYPE_CHECKING:
     from cifarzoo.recipe import Recipe
 
-__all__ = ["escape", "interval", "log", "percent", "say", "show_json", "show_table", "summarize"]
+__all__ = [
+    "escape",
+    "interval",
+    "log",
+    "percent",
+    "replace_unencodable",
+    "say",
+    "show_json",
+    "show_table",
+    "summarize",
+]
+
+_ASCII = {"−": "-", "–": "-", "×": "x", "±": "+/-", "…": "..."}
 
 
-def escape(text: str) -> str:
-    """Escape the characters that a terminal does not show, including line breaks."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+def replace_unencodable() -> None:
+    """Let stdout and stderr replace characters that their encoding lacks, as on Windows."""
+
+    def replace(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        missing = error.object[error.start : error.end]
+        return "".join(_ASCII.get(c, "?") for c in missing), error.end
+
+    codecs.register_error("cifarzoo", replace)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="cifarzoo")
 
 
 def say(text: str = "") -> None:

@@ -25,6 +25,7 @@ def evaluate_command(
     device: options.Device = "auto",
     precision: options.Precision = "float32",
     no_download: options.NoDownload = False,
+    cards: options.Cards = None,
     json: options.Json = False,
 ) -> None:
     """Score a model on the test set: accuracy, interval, loss, calibration, classes.

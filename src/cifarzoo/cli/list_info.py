@@ -48,7 +48,9 @@ def list_command(
     show_table(("name", *sizes, "recipe", "test accuracy"), rows, numbers=sizes)
 
 
-def info_command(name: options.Name, json: options.Json = False) -> None:
+def info_command(
+    name: options.Name, cards: options.Cards = None, json: options.Json = False
+) -> None:
     """Show a model: card, recipes, weights, layers."""
     from cifarzoo.arithmetic import layer_table
     from cifarzoo.registry import build_from_card, model_card

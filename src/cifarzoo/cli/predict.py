@@ -24,6 +24,7 @@ def predict_command(
     tta: Annotated[TtaName, Option(help="Average over test-time augmentations.")] = "none",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
+    cards: options.Cards = None,
     json: options.Json = False,
 ) -> None:
     """Classify image files, with probabilities.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Annotated
 from typer import BadParameter, Option
 
 from cifarzoo.cli import options
-from cifarzoo.errors import NonFiniteLossError
-from cifarzoo.recipe import scale_epochs
+from cifarzoo.cli.completion import complete_recipe, complete_weights
+from cifarzoo.errors import CheckpointError, NonFiniteLossError
+from cifarzoo.recipe import Recipe, scale_epochs
+from cifarzoo.validation import Seed, validate
 
 __all__ = ["train_command"]
 
@@ -20,12 +23,19 @@ def train_command(
     name: options.Name,
     data: options.Data = "cifar10",
     root: options.Root = None,
-    recipe: Annotated[str | None, Option(metavar="TAG", help="Recipe; see cifarzoo info.")] = None,
+    recipe: Annotated[
+        str | None,
+        Option(metavar="TAG", help="Recipe; see cifarzoo info.", autocompletion=complete_recipe),
+    ] = None,
     epochs: Annotated[
         int | None, Option(metavar="N", min=1, help="Scale the recipe to N epochs.")
     ] = None,
-    batch_size: Annotated[int | None, Option(metavar="N", help="Override the batch size.")] = None,
-    lr: Annotated[float | None, Option(metavar="RATE", help="Override the learning rate.")] = None,
+    batch_size: Annotated[
+        int | None, Option(metavar="N", min=1, help="Override the batch size.")
+    ] = None,
+    lr: Annotated[
+        float | None, Option(metavar="RATE", min=0, help="Override the learning rate.")
+    ] = None,
     seed: Annotated[
         int, Option(metavar="N", min=0, help="Seed for weights, order and augmentation.")
     ] = 0,
@@ -33,7 +43,8 @@ def train_command(
         str | None, Option(metavar="N,N,...", help="Train one run after another with these seeds.")
     ] = None,
     weights: Annotated[
-        str | None, Option(metavar="TAG|FILE", help="Weights to start from.")
+        str | None,
+        Option(metavar="TAG|FILE", help="Weights to start from.", autocompletion=complete_weights),
     ] = None,
     limit: options.Limit = None,
     out: Annotated[
@@ -51,6 +62,7 @@ def train_command(
         Path | None, Option(metavar="FOLDER", help="Write TensorBoard event files.")
     ] = None,
     no_download: options.NoDownload = False,
+    cards: options.Cards = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print only the final scores.")] = False,
 ) -> None:
     """Train a model by its recipe, or resume an interrupted run.
@@ -63,7 +75,6 @@ def train_command(
     size is the total over all processes.
     """
     from cifarzoo.cli import training
-    from cifarzoo.device import is_interactive
     from cifarzoo.registry import build_from_card, build_model, model_card
     from cifarzoo.run import load_data, provenance, run_settings, train
     from cifarzoo.training.callbacks import Callback, TensorBoardCallback
@@ -76,7 +87,8 @@ def train_command(
     chosen = chosen if epochs is None else scale_epochs(chosen, epochs)
     chosen = chosen if batch_size is None else replace(chosen, batch_size=batch_size)
     chosen = chosen if lr is None else replace(chosen, lr=lr)
-    shows_bar = not quiet and is_interactive()
+    if limit is not None:
+        _check_limit(limit, chosen)
     variant = name if recipe is None else f"{name}-{recipe}"
     several = _parse_seeds(seeds)
     with process_group(device):
@@ -90,51 +102,64 @@ def train_command(
             )
             finished = partial(training.finished_run, folder, settings)
             run = None if fresh else on_rank_zero(finished)
-            if run is None:
-                machine = provenance(device, precision).machine
-                # Whatever cannot be loaded fails here, before a file is written or deleted.
-                loaders = load()
-                model = build_from_card(card, start, 10, download=download)
-                if teacher := chosen.distillation:
-                    build_model(teacher.teacher, weights=teacher.weights)
-                callbacks: list[Callback] = [] if quiet or shows_bar else [training.LogChecks()]
-                if tensorboard is not None and is_rank_zero():
-                    callbacks.append(TensorBoardCallback(tensorboard / subfolder))
-                if fresh:
-                    on_rank_zero(partial(training.clear, folder, start))
-                if not quiet:
-                    training.announce(settings, model, machine, folder)
-                try:
-                    run = train(
-                        card,
-                        data=loaders,
-                        recipe=chosen,
-                        weights=start,
-                        seed=each,
-                        device=device,
-                        precision=precision,
-                        tta=tta,
-                        checkpoint=folder / training.CHECKPOINT_FILE,
-                        progress=shows_bar,
-                        callbacks=callbacks,
-                        download=download,
-                    )
-                except NonFiniteLossError as error:
+            lacks_tta = run and tta not in ("none", run.test_tta and run.test_tta.tta)
+            with nullcontext() if run and not lacks_tta else training.sole_use(folder):
+                if run is None:
+                    machine = provenance(device, precision).machine
+                    # Whatever cannot be loaded fails here, before a file is written or deleted.
+                    loaders = load()
+                    model = build_from_card(card, start, 10, download=download)
+                    if teacher := chosen.distillation:
+                        build_model(teacher.teacher, weights=teacher.weights)
+                    callbacks: list[Callback] = []
+                    if tensorboard is not None and is_rank_zero():
+                        callbacks.append(TensorBoardCallback(tensorboard / subfolder))
+                    if fresh:
+                        on_rank_zero(partial(training.clear, folder, start))
+                    if not quiet:
+                        training.announce(settings, model, machine, folder)
+                    try:
+                        run = train(
+                            card,
+                            data=loaders,
+                            recipe=chosen,
+                            weights=start,
+                            seed=each,
+                            device=device,
+                            precision=precision,
+                            tta=tta,
+                            checkpoint=folder / training.CHECKPOINT_FILE,
+                            progress=not quiet,
+                            callbacks=callbacks,
+                            download=download,
+                        )
+                    except (CheckpointError, NonFiniteLossError) as error:
+                        if is_rank_zero():
+                            training.explain(error, folder)
+                        raise
                     if is_rank_zero():
-                        training.save_diverged(error, folder)
-                    raise
-                if is_rank_zero():
-                    run = training.save(run.replace(data=data, limit=limit), loaders.test, folder)
-            elif is_rank_zero() and tta not in ("none", run.test_tta and run.test_tta.tta):
-                run = training.add_tta(run, load().test, tta, device, folder)
+                        run = run.replace(data=data, limit=limit)
+                        run = training.save(run, loaders.test, folder)
+                elif lacks_tta and is_rank_zero():
+                    run = training.add_tta(run, load().test, tta, device, folder)
             if is_rank_zero():
-                training.show(run, folder, quiet=quiet)
+                training.show(run, folder, cards=cards or (), quiet=quiet)
+
+
+def _check_limit(limit: int, recipe: Recipe) -> None:
+    n = limit - round(limit * recipe.val_fraction)
+    if n < recipe.batch_size:
+        raise BadParameter(
+            f"--limit {limit} leaves {n} training images, fewer than the batch size of "
+            f"{recipe.batch_size}: use a larger --limit, or --batch-size {n} or less"
+        )
 
 
 def _parse_seeds(text: str | None) -> tuple[int, ...]:
     """Parse "0,1,2"."""
+    parts = [] if text is None else text.split(",")
     try:
-        return () if text is None else tuple(dict.fromkeys(int(part) for part in text.split(",")))
+        return tuple(dict.fromkeys(validate("seed", int(part), Seed) for part in parts))
     except ValueError:
-        message = f"{text!r}: expected whole numbers with commas, such as 0,1,2"
+        message = f"{text!r}: expected numbers from 0 with commas, such as 0,1,2"
         raise BadParameter(message) from None

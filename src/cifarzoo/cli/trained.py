@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from cifarzoo.card import DEFAULT
 from cifarzoo.cli.console import log
 from cifarzoo.cli.options import DataName
 from cifarzoo.errors import WeightsError
@@ -38,6 +39,11 @@ def load_trained(
     outline = build_on_meta(card)
     if packaged := card.weights_for(weights):
         weights, path = packaged.tag, packaged_file(name, packaged.tag)
+    elif weights == DEFAULT:
+        raise WeightsError(
+            f"the package has no weights of {name}: train it with cifarzoo train {name}, then pass "
+            "the file weights.safetensors of the run"
+        )
     elif isinstance(outline, TransferClassifier):  # its head would be random
         names = read_state_dict(path) if path.is_file() else ("network.",)
         is_published = weights in [entry.tag for entry in outline.published]

@@ -2,49 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 from torch import nn
-from typing_extensions import override
 
 from cifarzoo.arithmetic import count_params
 from cifarzoo.cli.console import interval, log, percent, say, show_table, summarize
 from cifarzoo.data.loader import TensorLoader
-from cifarzoo.errors import InvalidValueError, NonFiniteLossError, RunError
+from cifarzoo.errors import CheckpointError, InvalidValueError, NonFiniteLossError, RunError
 from cifarzoo.evaluation.evaluate import evaluate
 from cifarzoo.evaluation.predict import predict
 from cifarzoo.files import write_text
 from cifarzoo.recipe import TtaName
-from cifarzoo.record import Check
 from cifarzoo.run import RUN_FILE, WEIGHTS_FILE, Run, differences
-from cifarzoo.training.callbacks import Callback
-from cifarzoo.training.distributed import is_rank_zero, world_size
+from cifarzoo.training.distributed import is_rank_zero, on_rank_zero, world_size
 from cifarzoo.validation import expand_path
 from cifarzoo.weights import save_weights
 
 __all__ = [
     "CHECKPOINT_FILE",
-    "LogChecks",
     "add_tta",
     "announce",
     "clear",
+    "explain",
     "finished_run",
     "save",
-    "save_diverged",
     "show",
+    "sole_use",
 ]
 
 CHECKPOINT_FILE = "checkpoint.pt"  # of an unfinished run
 BEST_FILE = "best.safetensors"  # of a diverged run
 CURVES_FILE = "curves.png"
 PREDICTIONS_FILE = "predictions.png"
+LOCK_FILE = ".cifarzoo.lock"
 FILES = (CHECKPOINT_FILE, WEIGHTS_FILE, RUN_FILE, CURVES_FILE, PREDICTIONS_FILE, BEST_FILE)
 
 N_EXAMPLES = 12  # test images in predictions.png
 DPI = 150
+HINT = "choose another folder with --out, or replace the files with --fresh"
+
+
+@contextlib.contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Lock a folder within the block; a folder that stays empty is deleted.
+
+    The system releases the lock of a killed process.
+
+    Raises:
+        RunError: another command writes to the folder.
+    """
+    lock = filelock.FileLock(folder / LOCK_FILE, timeout=0)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+
+    def acquire() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise RunError(
+                f"another command is training in {folder}: wait until it has finished, or choose "
+                "another folder with --out"
+            ) from None
+
+    on_rank_zero(acquire)
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with contextlib.suppress(OSError):  # on Windows, the file is open
+                (folder / LOCK_FILE).unlink()
+            lock.release()
+            with contextlib.suppress(OSError):  # not empty
+                for path in missing:
+                    path.rmdir()
 
 
 def finished_run(folder: Path, settings: Mapping[str, Any]) -> Run | None:
@@ -53,15 +89,14 @@ def finished_run(folder: Path, settings: Mapping[str, Any]) -> Run | None:
     Raises:
         RunError: the run has other `run_settings`, or files would be overwritten.
     """
-    hint = "choose another folder with --out, or replace the files with --fresh"
     if (folder / RUN_FILE).exists():
         run = Run.load(folder)
         if changed := differences(run, settings):
-            raise RunError(f"{folder} holds another run ({'; '.join(changed.values())}): {hint}")
+            raise RunError(f"{folder} holds another run ({'; '.join(changed.values())}): {HINT}")
         return run
     found = [name for name in FILES if (folder / name).exists()]
     if found and CHECKPOINT_FILE not in found:  # `train` checks which run a checkpoint belongs to
-        raise RunError(f"{folder} holds {', '.join(found)}, but no {RUN_FILE}: {hint}")
+        raise RunError(f"{folder} holds {', '.join(found)}, but no {RUN_FILE}: {HINT}")
     return None
 
 
@@ -89,30 +124,27 @@ def announce(settings: Mapping[str, Any], model: nn.Module, machine: str, folder
         log("Ctrl-C stops the run; the same command resumes it\n")
 
 
-class LogChecks(Callback):
-    """Logs one line per check."""
-
-    @override
-    def on_check(self, check: Check) -> None:
-        validation = ""
-        if check.val_loss is not None:
-            validation = f", validation {check.val_loss:.4f} {percent(check.val_accuracy)}"
-        log(
-            f"epoch {check.epoch:.2f}: training {check.train_loss:.4f} "
-            f"{percent(check.train_accuracy)}{validation}, {check.seconds:.1f} s"
-        )
-
-
-def save_diverged(error: NonFiniteLossError, folder: Path) -> None:
-    """Save the best state of a run whose loss became NaN or infinite."""
-    if error.model is not None and error.history.best_step:  # at step 0 the weights are random
+def explain(error: CheckpointError | NonFiniteLossError, folder: Path) -> None:
+    """Save the best state of a diverged run, and print what to do."""
+    # At step 0 the weights are random.
+    if isinstance(error, NonFiniteLossError) and error.model and error.history.best_step:
         save_weights(error.model, folder / BEST_FILE)
         log(f"the best state is in {folder / BEST_FILE}")
-    log("to train with other settings, use --fresh or another folder with --out")
+    log(f"to train with other settings, {HINT}")
 
 
 def save(run: Run, test: TensorLoader, folder: Path) -> Run:
-    """Write figures, weights and, last, the record, which marks the run as finished."""
+    """Write weights, then the record, which marks the run as finished, then pictures."""
+    saved = run.save(folder)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    try:
+        _draw(run, test, folder)
+    except Exception as error:  # by matplotlib, such as for an unknown MPLBACKEND
+        log(f"warning: the pictures of the run could not be drawn: {error}")
+    return saved
+
+
+def _draw(run: Run, test: TensorLoader, folder: Path) -> None:
     from cifarzoo.viz import plot_history, plot_predictions
 
     plot_history(run.history).savefig(folder / CURVES_FILE, dpi=DPI)
@@ -121,9 +153,6 @@ def save(run: Run, test: TensorLoader, folder: Path) -> Run:
     found = predict(run.model, images, device=device).probabilities
     figure = plot_predictions(images, labels, found, test.classes, title="first test images")
     figure.savefig(folder / PREDICTIONS_FILE, dpi=DPI)
-    saved = run.save(folder)
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return saved
 
 
 def add_tta(run: Run, test: TensorLoader, tta: TtaName, device: str, folder: Path) -> Run:
@@ -133,7 +162,7 @@ def add_tta(run: Run, test: TensorLoader, tta: TtaName, device: str, folder: Pat
     return run
 
 
-def show(run: Run, folder: Path, *, quiet: bool) -> None:
+def show(run: Run, folder: Path, *, cards: Sequence[str], quiet: bool) -> None:
     """Print the length of the run, its scores and its files."""
     history = run.history
     say(
@@ -155,4 +184,5 @@ def show(run: Run, folder: Path, *, quiet: bool) -> None:
         log(f"\nfinished on {run.provenance.date}; --fresh trains again")
         log(f"in {folder}: {files}")
         command = ["cifarzoo", "evaluate", run.name, "--weights", str(folder / WEIGHTS_FILE)]
+        command += [f"--card={card}" for card in cards]
         log(f"next: {shlex.join(command)}")

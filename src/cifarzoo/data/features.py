@@ -26,6 +26,7 @@ from cifarzoo.data.loader import (
 )
 from cifarzoo.device import (
     autocast,
+    is_interactive,
     keep_freed_memory,
     move_model,
     resolve_device,
@@ -122,7 +123,14 @@ def _compute(network: _FrozenNetwork, images: Tensor, row: Tensor, *, progress: 
     layout = torch.channels_last if row.ndim == 4 else torch.contiguous_format
     kept = torch.empty_like(row.expand(len(images), *row.shape[1:]), memory_format=layout)
     parts = torch.split(images, network.batch_size)
-    shown = tqdm(parts, desc="frozen layers", unit="batch", leave=False, disable=not progress)
+    shown = tqdm(
+        parts,
+        desc="frozen layers",
+        unit="batch",
+        leave=False,
+        disable=not progress,
+        mininterval=0.1 if is_interactive() else 60,  # in a log file, a line a minute
+    )
     for part, rows in zip(shown, torch.split(kept, network.batch_size), strict=True):
         rows.copy_(network(part))
     return kept

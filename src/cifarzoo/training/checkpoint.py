@@ -102,8 +102,8 @@ def read_parts(path: Path) -> list[str]:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     try:
-        with replace_file(path) as temporary:
-            torch.save(content, temporary)
+        with replace_file(path) as file:
+            torch.save(content, file)
     except (OSError, RuntimeError, pickle.PickleError) as error:
         raise CheckpointError(f"cannot write checkpoint {path}: {error}") from error
 

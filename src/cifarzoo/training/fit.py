@@ -47,7 +47,7 @@ from cifarzoo.training.interrupt import Interrupt, deferred_interrupt
 from cifarzoo.training.kernels.fuse import fast_layers
 from cifarzoo.training.loss import Loss
 from cifarzoo.training.optim import OptimizerFactory, Schedule
-from cifarzoo.training.progress import ProgressBar
+from cifarzoo.training.progress import Progress, show_progress
 from cifarzoo.training.state import RunState
 from cifarzoo.validation import Seed, expand_path, validate
 
@@ -299,7 +299,12 @@ def _train(
     progress: bool,
 ) -> None:
     batches = _batches(state, loaders.train, seed)
-    bar = ProgressBar(total_steps=state.total_steps, first_step=state.step, shown=progress)
+    bar = show_progress(
+        total_steps=state.total_steps,
+        first_step=state.step,
+        steps_per_epoch=state.steps_per_epoch,
+        shown=progress,
+    )
     with contextlib.closing(bar):
         while state.is_running():
             state.model.train()
@@ -321,7 +326,7 @@ def _train(
 
 
 def _take_steps(
-    state: RunState, batches: Iterator[Batch], interrupt: Interrupt, bar: ProgressBar
+    state: RunState, batches: Iterator[Batch], interrupt: Interrupt, bar: Progress
 ) -> bool:
     """Train until a check is due, the run ends or it is interrupted; return True for the last."""
     while True:
