@@ -119,10 +119,26 @@ def test_tta_only_adds_a_score(make_loaders: MakeLoaders) -> None:
 def test_torch_loaders_are_accepted(make_loaders: MakeLoaders) -> None:
     images, labels = (torch.cat(parts) for parts in zip(*make_loaders().train, strict=True))
     loader = DataLoader(TensorDataset(images, labels), batch_size=8)
-    done = train_quietly(CARD, data=zoo.Loaders(loader), tta="flip")
+    done = train_quietly(CARD, data=zoo.Loaders(loader, test=loader), tta="flip")
     assert done.history.steps == 12
     # Such a loader may augment its images, so the training images are not scored.
-    assert (done.train, done.val, done.test, done.test_tta) == (None, None, None, None)
+    assert (done.train, done.val) == (None, None)
+    assert done.test.n == len(images)
+    with pytest.raises(InvalidValueError, match="test"):
+        train_quietly(CARD, data=zoo.Loaders(loader))
+
+
+def test_a_score_that_fails_does_not_cost_the_run(make_loaders: MakeLoaders) -> None:
+    loaders = make_loaders()
+    images, labels = next(iter(loaders.train))
+    broken = zoo.Loaders(loaders.train, loaders.val, [(images, labels + 10)])
+    with pytest.raises(ScoreError, match="labels") as caught:
+        train_quietly(CARD, data=broken)
+    run = caught.value.run
+    assert run.test is None
+    assert run.val is not None
+    assert run.history.steps == len(loaders.train) * CARD.recipe.epochs
+    assert zoo.evaluate(run.model, loaders.train, device="cpu").n == len(loaders.train) * 8
 
 
 class Stop(Callback):

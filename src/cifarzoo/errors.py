@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cifarzoo.record import History
+    from cifarzoo.run import Run
 
 __all__ = [
     "CheckpointError",
@@ -28,6 +29,7 @@ __all__ = [
     "MissingExtraError",
     "NonFiniteLossError",
     "RunError",
+    "ScoreError",
     "WeightsError",
     "suggest",
     "unknown",
@@ -86,6 +88,18 @@ class NonFiniteLossError(CifarZooError, ArithmeticError):
     @override
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class ScoreError(CifarZooError, RuntimeError):
+    """A model was trained, but could not be scored.
+
+    Attributes:
+        run: the run, without the scores that failed.
+    """
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 class MissingExtraError(CifarZooError, ImportError):

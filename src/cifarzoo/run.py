@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -25,24 +26,28 @@ from cifarzoo.data.loader import (
 )
 from cifarzoo.device import resolve_device, seeded
 from cifarzoo.errors import (
+    InvalidTypeError,
     InvalidValueError,
     NonFiniteLossError,
     RunError,
+    ScoreError,
     WeightsError,
 )
 from cifarzoo.evaluation.evaluate import evaluation_from_logits
-from cifarzoo.evaluation.predict import compute_logits
+from cifarzoo.evaluation.predict import class_names_of, compute_logits
 from cifarzoo.files import write_text
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import TransferClassifier
 from cifarzoo.provenance import provenance
-from cifarzoo.recipe import PrecisionName, Recipe, TtaName
+from cifarzoo.recipe import PrecisionName, Recipe, TtaName, scale_epochs
 from cifarzoo.record import Evaluation, RunRecord, read_record
 from cifarzoo.registry import build_from_card, build_model, model_card
 from cifarzoo.training.callbacks import Callback
-from cifarzoo.training.checkpoint import read_parts
+from cifarzoo.training.checkpoint import names_of, read_parts
 from cifarzoo.training.distributed import gather_rows, is_rank_zero, on_rank_zero, shard
 from cifarzoo.training.fit import fit
+from cifarzoo.training.loss import Loss
+from cifarzoo.training.optim import OptimizerFactory, Schedule
 from cifarzoo.validation import PositiveInt, expand_path, validate
 from cifarzoo.weights import save_weights, sha256_of
 
@@ -51,6 +56,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "DataName",
     "Run",
+    "ScoredRun",
     "differences",
     "load_data",
     "load_runs",
@@ -143,6 +149,12 @@ class Run(RunRecord):
         return changed
 
 
+class ScoredRun(Run):
+    """A run with a test score, as `train` returns it."""
+
+    test: Evaluation
+
+
 def load_runs(folder: str | Path) -> list[Run]:
     """Load runs that differ only in their seeds, such as `compare` takes.
 
@@ -169,12 +181,14 @@ def load_runs(folder: str | Path) -> list[Run]:
     return runs
 
 
+@torch.inference_mode(False)
 def train(
     name: str | ModelCard,
     *,
     data: DataName | Loaders = "cifar10",
     root: str | Path | None = None,
     recipe: Recipe | str | None = None,
+    epochs: int | None = None,
     weights: str | Path | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -182,11 +196,14 @@ def train(
     device: str | torch.device = "auto",
     precision: PrecisionName = "auto",
     tta: TtaName = "none",
+    loss: Loss | None = None,
+    optimizer: OptimizerFactory | None = None,
+    schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,
-) -> Run:
+) -> ScoredRun:
     """Train a model by its card's recipe, and score it.
 
     The validation split chooses the state that is kept; the test set is scored once, at the end,
@@ -194,12 +211,13 @@ def train(
 
     Args:
         name: one of `list_models()`, or a card of your own.
-        data: "cifar10", "shapes" (built in, no download), or your own loaders, whose batch size and
-            augmentation then replace the recipe's.
+        data: "cifar10", "shapes" (built in, no download), or your own loaders, including `test`,
+            whose batch size and augmentation then replace the recipe's.
         root: folder with CIFAR-10; None for that in the environment variable `CIFARZOO_DATA`, or
             else the user's cache folder.
         recipe: a `Recipe`, or the tag of one of the card's recipes, such as "long"; None for the
             first of them. Change single settings with `dataclasses.replace`.
+        epochs: scales the recipe to this number of epochs, with its warm-up; None keeps it.
         weights: where training starts, as in `build_model`; None for the card's `initial_weights`,
             or for random ones if it has none.
         seed: seeds initial weights, order, augmentation and dropout; 0 or more.
@@ -210,6 +228,9 @@ def train(
         precision: "auto" trains in bfloat16 where the device is faster in it, otherwise float32.
         tta: test-time augmentation for a second test score, `Run.test_tta`: "flip" or
             "flip_translate"; "none" skips that score.
+        loss: as in `fit`; the record's note names it, as it does the next two.
+        optimizer: as in `fit`.
+        schedule: as in `fit`.
         checkpoint: file that holds the state of the run; if it exists, the run resumes from it.
         progress: whether to show a progress bar.
         callbacks: observers of the run.
@@ -220,21 +241,32 @@ def train(
 
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to another run.
-        CifarZooError: the errors of `build_model`, `load_data`, `fit` and `evaluate`.
+        CifarZooError: the errors of `build_model`, `load_data` and `fit`.
+        ScoreError: training succeeded, but scoring did not; the run is the error's `run`.
 
     Example:
         >>> run = train("report_baseline", data="shapes")  # doctest: +SKIP
         >>> run.test.accuracy, run.test.interval  # doctest: +SKIP
     """
+    if isinstance(name, nn.Module):
+        raise InvalidTypeError(
+            f"name is a {type(name).__name__}: expected a model's name or a ModelCard; train a "
+            "module with fit(model, loaders, recipe)"
+        )
     card = name if isinstance(name, ModelCard) else model_card(name)
     if not isinstance(recipe, Recipe):
         recipe = card.recipe if recipe is None else card.recipe_for(recipe)
+    if epochs is not None:
+        recipe = scale_epochs(recipe, validate("epochs", epochs, PositiveInt))
     if isinstance(data, Loaders) and limit is not None:
         raise InvalidValueError(f"limit is {limit}: expected None with your own loaders")
+    if isinstance(data, Loaders) and data.test is None:
+        raise InvalidValueError("data.test is None: expected a loader; fit trains without one")
     validate("tta", tta, TtaName)
     target, origin = resolve_device(device), provenance(device, precision)
     weights = card.initial_weights if weights is None else weights
-    settings = run_settings(card, recipe, weights, data=data, seed=seed, limit=limit)
+    options = run_settings(card, recipe, weights, data=data, seed=seed, limit=limit)
+    _warn_of_seen_images(card, recipe, weights, data)
     path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
     parts = [] if path is None else on_rank_zero(lambda: read_parts(path))
     with seeded(seed):
@@ -266,7 +298,10 @@ def train(
             seed=seed,
             teacher=teacher,
             checkpoint=path,
-            initial_weights=settings["initial_weights"],
+            loss=loss,
+            optimizer=optimizer,
+            schedule=schedule,
+            initial_weights=options["initial_weights"],
             progress=progress,
             callbacks=callbacks,
             provenance=f"{origin.source}, {origin.machine}",
@@ -276,20 +311,46 @@ def train(
         raise
     # A transfer model is scored on images as well, since its features may be bfloat16.
     ordered = loaders.train.in_order() if isinstance(loaders.train, TensorLoader) else None
-    run = Run(
-        **settings,
-        params=count_params(model),
-        trainable_params=count_params(model, trainable_only=True),
-        history=history,
-        train=_score(model, ordered, target),
-        val=_score(model, loaders.val, target),
-        test=_score(model, loaders.test, target),
-        test_tta=None if tta == "none" else _score(model, loaders.test, target, tta),
-        provenance=provenance(device, precision),
-        earlier_parts=tuple(parts),
-    )
+    model.class_names = class_names_of(loaders.train, model, num_classes)
+    custom = names_of({"loss": loss, "optimizer": optimizer, "schedule": schedule})
+    options |= {
+        "params": count_params(model),
+        "trainable_params": count_params(model, trainable_only=True),
+        "history": history,
+        "provenance": provenance(device, precision),
+        "earlier_parts": tuple(parts),
+        "note": "; ".join(f"{key} {value}" for key, value in custom.items() if value),
+    }
+    scores: dict[str, Evaluation | None] = dict.fromkeys(("train", "val", "test", "test_tta"))
+    try:
+        scores["train"] = _score(model, ordered, target)
+        scores["val"] = _score(model, loaders.val, target)
+        scores["test"] = _score(model, loaders.test, target)
+        if tta != "none":
+            scores["test_tta"] = _score(model, loaders.test, target, tta)
+    except Exception as error:  # the caller's loaders may raise anything
+        unscored = Run(**options, **scores)
+        unscored._model = model
+        raise ScoreError(f"the model is trained, but not scored: {error}", unscored) from error
+    run = ScoredRun(**options, **scores)
     run._model = model
     return run
+
+
+def _warn_of_seen_images(
+    card: ModelCard, recipe: Recipe, weights: str | Path | None, data: DataName | Loaders
+) -> None:
+    """Warn if the teacher or the initial weights were trained on images held out here."""
+    sources = [] if weights is None else [("the initial weights", card.weights_for(str(weights)))]
+    if teacher := recipe.distillation:
+        sources += [("the teacher", model_card(teacher.teacher).weights_for(teacher.weights))]
+    for what, source in sources:
+        if source and source.run.data == data and source.recipe.val_fraction < recipe.val_fraction:
+            warnings.warn(
+                f"{what} were trained on images of the validation split: its scores are too high "
+                "to choose a state by; recipe.val_fraction=0 trains on all images",
+                stacklevel=4,
+            )
 
 
 def run_settings(
@@ -326,12 +387,16 @@ def _weights_label(card: ModelCard, weights: str | Path) -> str:
     return f"{path.name} {sha256_of(path)[:_HASH_DIGITS]}" if path.is_file() else str(weights)
 
 
-def differences(run: RunRecord, settings: Mapping[str, Any]) -> dict[str, str]:
+def differences(run: RunRecord, options: Mapping[str, Any]) -> dict[str, str]:
     """Return how a run differs from `run_settings`, as "a, not b" by name."""
-    pairs = {name: (getattr(run, name), value) for name, value in settings.items()}
+    pairs = {name: (getattr(run, name), value) for name, value in options.items()}
     recipe, other = pairs.pop("recipe")
     pairs |= {name: (value, getattr(other, name)) for name, value in vars(recipe).items()}
-    return {name: f"{name} {a}, not {b}" for name, (a, b) in pairs.items() if a != b}
+    return {
+        name: f"{name} {'none' if a is None else a}, not {'none' if b is None else b}"
+        for name, (a, b) in pairs.items()
+        if a != b
+    }
 
 
 def _score(
@@ -347,7 +412,8 @@ def _score(
     logits, labels = compute_logits(model, share, device=device, dtype=torch.float32, tta=tta)
     if share is not data:
         logits, labels = gather_rows(logits), gather_rows(labels)
-    return evaluation_from_logits(logits, labels, tta=tta)
+    names = class_names_of(data, model, logits.shape[1])
+    return evaluation_from_logits(logits, labels, tta=tta, class_names=names)
 
 
 def load_data(
@@ -376,15 +442,10 @@ def load_data(
     """
     validate("data", data, DataName)
     validate("limit", limit, _Limit | None)
-    options: dict[str, Any] = {
-        "val_fraction": recipe.val_fraction,
-        "augmentation": recipe.augmentation,
-        "seed": seed,
-    }
     if data == "shapes":
         n_train, n_test = (n if limit is None else min(limit, n) for n in _N_SHAPES)
-        return shapes_loaders(recipe.batch_size, n_train=n_train, n_test=n_test, **options)
-    loaders = cifar10_loaders(recipe.batch_size, root=root, download=download, **options)
+        return shapes_loaders(recipe=recipe, n_train=n_train, n_test=n_test, seed=seed)
+    loaders = cifar10_loaders(recipe=recipe, root=root, seed=seed, download=download)
     if limit is None:
         return loaders
     n_val = round(limit * recipe.val_fraction)

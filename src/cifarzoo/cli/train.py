@@ -107,7 +107,7 @@ def train_command(
                 if run is None:
                     machine = provenance(device, precision).machine
                     # Whatever cannot be loaded fails here, before a file is written or deleted.
-                    loaders = load()
+                    test = load().test
                     model = build_from_card(card, start, 10, download=download)
                     if teacher := chosen.distillation:
                         build_model(teacher.teacher, weights=teacher.weights)
@@ -121,10 +121,12 @@ def train_command(
                     try:
                         run = train(
                             card,
-                            data=loaders,
+                            data=data,
+                            root=root,
                             recipe=chosen,
                             weights=start,
                             seed=each,
+                            limit=limit,
                             device=device,
                             precision=precision,
                             tta=tta,
@@ -138,8 +140,7 @@ def train_command(
                             training.explain(error, folder)
                         raise
                     if is_rank_zero():
-                        run = run.replace(data=data, limit=limit)
-                        run = training.save(run, loaders.test, folder)
+                        run = training.save(run, test, folder)
                 elif lacks_tta and is_rank_zero():
                     run = training.add_tta(run, load().test, tta, device, folder)
             if is_rank_zero():
