@@ -29,7 +29,7 @@ PARAMETERS = {
     "vgg11_bn": 9_231_114,
     "vgg16_bn": 14_728_266,
     # pytorchcv: densenet40_k12_bc_cifar10.
-    "densenet40_k12": 176_122,
+    "densenet40_k12_bc": 176_122,
     # torchvision: mobilenet_v2(num_classes=10).
     "mobilenet_v2": 2_236_682,
     # The report's table 1 has the first; the others follow from its description.
@@ -104,7 +104,7 @@ def test_map_sizes_are_the_papers(name: str) -> None:
         ("wrn_28_10", 28),
         ("vgg11_bn", 11 - 3),
         ("vgg16_bn", 16 - 3),
-        ("densenet40_k12", 40 - 1),
+        ("densenet40_k12_bc", 40 - 1),
     ],
 )
 def test_the_name_states_the_depth(name: str, depth: int) -> None:
@@ -118,7 +118,7 @@ def test_the_name_states_the_depth(name: str, depth: int) -> None:
         ("preact_resnet18", 1),
         ("wrn_16_4", 1),
         ("mobilenet_v2", 1),
-        ("densenet40_k12", 4),
+        ("densenet40_k12_bc", 4),
         ("tiny_m", 4),
         ("sprint_s", 9),
         ("vgg11_bn", 32),
@@ -171,7 +171,7 @@ def test_densenet_agrees_with_torchvision() -> None:
     theirs.features.conv0 = nn.Conv2d(3, 24, 3, padding=1, bias=False)
     for name in ("norm0", "relu0", "pool0"):
         setattr(theirs.features, name, nn.Identity())
-    assert_same_logits(build("densenet40_k12").network, theirs)
+    assert_same_logits(build("densenet40_k12_bc").network, theirs)
 
 
 def test_hardswish_approximates_gelu() -> None:
