@@ -70,7 +70,10 @@ class Preprocess(nn.Module):
 def _to_input(images: Tensor, mean: Tensor, std: Tensor, size: int | None) -> Tensor:
     check_images(images, channels=mean.shape[1])
     pixels = images.to(mean.dtype)
-    pixels = pixels / 255 if images.dtype == torch.uint8 else pixels.clamp(0, 1)
+    if images.dtype == torch.uint8:
+        pixels = pixels / 255
+    else:  # unlike `clamp`, this keeps the gradients at 0 and 1
+        pixels = pixels.masked_fill(pixels < 0, 0).masked_fill(pixels > 1, 1)
     if size is not None and pixels.shape[-2:] != (size, size):
         side = (size, size)
         pixels = nn.functional.interpolate(pixels, size=side, mode="bilinear", antialias=True)
@@ -79,7 +82,7 @@ def _to_input(images: Tensor, mean: Tensor, std: Tensor, size: int | None) -> Te
 
 @fx.wrap
 def _check_size(pixels: Tensor, side: int | None, least: int) -> None:
-    if torch.jit.is_tracing():
+    if _is_jit_tracing():
         return
     height, width = pixels.shape[-2:]
     if (side is not None and not height == width == side) or height < least or width < least:
@@ -102,7 +105,7 @@ def check_images(images: Tensor, *, channels: int = 3) -> None:
     if not isinstance(images, Tensor):
         kind = type(images).__name__
         raise InvalidTypeError(f"images are a {kind}: expected a tensor (N, {channels}, H, W)")
-    if torch.jit.is_tracing():
+    if _is_jit_tracing():
         return
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != channels:
@@ -114,6 +117,11 @@ def check_images(images: Tensor, *, channels: int = 3) -> None:
         raise InvalidValueError(f"images are {images.dtype}: expected uint8, or float in [0, 1]")
     if images.device.type == "cpu" and images.numel():
         _check_range(images)
+
+
+def _is_jit_tracing() -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing
 
 
 def _check_range(images: Tensor) -> None:

@@ -92,7 +92,7 @@ class SprintNetwork(nn.Module):
         self.blocks = nn.Sequential(*(Block(*pair, convs, act, gain) for pair in pairs))
         self.head = nn.Linear(filters[-1], num_classes, bias=False)
         nn.init.normal_(self.head.weight, std=1 / filters[-1])
-        self.register_load_state_dict_post_hook(_choose_eps)
+        self.register_load_state_dict_post_hook(_choose_eps)  # type: ignore[no-untyped-call]
 
     @property
     def needs_images(self) -> bool:
