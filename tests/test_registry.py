@@ -22,6 +22,7 @@ from cifarzoo import (
 from cifarzoo.errors import InvalidTypeError, InvalidValueError, WeightsError
 from cifarzoo.models.report import report_model
 from cifarzoo.registry import card_without_weights
+from cifarzoo.weights import load_state
 
 REPORT = ["report_baseline", "report_best", "report_model1", "report_model2"]
 
@@ -125,6 +126,7 @@ def test_names_of_the_zoo_cannot_be_registered(card: ModelCard, name: str) -> No
 def test_models_built_in_inference_mode_can_be_trained(name: str, weights: str | None) -> None:
     with torch.inference_mode():
         model = build_model(name, weights=weights)
+        load_state(model, build_model(name).state_dict(), source="another model")
     assert not any(tensor.is_inference() for tensor in model.state_dict().values())
     model.train()(torch.rand(2, 3, 32, 32)).sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)

@@ -16,10 +16,10 @@ from cifarzoo.models.resnet import Block
 from cifarzoo.registry import build_on_meta, card_without_weights, list_models
 
 PARAMETERS = {
-    # arXiv 1512.03385, table 6: 0.27 M, 0.46 M, 0.85 M.
-    "resnet20": 269_722,
+    # arXiv 1512.03385, table 6: 0.27 M, 0.46 M, 0.85 M. pytorchcv: 2,752 more, by option B.
+    "resnet20": 272_474 - 2_752,
     "resnet32": 464_154,
-    "resnet56": 853_018,
+    "resnet56": 855_770 - 2_752,
     # kuangliu/pytorch-cifar's PreActResNet18 has 11,171,146 and lacks the last norm.
     "preact_resnet18": 11_171_146 + 1_024,
     # arXiv 1605.07146, table 4: 2.7 M, 36.5 M.

@@ -103,8 +103,9 @@ def check_images(images: Tensor, *, channels: int = 3) -> None:
             floating-point, or a float is NaN or outside [0, 1].
     """
     if not isinstance(images, Tensor):
-        kind = type(images).__name__
-        raise InvalidTypeError(f"images are a {kind}: expected a tensor (N, {channels}, H, W)")
+        raise InvalidTypeError(
+            f"images are a {type(images).__name__}: expected a tensor (N, {channels}, H, W)"
+        )
     if _is_jit_tracing():
         return
     shape = tuple(images.shape)
