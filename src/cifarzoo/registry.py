@@ -188,7 +188,7 @@ def build_from_card(
     with torch.inference_mode(mode=False):  # whose tensors cannot be trained
         model = card.builder(validate("num_classes", num_classes, PositiveInt)).eval()
         load_weights(model, weights, card, download=download)
-    if len(model.class_names or ()) != num_classes:
+    if len(getattr(model, "class_names", None) or ()) not in (0, num_classes):
         model.class_names = None
     return model
 

@@ -101,7 +101,8 @@ def load_weights(
         class_names = None  # those of the backbone's head
     made_for = read_metadata(path).get("model")
     load_state(model, state, source=f"{path} (weights of {made_for})" if made_for else str(path))
-    model.class_names = class_names
+    if class_names is not None:
+        model.class_names = class_names
 
 
 def packaged_weights(name: str) -> tuple[Weights, ...]:
