@@ -36,7 +36,8 @@ def test_file_loads_without_the_network(
 ) -> None:
     monkeypatch.setattr(socket, "socket", None)
     build_model(name, weights=weights.tag)
-    assert read_metadata(packaged_file(name, weights.tag)).get("model", name) == name
+    made_for = read_metadata(packaged_file(name, weights.tag)).get("model", name)
+    assert made_for in (name, name.removesuffix("_bc"))  # files of renamed models are unchanged
 
 
 @each_file

@@ -124,7 +124,7 @@ def test_torch_loaders_are_accepted(make_loaders: MakeLoaders) -> None:
     # Such a loader may augment its images, so the training images are not scored.
     assert (done.train, done.val) == (None, None)
     assert done.test.n == len(images)
-    with pytest.raises(InvalidValueError, match="test"):
+    with pytest.raises(errors.InvalidValueError, match="test"):
         train_quietly(CARD, data=zoo.Loaders(loader))
 
 
@@ -132,7 +132,7 @@ def test_a_score_that_fails_does_not_cost_the_run(make_loaders: MakeLoaders) -> 
     loaders = make_loaders()
     images, labels = next(iter(loaders.train))
     broken = zoo.Loaders(loaders.train, loaders.val, [(images, labels + 10)])
-    with pytest.raises(ScoreError, match="labels") as caught:
+    with pytest.raises(errors.ScoreError, match="labels") as caught:
         train_quietly(CARD, data=broken)
     run = caught.value.run
     assert run.test is None
@@ -179,7 +179,7 @@ def test_error_of_a_diverged_run_holds_its_best_state(make_loaders: MakeLoaders)
     made = make_loaders()
     network = replace(CARD, builder=lambda n: zoo.ImageClassifier(zoo.Preprocess(), Diverging(n)))
     with pytest.raises(errors.NonFiniteLossError) as caught:
-        train_quietly(network, data=zoo.Loaders(list(made.train), made.val))
+        train_quietly(network, data=zoo.Loaders(list(made.train), made.val, made.test))
     error = caught.value
     assert error.model is not None
     assert error.history.best is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import pickle
@@ -21,9 +22,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from cifarzoo import ModelCard, Preprocess, Recipe, build_model, model_card, save_weights
+from cifarzoo.data import CLASSES
 from cifarzoo.errors import DownloadError, InvalidTypeError, WeightsError
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import BackboneWeights, TransferClassifier, transfer_classifier
+from cifarzoo.registry import build_from_card
 from cifarzoo.weights import (
     PRETRAINED,
     load_state,
@@ -77,6 +80,62 @@ def test_saved_weights_load_into_another_model(tmp_path: Path) -> None:
     assert_equal(model, source)
     assert read_metadata(tmp_path / "new" / "a.safetensors") == METADATA
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
+
+
+def test_class_names_are_saved_and_loaded(tmp_path: Path) -> None:
+    source, path = classifier(3), tmp_path / "a.safetensors"
+    source.class_names = ("cat", "chien", "犬")
+    save_weights(source, path, metadata=METADATA)
+    assert read_metadata(path) == METADATA
+    assert build_from_card(CARD, path, 3).class_names == ("cat", "chien", "犬")
+    save_weights(classifier(), path, metadata=METADATA)
+    assert build_from_card(CARD, path, 10).class_names == CLASSES
+    for text in ('{"class_names": "abc"}', '{"class_names": [1, 2, 3]}', '{"data": "cifar10"}'):
+        save_file(classifier(3).state_dict(), path, {"cifarzoo": text})
+        assert build_from_card(CARD, path, 3).class_names is None
+    assert build_model("resnet20", weights="default").class_names == CLASSES
+    assert build_model("resnet20").class_names is None
+
+
+class WithExtraState(nn.Linear):
+    """Layer with an extra state."""
+
+    extra: object = None
+
+    @override
+    def get_extra_state(self) -> Any:
+        return self.extra
+
+    @override
+    def set_extra_state(self, state: object) -> None:
+        self.extra = state
+
+
+def test_only_tensors_are_saved(tmp_path: Path) -> None:
+    path, model = tmp_path / "new" / "a.safetensors", WithExtraState(2, 2)
+    model.extra = {"scale": 2}
+    with pytest.raises(WeightsError, match=r"the state dict of WithExtraState .* extra state"):
+        save_weights(model, path)
+    assert not path.parent.exists()
+    load_state(model, nn.Linear(2, 2).state_dict(), source="it")
+    assert model.extra == {"scale": 2}
+    model.extra = torch.tensor([3, 65_535], dtype=torch.uint16)
+    save_weights(model, path)
+    assert torch.equal(read_state_dict(path)["_extra_state"], model.extra)
+
+
+def test_large_header_is_refused_unread(tmp_path: Path) -> None:
+    entries = {
+        f"{i:x}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(9999)
+    }
+    header, path = json.dumps(entries).encode(), tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match="expected a header of at most"):
+        load_weights(classifier(), path, CARD)
+    path.write_bytes((10**9).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match="expected a header of at most"):
+        read_state_dict(path)
+    assert read_metadata(path) == {}
 
 
 def test_equal_weights_make_equal_files(tmp_path: Path) -> None:

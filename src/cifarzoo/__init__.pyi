@@ -32,6 +32,7 @@ from .record import History as History
 from .registry import build_model as build_model
 from .registry import list_models as list_models
 from .registry import model_card as model_card
+from .registry import register as register
 from .run import Run as Run
 from .run import train as train
 from .training.callbacks import Callback as Callback

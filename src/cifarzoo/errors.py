@@ -7,6 +7,7 @@ exception that other libraries raise in the same situation, such as `ValueError`
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -107,23 +108,30 @@ class MissingExtraError(CifarZooError, ImportError):
 
 
 def suggest(value: object, options: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the closest option, or an empty string.
+    """Return `"; did you mean 'x'?"` for the closest options, or an empty string.
+
+    Case and punctuation do not count. Options that contain the value are preferred to similar ones.
 
     Example:
         >>> suggest("resent20", ["resnet20", "vgg11_bn"])
         "; did you mean 'resnet20'?"
+        >>> suggest("resnet18", ["preact_resnet18", "resnet18_transfer", "resnet20"])
+        "; did you mean 'preact_resnet18' or 'resnet18_transfer'?"
     """
-    names = {option.lower(): option for option in options}
-    meant = str(value).lower()
-    close = difflib.get_close_matches(meant, names, n=5)
-    if not close:
-        return ""
+    meant = _letters(value)
+    names = {option: _letters(option) for option in options}
+    ratios = {o: difflib.SequenceMatcher(None, name, meant).ratio() for o, name in names.items()}
+    best = max(ratios.values(), default=0.0)
+    close = [option for option in ratios if ratios[option] == best >= 0.6]
+    if best < 0.9 and len(meant) >= 3:  # no plain misspelling
+        close = [option for option, name in names.items() if meant in name] or close
+    *others, last = map(repr, sorted(close, key=ratios.__getitem__, reverse=True)[:5] or [""])
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"; did you mean {listed}?" if close else ""
 
-    def similarity(name: str) -> tuple[float, bool]:
-        ratio = difflib.SequenceMatcher(None, name, meant).ratio()
-        return ratio, name.startswith(meant[:-1])
 
-    return f"; did you mean {names[max(close, key=similarity)]!r}?"
+def _letters(name: object) -> str:
+    return re.sub(r"[\W_]", "", str(name).lower())
 
 
 def unknown(what: str, value: object, options: Iterable[str]) -> InvalidValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import warnings
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from cifarzoo import models
 from cifarzoo.card import ModelCard
-from cifarzoo.errors import unknown
+from cifarzoo.errors import InvalidTypeError, InvalidValueError, unknown
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.validation import NonNegativeInt, PositiveInt, validate
 from cifarzoo.weights import load_weights, packaged_weights
@@ -25,21 +26,56 @@ __all__ = [
     "card_without_weights",
     "list_models",
     "model_card",
+    "register",
 ]
+
+_registered: dict[str, ModelCard] = {}
+_RENAMED = {"densenet40_k12": "densenet40_k12_bc"}
 
 
 @functools.cache
-def _cards() -> dict[str, ModelCard]:
-    """Return the `CARDS` of every module of `cifarzoo.models`, sorted by name."""
+def _zoo() -> dict[str, ModelCard]:
+    """Return the `CARDS` of every module of `cifarzoo.models` by name."""
     names = [f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__)]
     modules = map(importlib.import_module, names)
-    cards: list[ModelCard] = [card for module in modules for card in getattr(module, "CARDS", ())]
-    return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
+    return {card.name: card for module in modules for card in getattr(module, "CARDS", ())}
+
+
+def _cards() -> dict[str, ModelCard]:
+    """Return all cards, sorted by name."""
+    return dict(sorted({**_zoo(), **_registered}.items()))
 
 
 @functools.cache
 def _count_params(name: str) -> int:
     return sum(parameter.numel() for parameter in build_on_meta(_cards()[name]).parameters())
+
+
+def register(card: ModelCard) -> None:
+    """Add your own model to the zoo, for the rest of the process.
+
+    Every function that takes the name of a model then knows it. Its weights are read from files.
+    Registering a name again replaces your earlier card.
+
+    Args:
+        card: the model's card; its name must not be one of the zoo's.
+
+    Raises:
+        InvalidTypeError: card is not a `ModelCard`.
+        InvalidValueError: the zoo has a model of that name.
+
+    Example:
+        >>> register(ModelCard(
+        ...     name="my_net", family="own", summary="My network.", builder=my_net,
+        ...     recipes={"standard": Recipe(epochs=10)},
+        ... ))  # doctest: +SKIP
+    """
+    if not isinstance(card, ModelCard):
+        raise InvalidTypeError(f"card is a {type(card).__name__}: expected a ModelCard")
+    if card.name in (*_zoo(), *_RENAMED):
+        raise InvalidValueError(f"card.name is {card.name!r}: expected a name not in the zoo")
+    _registered[card.name] = card
+    _count_params.cache_clear()
 
 
 def list_models(
@@ -90,14 +126,18 @@ def model_card(name: str) -> ModelCard:
 
 
 def card_without_weights(name: str) -> ModelCard:
-    """Return a model's card as its module defines it, without reading any file.
+    """Return a model's card as it was defined, without reading any file.
 
     Raises:
         InvalidValueError: there is no such model; the message suggests the closest name.
     """
-    if name not in _cards():
-        raise unknown("model", name, _cards())
-    return _cards()[name]
+    if name in _RENAMED:
+        old, name = name, _RENAMED[name]
+        warnings.warn(f"{old} was renamed to {name}", FutureWarning, stacklevel=3)
+    cards = _cards()
+    if name not in cards:
+        raise unknown("model", name, cards)
+    return cards[name]
 
 
 def build_model(
@@ -145,8 +185,11 @@ def build_from_card(
     Raises:
         CifarZooError: the errors of `build_model`.
     """
-    model = card.builder(validate("num_classes", num_classes, PositiveInt)).eval()
-    load_weights(model, weights, card, download=download)
+    with torch.inference_mode(mode=False):  # whose tensors cannot be trained
+        model = card.builder(validate("num_classes", num_classes, PositiveInt)).eval()
+        load_weights(model, weights, card, download=download)
+    if len(getattr(model, "class_names", None) or ()) not in (0, num_classes):
+        model.class_names = None
     return model
 
 

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from typing_extensions import TypeIs
 
 from cifarzoo.card import DEFAULT, ModelCard, Weights
+from cifarzoo.data.cifar import CLASSES
+from cifarzoo.data.shapes import SHAPE_CLASSES
 from cifarzoo.download import download as download_file
 from cifarzoo.errors import DownloadError, WeightsError, suggest
 from cifarzoo.files import replace_file
@@ -47,13 +49,16 @@ _ACCEPTED = ", ".join(_SUFFIXES)
 # that the same weights always make the same file.
 _METADATA = "cifarzoo"
 _DIGEST = "tensors_sha256"
+_CLASS_NAMES = "class_names"
+_CLASSES_OF = {"cifar10": CLASSES, "shapes": SHAPE_CLASSES}
+_MAX_HEADER = 4_000_000  # bytes; a tensor takes about a hundred, and 100 µs to read
 _COUNTER = "num_batches_tracked"  # of a batch norm; missing in files of torch before 0.4.1
 
 
 def load_weights(
     model: ImageClassifier, weights: str | Path | None, card: ModelCard, *, download: bool = True
 ) -> None:
-    """Load weights into a model that its card's builder returned.
+    """Load weights into a model that its card's builder returned, and set its class names.
 
     Args:
         model: the model to load into.
@@ -86,14 +91,18 @@ def load_weights(
             f"weights is {tag!r}: expected the path of a file ({_ACCEPTED}), or a tag of "
             f"{card.name} ({', '.join(known) or 'none in the package'}){suggest(tag, known)}"
         )
-    state = read_state_dict(path)
+    state = read_state_dict(path, max_header=100_000 + 1000 * len(model.state_dict()))
+    class_names = _read_class_names(path)
     if isinstance(model, TransferClassifier) and not any(n.startswith("network.") for n in state):
         own = model.state_dict()
         kept = ("preprocess.", f"network.{model.head}.")
         state = {f"network.{name}": tensor for name, tensor in state.items()}
         state |= {name: tensor for name, tensor in own.items() if name.startswith(kept)}
+        class_names = None  # those of the backbone's head
     made_for = read_metadata(path).get("model")
     load_state(model, state, source=f"{path} (weights of {made_for})" if made_for else str(path))
+    if class_names is not None:
+        model.class_names = class_names
 
 
 def packaged_weights(name: str) -> tuple[Weights, ...]:
@@ -176,7 +185,8 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -
         WeightsError: a name is missing or unexpected, a shape differs, a tensor is floating-point
             and should be integer or the reverse, or a value is NaN or infinite.
     """
-    own: dict[str, Tensor] = module.state_dict()
+    complete = module.state_dict()  # may hold extra states, which weights files leave out
+    own = {name: value for name, value in complete.items() if isinstance(value, Tensor)}
     problems = [f"{n} is missing" for n in own if n not in state and not n.endswith(_COUNTER)]
     problems += [f"{name} is unexpected" for name in state if name not in own]
     for name, expected in own.items():
@@ -192,7 +202,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -
         raise WeightsError(
             f"{source} does not fit the model: {'; '.join(problems[:3])}{more}{_hint(own, state)}"
         )
-    module.load_state_dict({**own, **state})
+    module.load_state_dict({**complete, **state})
 
 
 def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -215,11 +225,12 @@ def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.float().isfinite().all())
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, *, max_header: int = _MAX_HEADER) -> dict[str, Tensor]:
     """Read a file of named tensors into CPU memory; no code in the file is executed.
 
     Args:
         path: a safetensors file, or a state dict saved by torch (.pth, .pt, .bin).
+        max_header: accepted size of a safetensors file's header, in bytes.
 
     Returns:
         Tensors by name, in the order of the file.
@@ -237,6 +248,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        if (size := _header_size(path)) > max_header:
+            limit = f"expected a header of at most {max_header:,} bytes, got {size:,}"
+            raise WeightsError(f"{path} does not fit the model, or is damaged: {limit}")
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a complete safetensors file ({error})") from error
@@ -256,19 +270,33 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         file is damaged or was not written by `save_weights`.
     """
     header = _read_header(expand_path("path", path))
-    return {key: text for key, text in header.items() if key != _DIGEST}
+    return {k: text for k, text in header.items() if k != _DIGEST and isinstance(text, str)}
 
 
-def _read_header(path: Path) -> dict[str, str]:
+def _read_class_names(path: Path) -> tuple[str, ...] | None:
+    header = _read_header(path)
+    names = header.get(_CLASS_NAMES, _CLASSES_OF.get(str(header.get("data"))))
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return None
+
+
+def _header_size(path: Path) -> int:
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(8), "little")
+
+
+def _read_header(path: Path) -> dict[str, object]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if _header_size(path) > _MAX_HEADER:
+            return {}
         with safe_open(path, "pt") as file:
             found = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError):
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
-    return {key: text for key, text in entries if isinstance(text, str)}
+    return found if isinstance(found, dict) else {}
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
@@ -323,7 +351,7 @@ def save_weights(
 
     Args:
         model: the model to save. `build_model(name, weights=path)` reads the file if the model was
-            built by that name.
+            built by that name. Its `class_names`, if any, are stored as well.
         path: a path that ends in .safetensors; missing folders are created.
         metadata: text by key for the file's header, such as {"model": "resnet20"}. A hash of the
             tensors, which is checked when they are read, is always added.
@@ -332,28 +360,37 @@ def save_weights(
 
     Raises:
         InvalidTypeError: path is not a path.
-        WeightsError: the path has another suffix or cannot be written, or a value is NaN or
-            infinite, or would be in float16.
+        WeightsError: the path has another suffix or cannot be written, the state dict holds more
+            than dense tensors, or a value is NaN or infinite, or would be in float16.
     """
     from safetensors.torch import save
 
     path = expand_path("path", path)
     if path.suffix != ".safetensors":
         raise WeightsError(f"path is {path}: expected the suffix .safetensors")
+    stored = model.state_dict()
+    if not _is_state_dict(stored):
+        kind = type(model).__name__
+        raise WeightsError(
+            f"the state dict of {kind} holds more than dense tensors, such as an "
+            "extra state: expected one that a safetensors file can hold"
+        )
     matrices = {
         name for name, each in model.named_parameters(remove_duplicate=False) if each.ndim > 1
     }
     state = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in stored.items():
         # Copied, since safetensors refuses tensors that share memory or are channels_last.
         copy = tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
         state[name] = copy.half() if half and name in matrices else copy
         if not _is_finite(state[name]):
             where = " in float16" if half else ""
             raise WeightsError(f"{name} contains NaN or infinity{where}: {path} was not written")
-    header = json.dumps({**(metadata or {}), _DIGEST: _digest(state)})
+    header: dict[str, object] = {**(metadata or {}), _DIGEST: _digest(state)}
+    if class_names := getattr(model, "class_names", None):
+        header[_CLASS_NAMES] = [str(name) for name in class_names]
     try:
-        with replace_file(path) as file:
-            file.write(save(state, {_METADATA: header}))
+        with replace_file(path) as file:  # `save_file` would make it private to the user
+            file.write(save(state, {_METADATA: json.dumps(header)}))
     except OSError as error:
         raise WeightsError(f"cannot write {path}: {error}") from error

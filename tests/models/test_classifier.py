@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -35,7 +37,9 @@ def test_every_byte_equals_its_fraction_of_255(dtype: torch.dtype) -> None:
 
 
 def test_images_are_not_modified_and_receive_gradients() -> None:
-    images = torch.rand(1, 3, 4, 4, requires_grad=True)
+    images = torch.rand(1, 3, 4, 4)
+    images[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    images.requires_grad_()
     before = images.detach().clone()
     Preprocess((0, 0, 0), (0.5, 0.5, 0.5))(images).sum().backward()
     assert torch.equal(images, before)
@@ -81,8 +85,11 @@ def test_the_error_for_a_wrong_shape_has_a_hint(shape: tuple[int, ...], hint: st
     [
         (0.0, 255.0, "divide by 255"),
         (-2.0, 2.0, "not normalised"),
-        (0.0, math.nan, "nan"),
-        (0.0, math.inf, "divide by 255"),
+        (-1.0, 1.0, "not normalised"),
+        (-0.1, 1.1, r"in \[-0\.1, 1\.1\].*clamp"),
+        (0.0, 1.02, r"in \[0, 1\.02\].*clamp"),
+        (0.0, math.nan, "contain NaN or infinity"),
+        (-math.inf, 1.0, "contain NaN or infinity"),
     ],
 )
 def test_the_error_for_a_wrong_range_has_a_hint(low: float, high: float, hint: str) -> None:
@@ -90,6 +97,17 @@ def test_the_error_for_a_wrong_range_has_a_hint(low: float, high: float, hint: s
     images[0, 0, 0, 0], images[1, 2, 3, 3] = low, high
     with pytest.raises(InvalidValueError, match=hint):
         Preprocess()(images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_rounding_errors_are_clamped(dtype: torch.dtype) -> None:
+    pixels = _pixels(8, 3, 32, 32) // 128 * 255 / torch.tensor(255, dtype=dtype)
+    mean, std = torch.tensor([0.49, 0.25], dtype=dtype)
+    blurred = v2.functional.gaussian_blur(torch.ones(1, 3, 32, 32, dtype=dtype), [3, 3], [5, 5])
+    excess = torch.full((1, 3, 4, 4), 1 + float(torch.finfo(dtype).eps), dtype=dtype)
+    for images in ((pixels - mean) / std * std + mean, blurred, excess, 1 - excess):
+        expected = images.double().clamp(0, 1).to(dtype)
+        assert torch.equal(Preprocess()(images), Preprocess()(expected))
 
 
 def test_wrong_types_are_rejected() -> None:
@@ -128,6 +146,16 @@ def test_the_state_dict_includes_the_preprocessing() -> None:
     images = _pixels(1, 3, 2, 2)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one(images), other(images))
+
+
+def test_class_names_are_copied_with_the_model_but_are_no_state() -> None:
+    model = ImageClassifier(Preprocess(), nn.Flatten())
+    assert model.class_names is None
+    keys = model.state_dict().keys()
+    model.class_names = ("cat", "dog")
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert again.class_names == ("cat", "dog")
+    assert model.state_dict().keys() == keys
 
 
 def test_models_export_with_a_dynamic_batch_size() -> None:

@@ -22,6 +22,15 @@ def test_whitened_patches_are_uncorrelated_with_equal_variance(gain: float) -> N
     assert [name for name, p in layer.named_parameters() if p.requires_grad] == ["bias"]
 
 
+@pytest.mark.parametrize("colour", [(0.0, 0.0, 0.0), (-1.99, -1.98, -1.71), (2.06, 2.13, 2.12)])
+def test_filters_of_images_without_variance_are_finite(colour: tuple[float, ...]) -> None:
+    layer = Whitening(gain=1.0)
+    layer.initialize_from(torch.tensor(colour).view(1, 3, 1, 1).expand(5000, 3, 17, 17))
+    assert layer.lacks_variance
+    lengths = layer.weight.flatten(1).norm(dim=1)
+    assert bool((lengths < 1.001 / math.sqrt(layer.damping)).all())
+
+
 def test_the_state_dict_records_whether_the_filters_were_computed() -> None:
     first, second, third = (Whitening(gain=1.0) for _ in range(3))
     first.initialize_from(torch.rand(4, 3, 8, 8))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
+from cifarzoo import Loaders, TensorLoader, fit
 from cifarzoo.card import STANDARD
 from cifarzoo.device import seeded
 from cifarzoo.errors import InvalidValueError
@@ -91,6 +95,57 @@ def test_the_exported_program_computes_the_same(name: str) -> None:
     with torch.no_grad():
         program = torch.export.export(model, (images,))
         torch.testing.assert_close(program.module()(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+@every_model
+def test_fx_and_vmap_compute_the_same(name: str) -> None:
+    model, images = build(name), torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = model(images)
+        traced = torch.fx.symbolic_trace(copy.deepcopy(model).train()).eval()
+        assert torch.equal(traced(images), expected)
+        assert torch.equal(traced(images / 255), expected)
+        single = torch.func.vmap(model)((images / 255)[:, None]).squeeze(1)
+        torch.testing.assert_close(single, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.parametrize("name", ["tiny_s", "sprint_s", "report_baseline"])
+def test_other_tracers_and_transforms_compute_the_same(name: str) -> None:
+    model, images = build(name), torch.rand(2, 3, 32, 32)
+    expected, state = model(images), dict(model.state_dict())
+    for traced in (
+        torch.jit.trace(model, images),  # type: ignore[no-untyped-call]
+        make_fx(model)(images),
+        torch.compile(model, backend="eager", fullgraph=True),
+        functools.partial(torch.func.functional_call, model, state),
+    ):
+        torch.testing.assert_close(traced(images), expected, rtol=1e-5, atol=1e-5)
+    moved = torch.func.jvp(model, (images,), (torch.ones_like(images),))[0]
+    torch.testing.assert_close(moved, expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["densenet40_k12_bc", "report_model1", "resnet20", "sprint_s", "sprint_m3", "tiny_s"],
+)
+@pytest.mark.parametrize("colour", [0, 255])
+def test_training_on_constant_images_is_finite(name: str, colour: int) -> None:
+    card = card_without_weights(name)
+    images = torch.full((24, 3, 32, 32), colour, dtype=torch.uint8)
+    images[:, :, ::2, ::2] = 0  # one colour, or few distinct patches
+    loader = TensorLoader(images, torch.arange(24) % 10, batch_size=8)
+    groups = tuple(replace(group, epochs=None) for group in card.recipe.groups)
+    recipe = replace(card.recipe, epochs=1, groups=groups, early_stopping=None, keep="last")
+    with seeded(0):
+        model = card.builder(10)
+    fit(model, Loaders(loader, None, None), recipe, device="cpu", progress=False)
+    with torch.no_grad():
+        logits = model.eval()(images)
+        assert bool(logits.isfinite().all())
+        again = card.builder(10).eval().to(memory_format=torch.channels_last)  # as `fit` leaves it
+        again.load_state_dict(model.state_dict())
+        assert torch.equal(again(images), logits)
 
 
 @pytest.mark.parametrize(

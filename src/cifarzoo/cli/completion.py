@@ -12,7 +12,7 @@ __all__ = ["RECIPES", "complete_model", "complete_recipe", "complete_weights"]
 
 # The tags of each model's recipes. The cards have them as well, but importing those takes seconds.
 RECIPES = {
-    "densenet40_k12": ("standard",),
+    "densenet40_k12_bc": ("standard",),
     "mobilenet_v2": ("standard",),
     "preact_resnet18": ("standard",),
     "report_baseline": ("standard",),

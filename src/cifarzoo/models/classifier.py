@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
@@ -17,9 +17,14 @@ __all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "ImageClassifier", "Preprocess", "chec
 CIFAR10_MEAN = (0.49139968, 0.48215841, 0.44653091)
 CIFAR10_STD = (0.24703223, 0.24348513, 0.26158784)
 
+_ROUNDING = 1 / 64  # two steps of bfloat16 above 1
+
 
 class Preprocess(nn.Module):
     """Convert images to float, resize them and normalise each channel.
+
+    Float images are clamped to [0, 1], which rounding errors may leave: those of a blur, of an
+    interpolation or of lower precision.
 
     Args:
         mean: one per channel, for pixels in [0, 1].
@@ -52,14 +57,7 @@ class Preprocess(nn.Module):
     @override
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N,C,size,size) for images (N,C,H,W) that pass `check_images`."""
-        check_images(images, channels=self.mean.shape[1])
-        pixels = images.to(self.mean.dtype)
-        if images.dtype == torch.uint8:
-            pixels = pixels / 255
-        if self.size is not None and pixels.shape[-2:] != (self.size, self.size):
-            size = (self.size, self.size)
-            pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
-        return (pixels - self.mean) / self.std
+        return _to_input(images, self.mean, self.std, self.size)
 
     @override
     def extra_repr(self) -> str:
@@ -67,39 +65,84 @@ class Preprocess(nn.Module):
         return f"mean={mean}, std={std}, size={self.size}"
 
 
+# A single node for `torch.fx`, which cannot trace what depends on the dtype or shape of images.
+@fx.wrap
+def _to_input(images: Tensor, mean: Tensor, std: Tensor, size: int | None) -> Tensor:
+    check_images(images, channels=mean.shape[1])
+    pixels = images.to(mean.dtype)
+    if images.dtype == torch.uint8:
+        pixels = pixels / 255
+    else:  # unlike `clamp`, this keeps the gradients at 0 and 1
+        pixels = pixels.masked_fill(pixels < 0, 0).masked_fill(pixels > 1, 1)
+    if size is not None and pixels.shape[-2:] != (size, size):
+        side = (size, size)
+        pixels = nn.functional.interpolate(pixels, size=side, mode="bilinear", antialias=True)
+    return (pixels - mean) / std
+
+
+@fx.wrap
+def _check_size(pixels: Tensor, side: int | None, least: int) -> None:
+    if _is_jit_tracing():
+        return
+    height, width = pixels.shape[-2:]
+    if (side is not None and not height == width == side) or height < least or width < least:
+        expected = f"at least {least}×{least}" if side is None else f"{side}×{side}"
+        raise InvalidValueError(f"images are {height}×{width}: expected {expected} pixels")
+
+
 def check_images(images: Tensor, *, channels: int = 3) -> None:
     """Check the shape, dtype and range of images.
 
-    The range is checked on the CPU only, where that takes microseconds; an accelerator would have
-    to synchronise at every step. It is not checked while a graph is captured.
+    Floats may exceed [0, 1] by 1/64, as rounding in bfloat16 makes them. The range is checked on
+    the CPU only, where that takes microseconds; an accelerator would have to synchronise at every
+    step. It is not checked while a graph is captured; `torch.jit.trace` checks nothing.
 
     Raises:
         InvalidTypeError: images are not a tensor.
         InvalidValueError: the shape is not (N,channels,H,W), the dtype is neither uint8 nor
-            floating-point, or a float is outside [0, 1].
+            floating-point, or a float is NaN or outside [0, 1].
     """
-    expected = f"(N, {channels}, H, W)"
     if not isinstance(images, Tensor):
         raise InvalidTypeError(
-            f"images are a {type(images).__name__}: expected a tensor {expected}"
+            f"images are a {type(images).__name__}: expected a tensor (N, {channels}, H, W)"
         )
+    if _is_jit_tracing():
+        return
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != channels:
         hint = _shape_hint(shape, channels)
-        raise InvalidValueError(f"images have shape {shape}: expected {expected}{hint}")
+        raise InvalidValueError(f"images have shape {shape}: expected (N, {channels}, H, W){hint}")
     if images.dtype == torch.uint8:
         return
     if not images.is_floating_point():
         raise InvalidValueError(f"images are {images.dtype}: expected uint8, or float in [0, 1]")
-    if images.device.type == "cpu" and images.numel() and not torch.compiler.is_compiling():
-        low, high = (value.item() for value in torch.aminmax(images.detach()))
-        if not (low >= 0 and high <= 1):  # NaN included
-            hint = "; divide by 255, or pass uint8" if high > 1 else ""
-            if low < 0:
-                hint = "; pass pixels that are not normalised, the model normalises them"
-            raise InvalidValueError(
-                f"images are in [{low:.4g}, {high:.4g}]: expected float in [0, 1]{hint}"
-            )
+    if images.device.type == "cpu" and images.numel():
+        _check_range(images)
+
+
+def _is_jit_tracing() -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing
+
+
+def _check_range(images: Tensor) -> None:
+    if torch.compiler.is_compiling():
+        return
+    try:
+        low, high = (float(value) for value in torch.aminmax(images.detach()))
+    except RuntimeError:  # no values within `vmap`, `make_fx` and the like
+        return
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InvalidValueError("images contain NaN or infinity: expected float in [0, 1]")
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        hint = "clip a small excess, as of bicubic resizing: images.clamp(0, 1)"
+        if low < -0.5:
+            hint = "pass pixels that are not normalised, the model normalises them"
+        elif high > 1.5:
+            hint = "divide by 255, or pass uint8"
+        raise InvalidValueError(
+            f"images are in [{low:.4g}, {high:.4g}]: expected float in [0, 1]; {hint}"
+        )
 
 
 def _shape_hint(shape: tuple[int, ...], channels: int) -> str:
@@ -120,7 +163,13 @@ class ImageClassifier(nn.Module):
         network: maps preprocessed images (N,3,H,W) to logits (N,num_classes).
         image_size: the only height and width in pixels that the network accepts; None for any.
         min_image_size: smallest height and width in pixels that the network accepts.
+
+    Attributes:
+        class_names: names of the classes, in the order of the logits; None if unknown. Weights and
+            `fit` set them.
     """
+
+    class_names: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -158,11 +207,6 @@ class ImageClassifier(nn.Module):
             InvalidValueError: their shape, dtype or range is wrong.
         """
         pixels = self.preprocess(images)
-        height, width = pixels.shape[-2:]
-        side, least = self.image_size, self.min_image_size
-        if (side is not None and not height == width == side) or height < least or width < least:
-            expected = f"at least {least}×{least}" if side is None else f"{side}×{side}"
-            shape = tuple(images.shape)
-            raise InvalidValueError(f"images have shape {shape}: expected {expected} pixels")
+        _check_size(pixels, self.image_size, self.min_image_size)
         logits: Tensor = self.network(pixels)
         return logits

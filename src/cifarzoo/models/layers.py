@@ -33,6 +33,7 @@ class Whitening(nn.Conv2d):
     Source: arXiv 2404.00498, section 3.
     """
 
+    damping = 5e-4  # otherwise rare patterns would be amplified
     computed: Tensor
 
     def __init__(self, *, gain: float) -> None:
@@ -48,6 +49,12 @@ class Whitening(nn.Conv2d):
         """Whether the filters must still be computed."""
         return not self.computed
 
+    @property
+    def lacks_variance(self) -> bool:
+        """Whether patches did not vary in some direction, as those of images of one colour."""
+        largest = self.weight.square().sum(dim=(1, 2, 3)).max()
+        return bool(self.computed & (largest > self.gain**2 / (1.1 * self.damping)))
+
     @torch.no_grad()
     def initialize_from(self, images: Tensor) -> None:
         """Compute the filters from normalised images (N,3,H,W)."""
@@ -55,7 +62,7 @@ class Whitening(nn.Conv2d):
         flat = patches.transpose(1, 2).flatten(0, 1)  # (number of patches, 12)
         covariance = (flat.T @ flat / len(flat)).cpu()  # `eigh` is missing on some devices
         variances, vectors = torch.linalg.eigh(covariance)
-        damped = variances + 5e-4  # otherwise rare patterns would be amplified
+        damped = variances.clamp(min=0) + self.damping  # rounding can make them negative
         filters = (vectors / damped.sqrt()).T.reshape(12, 3, 2, 2)
         self.weight.copy_(self.gain * torch.cat([filters, -filters]))
         self.computed.fill_(True)

@@ -5,7 +5,7 @@ each make 6n + 2 layers. Shortcuts have no parameters (option A): where the shap
 every second pixel and append channels of zeros. The paper reports 91.25, 92.49 and 93.03 %.
 
 These are not ImageNet's ResNet-18 with its 11 million parameters. Implementations with 272,474
-parameters for 20 layers use 1×1 convolutions as shortcuts (option B).
+parameters for 20 layers use 1×1 convolutions as shortcuts (option B): 2,752 more at every depth.
 
 Deviations: the recipe is ours. Zero channels are appended; the paper does not say where they go.
 """
@@ -81,7 +81,7 @@ def _card(blocks_per_stage: int, size: str, **recipes: Recipe) -> ModelCard:
     return ModelCard(
         name=f"resnet{depth}",
         family="resnet",
-        summary=f"The original CIFAR ResNet of {depth} layers: {size} M parameters, not 11 M.",
+        summary=f"The original CIFAR ResNet: {size} M parameters, not 11 M; option A shortcuts.",
         builder=functools.partial(resnet, blocks_per_stage=blocks_per_stage),
         recipes={"standard": _recipe(epochs=40), **recipes},
         paper="arXiv 1512.03385",

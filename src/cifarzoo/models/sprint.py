@@ -36,11 +36,13 @@ __all__ = ["CARDS", "sprint"]
 HARDSWISH_GAIN = 1.7  # hardswish(1.7 x) / 1.7 is closest to gelu(x)
 WEAK = Augmentation(flip="alternating", translate=2, padding="reflect")
 STRONG = replace(WEAK, translate=4, cutout=12)
+EPS = 1e-12
+SAFE_EPS = 1e-5  # torch's default
 
 
 def _norm(channels: int, gain: float) -> nn.BatchNorm2d:
     """Return a batch norm with a fixed scale and statistics that adapt quickly."""
-    norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
+    norm = nn.BatchNorm2d(channels, eps=EPS, momentum=0.4)
     nn.init.constant_(norm.weight, gain)
     norm.weight.requires_grad = False
     return norm
@@ -90,6 +92,7 @@ class SprintNetwork(nn.Module):
         self.blocks = nn.Sequential(*(Block(*pair, convs, act, gain) for pair in pairs))
         self.head = nn.Linear(filters[-1], num_classes, bias=False)
         nn.init.normal_(self.head.weight, std=1 / filters[-1])
+        self.register_load_state_dict_post_hook(_choose_eps)  # type: ignore[no-untyped-call]
 
     @property
     def needs_images(self) -> bool:
@@ -99,11 +102,23 @@ class SprintNetwork(nn.Module):
     def initialize_from(self, images: Tensor) -> None:
         """Compute the whitening filters from normalised images (N,3,H,W)."""
         self.whiten.initialize_from(images)
+        _choose_eps(self)
 
     @override
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.blocks(self.act(self.whiten(x))).amax((2, 3)))
         return logits
+
+
+def _choose_eps(network: SprintNetwork, _: object = None) -> None:
+    """Set the eps of the batch norms; images of one colour make maps without variance.
+
+    The gradient of each norm of such a map is 1/sqrt(eps) times as large, which overflows.
+    """
+    eps = SAFE_EPS if network.whiten.lacks_variance else EPS
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps = eps
 
 
 def sprint(

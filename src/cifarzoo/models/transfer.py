@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from torch import fx, nn
 from typing_extensions import override
 
@@ -185,7 +186,8 @@ def transfer_classifier(
     if not isinstance(old, nn.Linear):
         raise InvalidValueError(f"head {head!r} is a {type(old).__name__}: expected an nn.Linear")
     weight, has_bias = old.weight, old.bias is not None
-    new = nn.Linear(old.in_features, num_classes, has_bias, weight.device, weight.dtype)
+    with torch.inference_mode(mode=False):  # whose tensors cannot be trained
+        new = nn.Linear(old.in_features, num_classes, has_bias, weight.device, weight.dtype)
     backbone.set_submodule(head, new)
     return TransferClassifier(
         preprocess, backbone, trainable=trainable, head=head, published=published

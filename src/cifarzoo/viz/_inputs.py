@@ -31,7 +31,7 @@ def to_rgb(images: Tensor) -> NDArray[np.float32]:
     check_images(images)
     if not images.numel():
         raise InvalidValueError(f"images have shape {tuple(images.shape)}: expected at least one")
-    scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float().clamp(0, 1)
     return np.asarray(scaled.permute(0, 2, 3, 1).numpy(), dtype=np.float32)
 
 
