@@ -224,10 +224,10 @@ class Windows(nn.Module):
         n, c, height, width = images.shape
         side = min(4, height, width // 2)
         rolled = images.roll((-self.shift, -self.shift), (2, 3))
-        parts = rolled.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+        parts = rolled.view(n, c, height // side, side, width // side, side)
         tokens = parts.permute(0, 2, 4, 3, 5, 1).reshape(-1, side * side, c)
         mixed = self.attention(tokens, tokens, tokens)[0].view(n, height // side, -1, side, side, c)
-        maps = mixed.permute(0, 5, 1, 3, 2, 4).reshape(n, c, height, width)
+        maps: Tensor = mixed.permute(0, 5, 1, 3, 2, 4).reshape(n, c, height, width)
         return maps.roll((self.shift, self.shift), (2, 3))
 
 

@@ -88,7 +88,7 @@ def forward(
         set_fastpath_enabled(False)
         for parameter in model.parameters():  # hooks of `FlopCounterMode` fail on views of others
             stack.callback(parameter.requires_grad_, parameter.requires_grad)
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)
         for name, module in model.named_modules():
             stack.callback(setattr, module, "training", module.training)
             hook = module.register_forward_pre_hook(lambda *_, name=name: enter(name))

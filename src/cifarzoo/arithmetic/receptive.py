@@ -176,10 +176,10 @@ def _reached(
     """
 
     def look(name: str, output: Tensor) -> Tensor | None:
-        nan = torch.atleast_1d(output.isnan())
+        nan = output.isnan() if output.ndim else output.isnan()[None]
         if layer not in (None, name) or (len(nan) % len(images) and not nan.any()):
             return None
-        return nan.unflatten(0, (len(images), -1))
+        return nan.reshape(len(images), -1, *nan.shape[1:])
 
     # Winograd convolutions in cuDNN and NNPACK spread a NaN over a whole tile of outputs.
     with cudnn.flags(enabled=False), nnpack.flags(enabled=False), _NanReach(fast=fast):
