@@ -211,6 +211,22 @@ class Dynamic(nn.Module):
         return mixed
 
 
+class Deformable(nn.Module):
+    """A deformable convolution whose offsets are 0, except that they depend on 5×5 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offsets = nn.Conv2d(3, 18, 5, padding=2, bias=False)
+        self.weight = nn.Parameter(torch.ones(4, 3, 3, 3))
+        nn.init.zeros_(self.offsets.weight)
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        offsets = self.offsets(images)
+        output: Tensor = torchvision.ops.deform_conv2d(images, offsets, self.weight, padding=1)
+        return output
+
+
 class Windows(nn.Module):
     """Attention within windows of at most 4×4 tokens, shifted by `shift`, as in Swin."""
 
@@ -237,6 +253,7 @@ class Windows(nn.Module):
         (Queries(), {"patches": 4, "norm": None, "pool": 16, "": 16}),
         (nn.Upsample(scale_factor=2, mode="nearest"), {"": 1}),
         (Dynamic(), {"kernel": 16, "after": 16}),
+        (Deformable(), {"": 5}),
         (Windows(0), {"attention": 4}),
         (nn.Sequential(Windows(0), nn.Conv2d(3, 3, 3, padding=1)), {"1": 8}),
         (nn.Sequential(Windows(0), Windows(2)), {"1.attention": 16}),
@@ -248,3 +265,9 @@ def test_fields_of_attention_and_dynamic_kernels(
     """Windows that are rolled around the border join both ends of the image."""
     measured = receptive_fields(model, (3, 16, 16))
     assert {name: measured.get(name) for name in fields} == fields
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_fields_do_not_depend_on_the_dtype(dtype: torch.dtype) -> None:
+    model = build_model("resnet20")
+    assert fields_of(model.to(dtype)) == fields_of(model.float())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -116,6 +117,8 @@ def _extents(
         InvalidValueError: the model does not accept such images, or NaN in them.
     """
     like = zero_images(model, size)
+    if like.dtype == torch.bfloat16:  # oneDNN's convolutions spread a NaN to the next column
+        return _extents(copy.deepcopy(model).float(), size, axis, layer)
     image = torch.rand(like.shape, generator=torch.Generator().manual_seed(0))
     image = image.to(like.dtype) if like.is_meta else image.to(like)
     anyway = _reached(model, image, layer)
@@ -225,6 +228,11 @@ class _NanReach(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 summed = images.unflatten(1, (groups, -1)).sum(2)
                 kernel = summed.new_zeros(groups, 1, *weight.shape[2:])
                 return func(summed, kernel, None, *geometry, groups).repeat_interleave(channels, 1)
+        if func.name() == "torchvision::deform_conv2d":
+            # It would compute addresses from offsets that are NaN, and crash.
+            images, weight, offsets, *rest = args
+            output = func(images, weight, offsets.nan_to_num(), *rest)
+            return output.masked_fill(offsets.isnan().any(1, keepdim=True), math.nan)
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten._local_scalar_dense.default and result != result:
             return 0.0  # for tensor.item(), with which models check the range of pixels
