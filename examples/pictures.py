@@ -60,7 +60,7 @@ def drawings(
         (viz.plot_receptive_field, (model, ship, "block2.conv2"), "The pixels that count, framed."),
         (viz.plot_network, (model,), "A network as a row of blocks with shapes and parameters."),
         (viz.plot_sizes, (points,), "Accuracy against parameters."),
-        (viz.plot_grad_cam, (model, few, None, None, names), "What supports each prediction."),
+        (viz.plot_grad_cam, (model, few, None, names), "What supports each prediction."),
         (viz.plot_occlusion, (model, few, None, names), "What each prediction depends on."),
     ]
 

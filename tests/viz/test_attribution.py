@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,18 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cifarzoo.errors import InvalidValueError, MissingExtraError
+from cifarzoo.errors import InvalidTypeError, InvalidValueError, MissingExtraError
 from cifarzoo.registry import build_model
-from cifarzoo.viz import plot_grad_cam, plot_occlusion
+from cifarzoo.viz import (
+    plot_activations,
+    plot_filter_responses,
+    plot_grad_cam,
+    plot_network,
+    plot_occlusion,
+    plot_receptive_field,
+)
+
+grad_cam: Any = sys.modules[plot_grad_cam.__module__]
 
 
 class _Corners(nn.Module):
@@ -47,15 +58,56 @@ def test_occlusion_finds_the_decisive_area(
     red = pixels[..., 0] - pixels[..., 2]  # probability was lost there
     row, column = np.unravel_index(red.argmax(), red.shape)
     assert (row // 8 * 8, column // 8 * 8) == corner
+    assert not red[:5, 11:].any()  # no square that covers these pixels covers any others than grey
+    assert not red[11:, :5].any()
     assert figure.axes[0].get_title().startswith("left, " if target is None else "right, ")
 
 
-def test_grad_cam_finds_the_area_with_a_gradient(image: Tensor) -> None:
+def test_grad_cam_is_the_map_times_its_mean_gradient(
+    image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One map, the sum of the colours, with a positive gradient: the image over its maximum."""
+    drawn: list[Tensor] = []
+    draw = grad_cam.draw_attribution
+
+    def record(inputs: Tensor, maps: Tensor, *args: Any, **kwargs: Any) -> Figure:  # noqa: ANN401
+        drawn.append(maps)
+        figure: Figure = draw(inputs, maps, *args, **kwargs)
+        return figure
+
+    monkeypatch.setattr(grad_cam, "draw_attribution", record)
     figure = plot_grad_cam(_Corners(), image, layer="conv")
-    pixels = np.asarray(figure.axes[1].images[0].get_array())
-    colour = pixels.max(2) - pixels.min(2)
-    assert colour[:8, :8].min() > 0.1
+    torch.testing.assert_close(drawn[0], image[:, 0])
     assert figure.get_suptitle() == "Grad-CAM at conv, 16×16 pixels"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_other_dtypes_are_drawn(image: Tensor, dtype: torch.dtype) -> None:
+    model = _Corners().to(dtype)
+    figures = [plot_grad_cam(model, image), plot_occlusion(model, image, window=8)]
+    figures += [draw(model, image[0], "conv") for draw in (plot_activations, plot_receptive_field)]
+    figures += [plot_filter_responses(model, image[0], "conv"), plot_network(model, (3, 16, 16))]
+    assert all(figure.axes for figure in figures)
+
+
+def test_scripted_and_lazy_models_are_rejected(image: Tensor) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        models = torch.jit.script(nn.Sequential(nn.ReLU())), nn.Sequential(nn.LazyConv2d(4, 3))
+    for model in models:
+        for draw in (plot_activations, plot_filter_responses, plot_receptive_field):
+            with pytest.raises(InvalidTypeError, match=r"scripted|lazy"):
+                draw(model, image[0], "0")
+        for explain in (plot_grad_cam, plot_occlusion):
+            with pytest.raises(InvalidTypeError, match=r"scripted|lazy"):
+                explain(model, image)
+
+
+def test_the_class_names_of_a_model_are_used(image: Tensor) -> None:
+    model = _Corners()
+    model.class_names = ("left", "right")  # type: ignore[assignment]
+    for draw in (plot_grad_cam, plot_occlusion):
+        assert draw(model, image).axes[0].get_title().startswith("left, ")
+        assert draw(model, image, class_names=["a", "b"]).axes[0].get_title().startswith("a, ")
 
 
 def test_a_model_is_not_changed_by_explaining_it(assert_fits: Callable[[Figure], None]) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
-from cifarzoo.record import History
+from cifarzoo.record import History, RunRecord
 from cifarzoo.viz import plot_gap, plot_histories, plot_history
 from cifarzoo.viz._curves import draw_runs
 
@@ -126,3 +126,15 @@ def test_runs_without_values_are_rejected(make_history: Make) -> None:
         plot_history([run])  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="'a' has no validation loss"):
         plot_gap({"a": make_history(validation=False)})
+
+
+def test_runs_are_drawn_as_their_histories(make_history: Make) -> None:
+    history = make_history(3)
+    run = RunRecord.__new__(RunRecord)
+    object.__setattr__(run, "history", history)
+    draws: list[Callable[[Any], Figure]] = [plot_history, plot_gap]
+    draws.append(lambda each: plot_histories({"a": [each, history]}))
+    for draw in draws:
+        one, two = (_lines(draw(each).axes[0]) for each in (run, history))
+        for line, expected in zip(one, two, strict=True):
+            np.testing.assert_array_equal(line, expected)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cifarzoo.errors import InvalidValueError
+from cifarzoo.evaluation.predict import Predictions
 from cifarzoo.viz import plot_mistakes, plot_predictions
 from cifarzoo.viz.theme import LIGHT
 
@@ -69,3 +70,14 @@ def test_unsuitable_arguments_are_rejected() -> None:
     for count in (0, 37):
         with pytest.raises(InvalidValueError, match="count"):
             plot_mistakes(images, labels, PROBABILITIES, count=count)
+
+
+def test_the_class_names_of_predictions_are_used() -> None:
+    class Named(Predictions):
+        class_names = ("cat", "dog")
+
+    labels = torch.tensor([1, 0, 0, 1])
+    predictions = Named(probabilities=BINARY, labels=labels)
+    for draw in (plot_predictions, plot_mistakes):
+        figure = draw(SHADES, labels, predictions)
+        assert figure.axes[0].get_title() == "dog ✗"

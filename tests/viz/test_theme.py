@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +17,7 @@ from matplotlib.text import Text
 
 from cifarzoo import viz
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
+from cifarzoo.record import History
 from cifarzoo.viz.theme import DARK, LIGHT, luminance, palette, series_style
 
 TEXT_CONTRAST, LINE_CONTRAST = 4.5, 3.0  # WCAG 2.2, level AA
@@ -97,3 +101,35 @@ def test_neither_importing_nor_drawing_loads_pyplot() -> None:
     command = [sys.executable, "-W", "error", "-c", DRAW]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", ["a$b$c", "cost $\\frac{", "_^{$", "50$ and 60$"])
+def test_texts_are_not_formulas(text: str, make_history: Callable[..., History]) -> None:
+    names, images, scores = [text, "b"], torch.rand(2, 3, 8, 8), torch.eye(2)
+    points = [viz.ModelPoint(name=text, size=1e5, accuracy=0.9, source="others")]
+    figures = [
+        viz.plot_confusion(torch.eye(2), names, title=text),
+        viz.plot_per_class(torch.eye(2), names),
+        viz.plot_predictions(images, torch.tensor([0, 1]), scores, names),
+        viz.plot_histories({text: make_history()}),
+        viz.plot_sizes(points),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        texts = [each for each in figure.findobj(Text) if text in each.get_text()]
+        assert texts
+        assert not any(each.get_parse_math() for each in texts)
+    (axis,) = figures[-1].axes  # its powers of ten are formulas
+    assert all(label.get_parse_math() for label in axis.get_xticklabels(which="both"))
+
+
+def test_a_figure_has_a_png_for_notebooks(drawings: Drawings) -> None:
+    figure = pickle.loads(pickle.dumps(drawings["plot_images"]()))
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_an_unknown_mplbackend_is_a_clear_error() -> None:
+    command = [sys.executable, "-c", DRAW]
+    environment = {**os.environ, "MPLBACKEND": "nonsense"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert re.search("InvalidValueError: .*MPLBACKEND.*nonsense", done.stderr)

@@ -32,8 +32,8 @@ class LayerRow:
             have rows.
         receptive_field: longest side, in pixels, of the area of the image that one element of the
             output can depend on, limited by the size of the image. None if the layer did not run,
-            its output does not depend on the image, the input is not an image, or the model
-            rejects NaN.
+            its output does not depend on the image or is NaN, the input is not an image, or the
+            model rejects NaN.
     """
 
     name: str
@@ -105,7 +105,7 @@ def layer_table(model: nn.Module, input_size: tuple[int, ...] = (3, 32, 32)) -> 
 
     Raises:
         InvalidTypeError: the model is not a module, or it is scripted or lazy.
-        InvalidValueError: the model does not accept images of this size.
+        InvalidValueError: the model raised an error for an image of this size.
 
     Example:
         >>> [(row.name, row.params, row.macs) for row in layer_table(nn.Conv2d(3, 8, 1))]
@@ -121,16 +121,16 @@ def layer_table(model: nn.Module, input_size: tuple[int, ...] = (3, 32, 32)) -> 
                 macs[running[-1]] += flops.get_total_flops() // 2 - macs.total()
 
         images = zero_images(model, input_size)
-        outputs = forward(model, images, lambda output: tuple(output.shape), assign)
+        outputs = forward(model, images, lambda _, output: tuple(output.shape), assign)
     shapes = {name: (shape or ())[1:] for name, shape in outputs.items()}
-    return LayerTable(_rows(model, shapes, macs, receptive_fields(model, input_size, shapes)))
+    return LayerTable(_rows(model, shapes, macs, receptive_fields(model, input_size)))
 
 
 def _rows(
     model: nn.Module,
     shapes: dict[str, tuple[int, ...]],
     macs: Counter[str],
-    fields: dict[str, int | None],
+    fields: dict[str, int],
 ) -> Iterator[LayerRow]:
     modules = dict(model.named_modules())
     ran = {modules[name] for name in shapes}

@@ -1,8 +1,8 @@
 """Pictures, returned as matplotlib figures that are neither shown nor saved.
 
-Save a figure with `figure.savefig("name.png", dpi=150)`. In a notebook, run `%matplotlib inline`
-once; the figure at the end of a cell is then shown. pyplot is never imported, so no display is
-needed and no figure stays in memory after its last use. `with theme("dark"):` draws on a dark
+Save a figure with `figure.savefig("name.png", dpi=150)`. In a notebook, the figure at the end of a
+cell is shown. pyplot is never imported, so no display is needed and no figure stays in memory after
+its last use. `with theme("dark"):` draws on a dark
 background; matplotlib's own styles are followed as well.
 """
 

@@ -46,7 +46,7 @@ def explained_classes(
     inputs = model_input(model, images[:MAX_IMAGES].detach())
     with evaluation_mode(model):
         probabilities = model(inputs).float().softmax(1)
-    names = check_names(class_names, probabilities.shape[1])
+    names = check_names(class_names, probabilities.shape[1], model)
     chosen = probabilities.argmax(1)
     if targets is not None:
         chosen = check_labels(targets, len(images), len(names))[:MAX_IMAGES].to(chosen)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
-from cifarzoo.record import Check, History
+from cifarzoo.record import Check, History, RunRecord
 from cifarzoo.viz._figure import legend_below
 from cifarzoo.viz.theme import palette, series_style
 
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Runs: TypeAlias = History | Sequence[History]
+AnyRun: TypeAlias = History | RunRecord
+Runs: TypeAlias = AnyRun | Sequence[AnyRun]
 LineStyle: TypeAlias = Literal["-", "--"]
 
 MAX_MARKERS = 40  # per line; more would hide it
 
 
 def check_runs(label: str, value: object) -> tuple[History, ...]:
-    """Return one run or several as a tuple."""
-    runs = tuple(value) if isinstance(value, Sequence) else (value,)
+    """Return the histories of one run or several."""
+    given = tuple(value) if isinstance(value, Sequence) else (value,)
+    runs = tuple(run.history if isinstance(run, RunRecord) else run for run in given)
     for run in runs:
         if not isinstance(run, History):
-            raise InvalidTypeError(f"{label} contains a {type(run).__name__}: expected a History")
+            expected = "expected a Run or a History"
+            raise InvalidTypeError(f"{label} contains a {type(run).__name__}: {expected}")
     if not runs or not all(run.checks for run in runs):
         raise InvalidValueError(f"{label} has no checks: expected runs with one check or more")
     return runs

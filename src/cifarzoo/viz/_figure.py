@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from cifarzoo.validation import validate
-from cifarzoo.viz.theme import palette
+from cifarzoo.viz.theme import import_matplotlib, palette
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -17,10 +19,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+P = ParamSpec("P")
+
 SMALL, NORMAL, LARGE = 8, 9, 11  # points
 MIN_TITLED_WIDTH = 6.0  # inches
 TITLE_CHARACTERS_PER_INCH = 12
 LINE_HEIGHT = 0.2  # inches; also the space around a title
+
+
+def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorate a function that returns a figure: its texts are never parsed as formulas."""
+
+    @wraps(draw)
+    def draw_plain_text(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with import_matplotlib().rc_context({"text.parse_math": False}):
+            return draw(*args, **kwargs)
+
+    return draw_plain_text
 
 
 def new_figure(width: float, height: float, title: str | None, default: str = "") -> Figure:
@@ -40,7 +55,16 @@ def new_figure(width: float, height: float, title: str | None, default: str = ""
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
     if lines:
         figure.suptitle("\n".join(lines), fontsize=LARGE)
+    # Notebooks show figures that pyplot did not make only if `%matplotlib inline` has run. Its
+    # formatter for figures replaces this method, so that a figure is shown once.
+    figure._repr_png_ = partial(_to_png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def _to_png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def new_tiles(

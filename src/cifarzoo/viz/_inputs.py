@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cifarzoo.data.loader import is_dense
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.evaluation import predict as evaluation
+from cifarzoo.evaluation.predict import Predictions
 from cifarzoo.models.classifier import check_images
 from cifarzoo.validation import NonNegativeInt, PositiveInt, validate
 
@@ -52,8 +53,10 @@ def check_labels(labels: Tensor, count: int, classes: int) -> Tensor:
     return labels.long()
 
 
-def check_probabilities(probabilities: Tensor, count: int) -> Tensor:
+def check_probabilities(probabilities: Tensor | Predictions, count: int) -> Tensor:
     """Return probabilities as float64 (N,K) on the CPU."""
+    if isinstance(probabilities, Predictions):
+        probabilities = probabilities.probabilities
     return evaluation.check_probabilities(cpu_tensor("probabilities", probabilities), count)
 
 
@@ -62,8 +65,13 @@ def check_int(name: str, value: int, low: int, high: int | None = None) -> None:
     validate(name, value, Annotated[PositiveInt, Field(ge=low, le=high)])
 
 
-def check_names(class_names: Sequence[str] | None, classes: int) -> list[str]:
-    """Return the names of the classes, by default their numbers."""
+def check_names(
+    class_names: Sequence[str] | None, classes: int, source: object = None
+) -> list[str]:
+    """Return the names of the classes, by default the source's own, or their numbers."""
+    own: Sequence[str] | None = getattr(source, "class_names", None)
+    if class_names is None and own is not None and len(own) == classes:
+        return list(own)
     if class_names is None:
         return [str(index) for index in range(classes)]
     if isinstance(class_names, str) or len(class_names) != classes:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from cifarzoo.arithmetic.forward import check_model
 from cifarzoo.errors import InvalidValueError, suggest
 from cifarzoo.evaluation.predict import evaluation_mode
 from cifarzoo.viz._inputs import check_image
@@ -15,6 +16,7 @@ PREFIX = "network."  # in front of the layers of an `ImageClassifier`
 
 def full_name(model: nn.Module, layer: str) -> str:
     """Return the name in `named_modules` of a layer, whose "network." may be omitted."""
+    check_model(model)
     names = {name for name, _ in model.named_modules(remove_duplicate=False) if name}
     for name in (layer, f"{PREFIX}{layer}"):
         if name in names:
@@ -25,6 +27,7 @@ def full_name(model: nn.Module, layer: str) -> str:
 
 def model_input(model: nn.Module, images: Tensor) -> Tensor:
     """Return images as floats in [0, 1] of the model's dtype, on its device."""
+    check_model(model)
     tensors = [*model.parameters(), *model.buffers()]
     like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     return (images / 255 if images.dtype == torch.uint8 else images).to(like)

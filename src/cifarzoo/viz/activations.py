@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from cifarzoo.viz._figure import new_tiles
+from cifarzoo.viz._figure import new_tiles, picture
 from cifarzoo.viz._inputs import check_indices
 from cifarzoo.viz._layers import layer_maps
 from cifarzoo.viz._tiles import draw_image, draw_map
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@picture
 def plot_activations(
     model: nn.Module,
     image: Tensor,

@@ -10,7 +10,7 @@ from torch import Tensor
 from cifarzoo.data.loader import TensorLoader
 from cifarzoo.recipe import Augmentation
 from cifarzoo.validation import validate
-from cifarzoo.viz._figure import new_tiles, show_pixels
+from cifarzoo.viz._figure import new_tiles, picture, show_pixels
 from cifarzoo.viz._inputs import check_int, to_rgb
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ TILE = 0.95  # inches
 FLIPS = {"random": "random horizontal flips", "alternating": "flipped every other epoch"}
 
 
+@picture
 def plot_augmentation(
     images: Tensor, augmentation: Augmentation, *, epochs: int = 7, title: str | None = None
 ) -> Figure:

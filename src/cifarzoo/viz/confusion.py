@@ -13,7 +13,7 @@ from torch import Tensor
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.record import Evaluation
 from cifarzoo.validation import validate
-from cifarzoo.viz._figure import NORMAL, SMALL, add_colorbar, new_figure
+from cifarzoo.viz._figure import NORMAL, SMALL, add_colorbar, new_figure, picture
 from cifarzoo.viz._inputs import check_names, cpu_tensor
 from cifarzoo.viz.theme import luminance, palette
 
@@ -27,6 +27,7 @@ Floats: TypeAlias = NDArray[np.float64]
 MAX_LABELLED = 25  # classes; numbers and names of more would be unreadable
 
 
+@picture
 def plot_confusion(
     confusion: Tensor | Evaluation,
     class_names: Sequence[str] | None = None,
@@ -40,7 +41,7 @@ def plot_confusion(
 
     Args:
         confusion: counts (K,K) with a row for each true class, or what `evaluate` returns.
-        class_names: K names; None for numbers.
+        class_names: K names; by default those of the Evaluation, or numbers.
         values: content of the cells, "count", or "percent" of the true class.
         title: figure title; by default the accuracy.
 
@@ -54,7 +55,7 @@ def plot_confusion(
 
     validate("values", values, CellValue)
     counts = to_counts(confusion)
-    names = check_names(class_names, len(counts))
+    names = check_names(class_names, len(counts), confusion)
     percents = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)  # 0 for an empty class
     labelled = len(names) <= MAX_LABELLED
     side = max(4.5, 0.62 * len(names) + 1.2) if labelled else 9.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from cifarzoo.viz._figure import new_figure
+from cifarzoo.viz._figure import new_figure, picture
 from cifarzoo.viz._inputs import check_conv, check_indices
 from cifarzoo.viz._layers import full_name, layer_maps
 from cifarzoo.viz._tiles import draw_filter, draw_image, draw_map, scale_note
@@ -20,6 +20,7 @@ COLUMNS = 5
 TILE = 1.75  # inches
 
 
+@picture
 def plot_filter_responses(
     model: nn.Module,
     image: Tensor,

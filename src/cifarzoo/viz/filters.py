@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from cifarzoo.viz._figure import new_tiles
+from cifarzoo.viz._figure import new_tiles, picture
 from cifarzoo.viz._inputs import check_conv, check_indices
 from cifarzoo.viz._tiles import draw_filter, scale_note
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WIDTH = 8.0  # inches
 
 
+@picture
 def plot_filters(
     conv: nn.Conv2d, indices: Sequence[int] | None = None, *, title: str | None = None
 ) -> Figure:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.viz._curves import Runs, check_histories, draw_legend, draw_runs
-from cifarzoo.viz._figure import new_figure, style_step_axes
+from cifarzoo.viz._figure import new_figure, picture, style_step_axes
 from cifarzoo.viz.theme import palette
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@picture
 def plot_gap(histories: Runs | Mapping[str, Runs], *, title: str | None = None) -> Figure:
     """Draw the difference between validation and training loss by training step.
 
@@ -21,7 +22,7 @@ def plot_gap(histories: Runs | Mapping[str, Runs], *, title: str | None = None) 
     in training mode, while the validation loss is that of the weights at the check.
 
     Args:
-        histories: a History, several (mean and standard deviation), or a mapping as in
+        histories: a Run or a History, several (mean and standard deviation), or a mapping as in
             `plot_histories`.
         title: figure title; by default none.
 
@@ -29,7 +30,7 @@ def plot_gap(histories: Runs | Mapping[str, Runs], *, title: str | None = None) 
         The figure, with one axis.
 
     Raises:
-        InvalidTypeError: a value is neither a History nor a sequence of them.
+        InvalidTypeError: a value is neither a run nor a sequence of runs.
         InvalidValueError: there is no run, or a run has no check or no validation loss.
     """
     named = check_histories(histories if isinstance(histories, Mapping) else {"run": histories})

@@ -11,19 +11,21 @@ from torch import Tensor, nn
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.evaluation.predict import evaluation_mode
 from cifarzoo.viz._attribution import draw_attribution, explained_classes, import_captum
+from cifarzoo.viz._figure import picture
 from cifarzoo.viz._layers import full_name, last_maps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@picture
 def plot_grad_cam(
     model: nn.Module,
     images: Tensor,
     targets: Tensor | None = None,
-    layer: str | None = None,
     class_names: Sequence[str] | None = None,
     *,
+    layer: str | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw which parts of each image support a class, according to a late layer.
@@ -35,9 +37,9 @@ def plot_grad_cam(
         model: an `ImageClassifier`, or any module that takes float (N,3,H,W) in [0, 1].
         images: uint8, or float in [0, 1], (N,3,H,W); the first 12 are drawn.
         targets: the class to explain for each image, integers (N,); by default the predicted one.
+        class_names: K names; by default those of the model, or numbers.
         layer: name in `named_modules` (a leading "network." may be omitted); by default the last
             layer whose maps are larger than a pixel.
-        class_names: K names; None for numbers.
         title: figure title; by default the layer and the size of its maps.
 
     Returns:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cifarzoo.viz._curves import Runs, check_histories, draw_legend, draw_runs
-from cifarzoo.viz._figure import new_figure, style_step_axes
+from cifarzoo.viz._figure import new_figure, picture, style_step_axes
 from cifarzoo.viz.history import val_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@picture
 def plot_histories(histories: Mapping[str, Runs], *, title: str | None = None) -> Figure:
     """Draw several runs in one figure, such as before and after a change.
 
@@ -21,14 +22,14 @@ def plot_histories(histories: Mapping[str, Runs], *, title: str | None = None) -
     thin lines show the runs that continue.
 
     Args:
-        histories: by label, a History or a sequence of them; drawn in this order.
+        histories: by label, a Run or a History, or a sequence of them; drawn in this order.
         title: figure title; by default none.
 
     Returns:
         The figure: loss on the first axis, validation accuracy on the second.
 
     Raises:
-        InvalidTypeError: not a mapping, or a value is neither a History nor a sequence of them.
+        InvalidTypeError: not a mapping, or a value is neither a run nor a sequence of runs.
         InvalidValueError: a label has no run, or a run ended before its first check.
     """
     named = check_histories(histories)

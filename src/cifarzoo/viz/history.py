@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cifarzoo.record import Check, History
-from cifarzoo.viz._curves import check_runs, draw_runs
-from cifarzoo.viz._figure import legend_below, new_figure, style_step_axes
+from cifarzoo.record import Check
+from cifarzoo.viz._curves import AnyRun, check_runs, draw_runs
+from cifarzoo.viz._figure import legend_below, new_figure, picture, style_step_axes
 from cifarzoo.viz.theme import palette
 
 if TYPE_CHECKING:
@@ -21,24 +21,25 @@ ENDINGS = {
 }
 
 
-def plot_history(history: History, *, title: str | None = None) -> Figure:
+@picture
+def plot_history(history: AnyRun, *, title: str | None = None) -> Figure:
     """Draw training and validation loss and accuracy against the training step.
 
     The check whose weights were kept is marked. Training values are means over the steps since the
     previous check, in training mode and on augmented images.
 
     Args:
-        history: as returned by `fit`.
+        history: a Run as returned by `train`, or a History as returned by `fit`.
         title: figure title; by default the steps, the time and how the run ended.
 
     Returns:
         The figure: loss on the first axis, accuracy on the second.
 
     Raises:
-        InvalidTypeError: history is not a History.
+        InvalidTypeError: history is neither a Run nor a History.
         InvalidValueError: the run ended before its first check.
     """
-    runs = check_runs("history", [history])
+    runs = (history,) = check_runs("history", [history])
     ending = f"{history.steps:,} steps in {history.seconds:,.0f} s, {ENDINGS[history.stopped]}"
     figure = new_figure(9.5, 3.6, title, ending)
     loss, accuracy = figure.subplots(1, 2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from cifarzoo.viz._figure import new_tiles, show_pixels
+from cifarzoo.viz._figure import new_tiles, picture, show_pixels
 from cifarzoo.viz._inputs import check_labels, check_names, cpu_tensor, to_rgb
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_IMAGES = 64
 
 
+@picture
 def plot_images(
     images: Tensor,
     labels: Tensor | None = None,
@@ -48,6 +49,6 @@ def plot_images(
     default = f"first {shown} of {count:,} images" if shown < count else ""
     size = (1.1, 1.05 if labels is None else 1.3)
     figure, axes = new_tiles(shown, columns=8, size=size, title=title, default=default)
-    for axis, picture, text in zip(axes, pixels, texts, strict=False):
-        show_pixels(axis, picture, above=text)
+    for axis, values, text in zip(axes, pixels, texts, strict=False):
+        show_pixels(axis, values, above=text)
     return figure

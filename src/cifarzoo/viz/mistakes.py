@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from cifarzoo.viz._figure import new_figure
+from cifarzoo.evaluation.predict import Predictions
+from cifarzoo.viz._figure import new_figure, picture
 from cifarzoo.viz._inputs import check_int, check_labels, check_names, check_probabilities, to_rgb
 from cifarzoo.viz.predictions import MAX_IMAGES, plot_predictions
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@picture
 def plot_mistakes(
     images: Tensor,
     labels: Tensor,
-    probabilities: Tensor,
+    probabilities: Tensor | Predictions,
     class_names: Sequence[str] | None = None,
     *,
     count: int = 18,
@@ -31,8 +33,8 @@ def plot_mistakes(
     Args:
         images: uint8, or float in [0, 1], (N,3,H,W).
         labels: true classes, integers (N,).
-        probabilities: float (N,K), such as `predict` returns; each row sums to 1.
-        class_names: K names; None for numbers.
+        probabilities: what `predict` returns, or float (N,K); each row sums to 1.
+        class_names: K names; by default those of the predictions, or numbers.
         count: largest number of images to draw, 1 to 36.
         title: figure title; by default the number of mistakes.
 
@@ -44,11 +46,11 @@ def plot_mistakes(
     """
     check_int("count", count, 1, MAX_IMAGES)
     total = len(to_rgb(images))
-    probabilities = check_probabilities(probabilities, total)
-    classes = probabilities.shape[1]
+    scores = check_probabilities(probabilities, total)
+    classes = scores.shape[1]
     labels = check_labels(labels, total, classes)
-    names = check_names(class_names, classes)
-    confidence, predicted = probabilities.max(1)
+    names = check_names(class_names, classes, probabilities)
+    confidence, predicted = scores.max(1)
     wrong = (predicted != labels).nonzero().flatten()
     if not len(wrong):
         text = f"no mistakes among {total:,} images"
@@ -58,7 +60,7 @@ def plot_mistakes(
     return plot_predictions(
         images[chosen.to(images.device)],
         labels[chosen],
-        probabilities[chosen],
+        scores[chosen],
         names,
         title=default if title is None else title,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from cifarzoo.arithmetic import LayerRow, layer_table
-from cifarzoo.viz._figure import NORMAL, SMALL, new_figure
+from cifarzoo.viz._figure import NORMAL, SMALL, new_figure, picture
 from cifarzoo.viz.theme import palette
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class _Box:
         return colours.vermillion if "Linear" in self.kind else colours.green
 
 
+@picture
 def plot_network(
     model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32), *, title: str | None = None
 ) -> Figure:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cifarzoo.evaluation.predict import evaluation_mode
 from cifarzoo.viz._attribution import draw_attribution, explained_classes, import_captum
+from cifarzoo.viz._figure import picture
 from cifarzoo.viz._inputs import check_int
 from cifarzoo.viz.theme import DIVERGING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 BATCH = 64  # images in a forward pass
 
 
+@picture
 def plot_occlusion(
     model: nn.Module,
     images: Tensor,
@@ -37,7 +39,7 @@ def plot_occlusion(
         model: an `ImageClassifier`, or any module that takes float (N,3,H,W) in [0, 1].
         images: uint8, or float in [0, 1], (N,3,H,W); the first 12 are drawn.
         targets: the class to explain for each image, integers (N,); by default the predicted one.
-        class_names: K names; None for numbers.
+        class_names: K names; by default those of the model, or numbers.
         window: side of the square in pixels.
         title: figure title; by default a description with the size of the square.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.record import Evaluation
-from cifarzoo.viz._figure import SMALL, legend_below, new_figure, style_axes
+from cifarzoo.viz._figure import SMALL, legend_below, new_figure, picture, style_axes
 from cifarzoo.viz._inputs import check_names
 from cifarzoo.viz.confusion import describe_accuracy, to_counts
 from cifarzoo.viz.theme import palette
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@picture
 def plot_per_class(
     confusion: Tensor | Evaluation,
     class_names: Sequence[str] | None = None,
@@ -32,7 +33,7 @@ def plot_per_class(
 
     Args:
         confusion: counts (K,K) with a row for each true class, or what `evaluate` returns.
-        class_names: K names; None for numbers.
+        class_names: K names; by default those of the Evaluation, or numbers.
         title: figure title; by default the accuracy.
 
     Returns:
@@ -42,7 +43,7 @@ def plot_per_class(
         InvalidTypeError, InvalidValueError: an argument is not accepted, or the matrix is missing.
     """
     counts = to_counts(confusion)
-    names = check_names(class_names, len(counts))
+    names = check_names(class_names, len(counts), confusion)
     if not counts.sum():
         raise InvalidValueError("confusion is zero: expected at least one image")
     height = 0.3 * len(names) + 0.8

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from cifarzoo.viz._figure import SMALL, new_figure, show_pixels
+from cifarzoo.evaluation.predict import Predictions
+from cifarzoo.viz._figure import SMALL, new_figure, picture, show_pixels
 from cifarzoo.viz._inputs import check_labels, check_names, check_probabilities, to_rgb
 from cifarzoo.viz.theme import palette
 
@@ -21,10 +22,11 @@ MAX_IMAGES = 36
 TILE = 1.5  # inches
 
 
+@picture
 def plot_predictions(
     images: Tensor,
     labels: Tensor | None,
-    probabilities: Tensor,
+    probabilities: Tensor | Predictions,
     class_names: Sequence[str] | None = None,
     *,
     title: str | None = None,
@@ -37,8 +39,8 @@ def plot_predictions(
     Args:
         images: uint8, or float in [0, 1], (N,3,H,W); the first 36 are drawn.
         labels: true classes, integers (N,); None if unknown.
-        probabilities: float (N,K); each row sums to 1.
-        class_names: K names; None for numbers.
+        probabilities: what `predict` returns, or float (N,K); each row sums to 1.
+        class_names: K names; by default those of the predictions, or numbers.
         title: figure title; by default the number of images, if not all are shown.
 
     Returns:
@@ -49,9 +51,9 @@ def plot_predictions(
     """
     pixels = to_rgb(images)
     count, shown = len(pixels), min(len(pixels), MAX_IMAGES)
-    probabilities = check_probabilities(probabilities, count)
-    classes = probabilities.shape[1]
-    names = check_names(class_names, classes)
+    scores = check_probabilities(probabilities, count)
+    classes = scores.shape[1]
+    names = check_names(class_names, classes, probabilities)
     truths: list[int | None] = [None] * count
     if labels is not None:
         truths = check_labels(labels, count, classes).tolist()
@@ -63,8 +65,8 @@ def plot_predictions(
     for i in range(shown):
         row, column = 2 * (i // columns), i % columns
         upper, lower = (figure.add_subplot(grid[row + j, column]) for j in (0, 1))
-        _draw_image(upper, pixels[i], truths[i], int(probabilities[i].argmax()), names)
-        _draw_bars(lower, probabilities[i], truths[i], names)
+        _draw_image(upper, pixels[i], truths[i], int(scores[i].argmax()), names)
+        _draw_bars(lower, scores[i], truths[i], names)
     return figure
 
 

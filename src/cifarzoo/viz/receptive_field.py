@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from cifarzoo.arithmetic import receptive_area
-from cifarzoo.viz._figure import add_colorbar, new_figure, show_pixels
+from cifarzoo.viz._figure import add_colorbar, new_figure, picture, show_pixels
 from cifarzoo.viz._inputs import check_image
 from cifarzoo.viz._layers import full_name, input_gradient
 from cifarzoo.viz._tiles import draw_image
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SIDE = 3.2  # inches
 
 
+@picture
 def plot_receptive_field(
     model: nn.Module,
     image: Tensor,

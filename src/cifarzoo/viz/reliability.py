@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from cifarzoo.evaluation.predict import Predictions
 from cifarzoo.evaluation.statistics import accuracy_interval
-from cifarzoo.viz._figure import legend_below, new_figure, style_axes
+from cifarzoo.viz._figure import legend_below, new_figure, picture, style_axes
 from cifarzoo.viz._inputs import check_int, check_labels, check_probabilities, cpu_tensor
 from cifarzoo.viz.theme import palette
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@picture
 def plot_reliability(
-    labels: Tensor, probabilities: Tensor, *, bins: int = 15, title: str | None = None
+    labels: Tensor, probabilities: Tensor | Predictions, *, bins: int = 15, title: str | None = None
 ) -> Figure:
     """Draw a reliability diagram: accuracy against confidence, above its histogram.
 
@@ -27,7 +29,7 @@ def plot_reliability(
 
     Args:
         labels: true classes, integers (N,).
-        probabilities: float (N,K), such as `predict` returns; each row sums to 1.
+        probabilities: what `predict` returns, or float (N,K); each row sums to 1.
         bins: number of bins, 2 to 100.
         title: figure title; by default the expected calibration error.
 
@@ -42,9 +44,9 @@ def plot_reliability(
     """
     check_int("bins", bins, 2, 100)
     images = max(1, cpu_tensor("labels", labels).numel())
-    probabilities = check_probabilities(probabilities, images)
-    correct = probabilities.argmax(1) == check_labels(labels, images, probabilities.shape[1])
-    confidence = probabilities.amax(1).numpy()
+    scores = check_probabilities(probabilities, images)
+    correct = scores.argmax(1) == check_labels(labels, images, scores.shape[1])
+    confidence = scores.amax(1).numpy()
     # Bins are (low, high], as in the paper.
     place = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
     used, sizes = np.unique(place, return_counts=True)
@@ -59,8 +61,8 @@ def plot_reliability(
     blue, vermillion, grey = palette().blue, palette().vermillion, palette().grey
     upper.plot([0, 100], [0, 100], color=grey, linestyle="--", label="perfect calibration")
     upper.vlines(x, np.minimum(x, y), np.maximum(x, y), color=vermillion, alpha=0.35, linewidth=6)
-    scores = zip(hits, sizes, strict=True)
-    ends = 100 * np.array([accuracy_interval(int(right), int(n)) for right, n in scores])
+    pairs = zip(hits, sizes, strict=True)
+    ends = 100 * np.array([accuracy_interval(int(right), int(n)) for right, n in pairs])
     style = {"color": blue, "marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 2.5}
     upper.errorbar(x, y, yerr=abs(ends.T - y), label="accuracy, 95 % interval", **style)
     style_axes(upper, x="", y="accuracy (%)")

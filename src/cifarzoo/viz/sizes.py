@@ -12,7 +12,7 @@ from pydantic import Field
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.validation import PositiveFloat, UnitInterval, settings, validate
-from cifarzoo.viz._figure import SMALL, legend_below, new_figure, style_axes
+from cifarzoo.viz._figure import SMALL, legend_below, new_figure, picture, style_axes
 from cifarzoo.viz.theme import palette
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class ModelPoint:
     source: str = ""
 
 
+@picture
 def plot_sizes(
     points: Sequence[ModelPoint], *, size: SizeName = "parameters", title: str | None = None
 ) -> Figure:
@@ -99,6 +100,8 @@ def plot_sizes(
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     if theirs:
         legend_below(figure, *axis.get_legend_handles_labels())
+    for label in axis.get_xticklabels(which="both"):
+        label.set_parse_math(True)  # powers of ten
     _name_points(figure, axis, points)
     return figure
 

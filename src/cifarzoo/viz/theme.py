@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
+from cifarzoo.errors import InvalidValueError
 from cifarzoo.validation import validate
 
 ThemeName: TypeAlias = Literal["light", "dark"]
@@ -76,8 +78,7 @@ def theme(name: ThemeName) -> Iterator[None]:
         ...     figure = plot_history(history)  # doctest: +SKIP
     """
     validate("theme", name, ThemeName)
-    import matplotlib as mpl
-
+    mpl = import_matplotlib()
     colours = DARK if name == "dark" else LIGHT
     text = ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color")
     background = ("figure.facecolor", "savefig.facecolor", "axes.facecolor")
@@ -87,13 +88,23 @@ def theme(name: ThemeName) -> Iterator[None]:
         yield
 
 
+def import_matplotlib() -> ModuleType:
+    """Import matplotlib, whose import fails if MPLBACKEND names no backend."""
+    try:
+        import matplotlib as mpl
+    except ValueError as error:
+        raise InvalidValueError(
+            f"matplotlib cannot be imported, see MPLBACKEND: {error}"
+        ) from error
+    return mpl
+
+
 def palette() -> Palette:
     """Return the colours for the background in matplotlib's settings.
 
     Light text implies a dark background, even if the background is transparent.
     """
-    import matplotlib as mpl
-
+    mpl = import_matplotlib()
     return DARK if luminance(mpl.rcParams["text.color"]) > 0.2 else LIGHT
 
 
