@@ -158,7 +158,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         )
         stack.enter_context(autocast)
         if device.type == "cpu":
-            stack.enter_context(SafeConvolutions())  # type: ignore[no-untyped-call]
+            stack.enter_context(SafeConvolutions())
         yield
 
 
@@ -188,7 +188,8 @@ def keep_freed_memory() -> bool:
 
 def rng_state(device: torch.device | None) -> dict[str, Any]:
     """Return the global random state of Python, NumPy, torch and one accelerator."""
-    algorithm, words, *position = np.random.get_state(legacy=True)  # noqa: NPY002 - models may use it
+    numpy: Any = np.random.get_state()  # noqa: NPY002 - models may use it
+    algorithm, words, *position = numpy
     state = {
         "python": random.getstate(),
         "numpy": (algorithm, words.tolist(), *position),

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, StrictBool
+from typing_extensions import override
 
+from cifarzoo.display import HasTable, Table, settings_rows
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.validation import (
     Fraction,
@@ -153,7 +155,7 @@ class ParamGroup:
 
 
 @settings
-class Recipe:
+class Recipe(HasTable):
     """All training settings that change the result.
 
     The seed, and everything that does not change the result (device, precision, progress), are
@@ -212,6 +214,11 @@ class Recipe:
     mixing: Mixing | None = None
     averaging: Averaging | None = None
     distillation: Distillation | None = None
+
+    @override
+    def table(self) -> Table:
+        rows = tuple(settings_rows(self))
+        return Table(title="Recipe", header=("setting", "value"), rows=rows)
 
     def __post_init__(self) -> None:
         """Check the fields that depend on each other."""

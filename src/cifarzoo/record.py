@@ -258,7 +258,7 @@ class Provenance:
 
 
 @settings
-class RunRecord:
+class RunRecord(HasTable):
     """Everything known about a training run, as stored in `run.json`.
 
     Attributes:
@@ -301,6 +301,36 @@ class RunRecord:
     provenance: Provenance
     earlier_parts: tuple[str, ...] = ()
     note: str = ""
+
+    @override
+    def __repr__(self) -> str:
+        score = "not scored" if self.test is None else f"test accuracy {self.test.accuracy:.2%}"
+        return f"<{type(self).__name__} {self.name} on {self.data}, seed {self.seed}: {score}>"
+
+    @override
+    def table(self) -> Table:
+        tta = "" if self.test_tta is None else f"test, {self.test_tta.tta}"
+        scores = {"training": self.train, "validation": self.val, "test": self.test}
+        rows = [
+            (
+                split,
+                f"{each.accuracy:.2%}",
+                f"{each.interval[0]:.2%} to {each.interval[1]:.2%}",
+                f"{each.loss:.4f}",
+                f"{each.n:,}",
+            )
+            for split, each in {**scores, tta: self.test_tta}.items()
+            if each is not None
+        ]
+        header = ("images", "accuracy", "95 % interval", "loss", "number")
+        return Table(
+            title=f"{self.name} on {self.data}, seed {self.seed}",
+            header=header,
+            rows=tuple(rows),
+            numbers=header[1:],
+            note=f"{self.params:,} parameters, {self.history.steps:,} steps in "
+            f"{self.history.seconds:,.1f} s on {self.provenance.machine}",
+        )
 
     def to_json(self) -> str:
         """Return the record as JSON text."""

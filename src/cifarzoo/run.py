@@ -321,7 +321,7 @@ def train(
         "earlier_parts": tuple(parts),
         "note": "; ".join(f"{key} {value}" for key, value in custom.items() if value),
     }
-    scores: dict[str, Evaluation | None] = dict.fromkeys(("train", "val", "test", "test_tta"))
+    scores: dict[str, Any] = dict.fromkeys(("train", "val", "test", "test_tta"))
     try:
         scores["train"] = _score(model, ordered, target)
         scores["val"] = _score(model, loaders.val, target)

@@ -12,7 +12,7 @@ import filelock
 from torch import nn
 
 from cifarzoo.arithmetic import count_params
-from cifarzoo.cli.console import interval, log, percent, say, show_table, summarize
+from cifarzoo.cli.console import log, say, show_table, summarize
 from cifarzoo.data.loader import TensorLoader
 from cifarzoo.errors import CheckpointError, InvalidValueError, NonFiniteLossError, RunError
 from cifarzoo.evaluation.evaluate import evaluate
@@ -170,15 +170,8 @@ def show(run: Run, folder: Path, *, cards: Sequence[str], quiet: bool) -> None:
         f"{history.seconds:,.1f} s, kept step {history.best_step:,}"
     )
     say()
-    tta = "" if run.test_tta is None else f"test, {run.test_tta.tta}"
-    scores = {"training": run.train, "validation": run.val, "test": run.test, tta: run.test_tta}
-    header = ("images", "accuracy", "95 % interval", "loss", "number")
-    rows = [
-        (split, percent(each.accuracy), interval(each.interval), f"{each.loss:.4f}", f"{each.n:,}")
-        for split, each in scores.items()
-        if each is not None
-    ]
-    show_table(header, rows, numbers=header[1:])
+    table = run.table()
+    show_table(table.header, table.rows, numbers=table.numbers)
     if not quiet:
         files = ", ".join(name for name in FILES if (folder / name).exists())
         log(f"\nfinished on {run.provenance.date}; --fresh trains again")

@@ -11,11 +11,13 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
+from pydantic import InstanceOf
 from torch import Tensor, nn
 
 from cifarzoo.device import seeded
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.recipe import Augmentation, PaddingName
+from cifarzoo.validation import validate
 
 __all__ = ["Params", "Transform", "apply", "draw", "generator_for", "transform_images"]
 
@@ -124,11 +126,11 @@ def transform_images(
         if _takes_single_images(transform):
             result = torch.stack([transform(image) for image in images])
         else:
-            result = transform(images)
-    if not isinstance(result, Tensor) or result.shape[:2] != images.shape[:2] or result.ndim != 4:
-        found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            result = validate("transform(images)", transform(images), InstanceOf[Tensor])
+    if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
         raise InvalidValueError(
-            f"transform returned {found}: expected {len(images)} images (N,3,H,W)"
+            f"transform returned shape {tuple(result.shape)}: expected {len(images)} images "
+            "(N,3,H,W)"
         )
     if result.dtype != torch.uint8 and not result.is_floating_point():
         raise InvalidTypeError(

@@ -226,10 +226,9 @@ class TensorLoader:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that determines the batches, with about 256 of the images."""
-        options = [self.batch_size, self.seed, self.augmentation, self._shuffle, self._drop_last]
-        if self.transform is not None:
-            options.append(re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform)))
-        found = hashlib.sha256(repr((self.n, self._shard, tuple(options))).encode())
+        options = (self.batch_size, self.seed, self.augmentation, self._shuffle, self._drop_last)
+        transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform))
+        found = hashlib.sha256(repr((self.n, self._shard, options, transform)).encode())
         for tensor in (self.labels, self.images[:: max(1, self.n // FINGERPRINT_IMAGES)]):
             found.update(tensor.contiguous().cpu().numpy().tobytes())
         return found.hexdigest()[:16]
@@ -528,7 +527,7 @@ def _split(
 
     return TensorLoaders(
         TensorLoader(
-            *chosen(train), shuffle=True, drop_last=True, classes=classes, **own, **others
+            *chosen(train), shuffle=True, drop_last=True, classes=classes, **(own | others)
         ),
         scoring(*chosen(val)) if cut else None,
         scoring(data.test_images, data.test_labels),

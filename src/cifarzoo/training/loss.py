@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from pydantic import InstanceOf
 from torch import Tensor, nn
 
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.recipe import Mixing, Recipe
+from cifarzoo.validation import validate
 
 __all__ = ["Loss", "Mixed", "mix", "training_loss"]
 
@@ -109,10 +111,10 @@ def training_loss(
     if custom is None:
         loss = nn.functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
     else:
-        loss = custom(logits, targets)
-        if not isinstance(loss, Tensor) or loss.ndim:
-            kind = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-            raise InvalidValueError(f"loss returned {kind}: expected a scalar tensor, the mean")
+        loss = validate("loss(logits, targets)", custom(logits, targets), InstanceOf[Tensor])
+        if loss.ndim:
+            shape = tuple(loss.shape)
+            raise InvalidValueError(f"loss returned shape {shape}: expected a scalar, the mean")
     if recipe.distillation is None or teacher_logits is None:
         return loss
     if teacher_logits.shape != logits.shape:

@@ -185,7 +185,10 @@ class Optimizers:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            steps = [group["steps"] for group in optimizer.param_groups]
             optimizer.load_state_dict(stored)
+            for group, n in zip(optimizer.param_groups, steps, strict=True):
+                group["steps"] = n  # more than stored if the run is extended
         for (_, norm), stored in zip(self._fixed, state["norms"], strict=True):
             norm.copy_(stored)
 

@@ -22,8 +22,9 @@ _PER_NUMBER = 4
 
 def supports(layer: nn.Module, dtype: torch.dtype) -> bool:
     """Return whether `dropout` can compute a layer; float32 keeps torch's random numbers."""
-    is_plain = type(layer) is nn.Dropout and not layer.inplace
-    return dtype == torch.bfloat16 and is_plain and 0 < round(layer.p * _VALUES) < _VALUES
+    if type(layer) is not nn.Dropout or layer.inplace or dtype != torch.bfloat16:
+        return False
+    return 0 < round(layer.p * _VALUES) < _VALUES
 
 
 def dropout(layer: nn.Dropout, maps: Tensor) -> Tensor:
