@@ -80,8 +80,10 @@ def run_once(card: zoo.ModelCard, path: Path | None, **options: Any) -> RunRecor
     Raises:
         RunError: the record belongs to another recipe or data set.
     """
+    run: RunRecord
     if path is None:
-        return zoo.train(card, **options)
+        run = zoo.train(card, **options)
+        return run
     if path.exists():
         found = read_record(path)
         wanted = (card.recipe, options.get("limit"))

@@ -76,6 +76,15 @@ def test_quick_loading_of_weights(run_script: Callable[..., None], tmp_path: Pat
     assert len(found["milliseconds"]) == 3
 
 
+@pytest.mark.filterwarnings("ignore:TF32:UserWarning")  # by torch.backends.mkldnn.flags
+def test_quick_convolutions(run_script: Callable[..., None], tmp_path: Path) -> None:
+    run_script("convolutions", "--quick", "--out", tmp_path / "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["shapes"] == 20
+    assert found["wrong"] == []
+    assert 0 < found["largest_errors"]["weight gradient"] < found["tolerance"]
+
+
 def test_quick_recipes_leave_the_test_set_alone(
     run_script: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypedDict, overload
 
 import torch
 from pydantic import Field
 from torch import nn
+from typing_extensions import Unpack
 
 from cifarzoo.arithmetic.layers import count_params
 from cifarzoo.card import ModelCard
@@ -150,7 +151,7 @@ class Run(RunRecord):
 
 
 class ScoredRun(Run):
-    """A run with a test score, as `train` returns it."""
+    """A run with a test score, as `train` returns it for data with a test set."""
 
     test: Evaluation
 
@@ -181,6 +182,38 @@ def load_runs(folder: str | Path) -> list[Run]:
     return runs
 
 
+class TrainOptions(TypedDict, total=False):
+    """The other arguments of `train`, for the type checker."""
+
+    root: str | Path | None
+    recipe: Recipe | str | None
+    epochs: int | None
+    weights: str | Path | None
+    seed: int
+    limit: int | None
+    num_classes: int
+    device: str | torch.device
+    precision: PrecisionName
+    tta: TtaName
+    loss: Loss | None
+    optimizer: OptimizerFactory | None
+    schedule: Schedule | None
+    checkpoint: str | Path | None
+    progress: bool
+    callbacks: Sequence[Callback]
+    download: bool
+
+
+@overload
+def train(
+    name: str | ModelCard, *, data: DataName | TensorLoaders = ..., **options: Unpack[TrainOptions]
+) -> ScoredRun: ...
+
+
+@overload
+def train(name: str | ModelCard, *, data: Loaders, **options: Unpack[TrainOptions]) -> Run: ...
+
+
 @torch.inference_mode(False)
 def train(
     name: str | ModelCard,
@@ -203,7 +236,7 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,
-) -> ScoredRun:
+) -> Run:
     """Train a model by its card's recipe, and score it.
 
     The validation split chooses the state that is kept; the test set is scored once, at the end,
@@ -211,8 +244,8 @@ def train(
 
     Args:
         name: one of `list_models()`, or a card of your own.
-        data: "cifar10", "shapes" (built in, no download), or your own loaders, including `test`,
-            whose batch size and augmentation then replace the recipe's.
+        data: "cifar10", "shapes" (built in, no download), or your own loaders, whose batch size and
+            augmentation then replace the recipe's.
         root: folder with CIFAR-10; None for that in the environment variable `CIFARZOO_DATA`, or
             else the user's cache folder.
         recipe: a `Recipe`, or the tag of one of the card's recipes, such as "long"; None for the
@@ -260,8 +293,6 @@ def train(
         recipe = scale_epochs(recipe, validate("epochs", epochs, PositiveInt))
     if isinstance(data, Loaders) and limit is not None:
         raise InvalidValueError(f"limit is {limit}: expected None with your own loaders")
-    if isinstance(data, Loaders) and data.test is None:
-        raise InvalidValueError("data.test is None: expected a loader; fit trains without one")
     validate("tta", tta, TtaName)
     target, origin = resolve_device(device), provenance(device, precision)
     weights = card.initial_weights if weights is None else weights
@@ -332,7 +363,7 @@ def train(
         unscored = Run(**options, **scores)
         unscored._model = model
         raise ScoreError(f"the model is trained, but not scored: {error}", unscored) from error
-    run = ScoredRun(**options, **scores)
+    run = (Run if loaders.test is None else ScoredRun)(**options, **scores)
     run._model = model
     return run
 

@@ -74,6 +74,7 @@ class NoisyDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.data)
 
+    @override
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, label = self.data[index]
         noise = random.random() + np.random.rand()  # noqa: NPY002
@@ -135,6 +136,7 @@ class EpochDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.data)
 
+    @override
     def __getitem__(self, index: int) -> Any:  # noqa: ANN401
         return self.data[index]
 
@@ -267,7 +269,8 @@ class Unusual(nn.Module):
 
     @override
     def forward(self, images: Tensor) -> Tensor:
-        maps, tangents = torch.func.jvp(self.convs, (images,), (torch.ones_like(images),))
+        ones = torch.ones_like(images)
+        maps, tangents, *_ = torch.func.jvp(self.convs, (images,), (ones,))
         rows = torch.func.vmap(lambda image: self.convs(image[None])[0])(images)
         self.copies[:] = [copy.deepcopy(self.convs)]
         maps = self.drop(maps) + tangents + rows + self.copies[0](images)
