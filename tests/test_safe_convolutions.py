@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cifarzoo import predict
 from cifarzoo.device import autocast
 from cifarzoo.safe_convolutions import is_safe
 
@@ -90,6 +91,20 @@ def test_results_agree_with_float32_in_contiguous_layout(name: str, dtype: torch
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     for ours, exact in zip(found, expected, strict=True):
         assert (ours - exact).abs().max() <= tolerance * exact.abs().max()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning"
+)
+@pytest.mark.parametrize(
+    "convert", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(8, 3, 8, 8))]
+)
+def test_scripted_models_are_computed_in_float32(convert: Callable[[nn.Module], nn.Module]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 64, 8, stride=8), nn.Flatten())
+    images, labels = torch.rand(8, 3, 8, 8), torch.arange(8)
+    expected = model(images).softmax(1)
+    found = predict(convert(model), [(images, labels)], device="cpu", precision="bfloat16")
+    torch.testing.assert_close(found.probabilities, expected)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5, 7])

@@ -29,6 +29,7 @@ __all__ = [
     "cpu_has_amx",
     "cpu_multiplies_bfloat16_faster",
     "is_interactive",
+    "is_scripted",
     "keep_freed_memory",
     "move_model",
     "processor_name",
@@ -79,17 +80,29 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def move_model(model: nn.Module, device: torch.device) -> None:
     """Move a model to a device, with convolution weights in channels_last layout.
 
-    Nothing is written if the model is there: other threads may be using it.
+    Nothing is written if the model is there: other threads may be using it. The layout of scripted
+    models is left alone.
     """
     target = torch.empty(0, device=device).device  # with the index of a GPU
     with _MOVING:
         tensors = (*model.parameters(), *model.buffers())
         if any(tensor.device != target for tensor in tensors):
             model.to(target)
+        if is_scripted(model):
+            return
         for tensor in (*model.parameters(), *model.buffers()):
             # `model.to(memory_format=...)` rejects 5-D
             if not is_lazy(tensor) and tensor.ndim == 4 and not _is_channels_last(tensor):
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+
+
+def is_scripted(model: object) -> bool:
+    """Return whether a part of a model is scripted or traced.
+
+    `autocast` cannot see the convolutions in it, so it has to run in float32 and contiguous layout.
+    """
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return any(isinstance(module, torch.jit.ScriptModule) for module in modules)
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:

@@ -137,7 +137,7 @@ class EpochDataset(Dataset[Any]):
         return len(self.data)
 
     @override
-    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
+    def __getitem__(self, index: int) -> Any:
         return self.data[index]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sized
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from cifarzoo.data.loader import Batch, Loaders, TensorLoader, labelled_batch
 from cifarzoo.device import (
     autocast,
     is_interactive,
+    is_scripted,
     keep_freed_memory,
     move_model,
     resolve_device,
@@ -233,8 +235,10 @@ def compute_logits(
     if isinstance(data, TensorLoader):
         data = data.to(device)
     parts = []
+    dtype = torch.float32 if is_scripted(model) else dtype
+    batches = batches_to(data, device, channels_last=not is_scripted(model))
     with evaluation_mode(model), autocast(device, dtype):
-        for images, labels in _with_bar(batches_to(data, device), data, shown=progress):
+        for images, labels in _with_bar(batches, data, shown=progress):
             parts.append((_tta_logits(model, images, tta), labels))
     logits, labels = (torch.cat(each) for each in zip(*parts, strict=True))
     check_labels(labels, logits)  # once, because it synchronizes a GPU
@@ -247,8 +251,8 @@ def _with_bar(batches: Iterator[Batch], data: object, *, shown: bool) -> Iterabl
         return batches
     from tqdm.auto import tqdm
 
-    total = len(data) if isinstance(data, Sized) else None
-    return tqdm(batches, total=total, unit="batch", delay=1, leave=False)
+    total = operator.length_hint(data)  # 0 for an IterableDataset
+    return tqdm(batches, total=total or None, unit="batch", delay=1, leave=False)
 
 
 def _tta_logits(model: Classify, images: Tensor, tta: TtaName) -> Tensor:
@@ -272,6 +276,13 @@ def logits_of(model: Classify, images: Tensor) -> Tensor:
     try:
         logits = model(images)
     except RuntimeError as error:
+        parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+        dtype = next(parameters, images).dtype
+        if images.is_floating_point() and dtype != images.dtype:
+            raise InvalidTypeError(
+                f"the model has {dtype} parameters and the images are {images.dtype}: expected a "
+                "model in float32, as model.float() makes it"
+            ) from error
         if images.dtype == torch.float32:
             raise
         raise InvalidTypeError(
@@ -286,8 +297,15 @@ def logits_of(model: Classify, images: Tensor) -> Tensor:
     return logits.to(images.device, torch.float32)
 
 
-def batches_to(data: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches on the device, with images in channels_last layout and labels in int64.
+def batches_to(
+    data: Iterable[Batch], device: torch.device, *, channels_last: bool = True
+) -> Iterator[Batch]:
+    """Yield batches on the device, with labels in int64.
+
+    Args:
+        data: batches of images and labels.
+        device: target device.
+        channels_last: layout of the images; False makes them contiguous.
 
     Raises:
         InvalidTypeError: a batch is not a pair of dense tensors.
@@ -299,7 +317,8 @@ def batches_to(data: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
             raise InvalidValueError(f"a batch has shape {tuple(images.shape)}: expected N >= 1")
         total += len(images)
         images = images.clone() if images.is_inference() else images  # modules may work in place
-        layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        layout = layout if images.ndim == 4 else torch.preserve_format
         dtype = torch.int64 if _is_integer(labels) else labels.dtype
         yield (
             images.to(device, non_blocking=True, memory_format=layout),

@@ -26,6 +26,7 @@ from cifarzoo.data.loader import (
     to_device,
 )
 from cifarzoo.device import (
+    is_scripted,
     keep_freed_memory,
     move_model,
     reseed,
@@ -98,7 +99,7 @@ def fit(
             warning tells if they differ.
         device: "auto", or anything that `torch.device` accepts.
         precision: "auto" is bfloat16 where the device is faster in it, otherwise float32. Weights
-            stay in float32.
+            stay in float32. Scripted models compute in float32.
         seed: seed for dropout and other random numbers drawn during training, 0 or more.
         teacher: maps images to logits (N,K); required by a recipe with distillation.
         loss: replaces the cross-entropy in training: maps logits (N,K) and labels (N,), or
@@ -137,7 +138,7 @@ def fit(
     validate("initial_weights", initial_weights, str | None)
     seed = validate("seed", seed, Seed)
     target = resolve_device(device)
-    dtype = resolve_precision(precision, target)
+    dtype = resolve_precision("float32" if is_scripted(model) else precision, target)
     _check_arguments(model, loaders, recipe, teacher)
     path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
     keep_freed_memory()
@@ -343,7 +344,11 @@ def _batches(state: RunState, loader: BatchLoader, seed: int) -> Iterator[Batch]
     """Yield the batches of epoch after epoch, starting at the current step."""
     while True:
         epoch, first = divmod(state.step, state.steps_per_epoch)
-        batches = batches_to(_rest_of_epoch(loader, epoch, first, seed, state.device), state.device)
+        batches = batches_to(
+            _rest_of_epoch(loader, epoch, first, seed, state.device),
+            state.device,
+            channels_last=not is_scripted(state.model),
+        )
         yield from islice(batches, state.steps_per_epoch - first)
         if state.step < (epoch + 1) * state.steps_per_epoch:
             raise InvalidValueError(
