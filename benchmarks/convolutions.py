@@ -55,7 +55,7 @@ def draw(rng: random.Random) -> Shape:
             stride = kernel_size  # patches
         dilation = pair(partial(rng.choice, (1, 1, 1, 2, 3)))
         sides = pair(partial(rng.choice, SIDES))
-        padding = pair(partial(rng.choice, (0, 1, kernel_size[0] // 2)))
+        padding = pair(partial(rng.choice, (0, 1, 2, kernel_size[0] // 2)))
         channels_in, channels = rng.choice(CHANNELS), rng.choice(CHANNELS)
         groups = rng.choice((1, 1, 1, 2, channels_in))
         if groups == channels_in:

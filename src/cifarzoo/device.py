@@ -37,6 +37,7 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "rng_state",
+    "seconds_between_updates",
     "seeded",
     "set_rng_state",
 ]
@@ -166,13 +167,18 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         # An enclosing autocast would keep the cache, and with it the weights of earlier steps.
-        autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=dtype == torch.bfloat16, cache_enabled=False
+        enabled = dtype == torch.bfloat16
+        stack.enter_context(
+            torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
         )
-        stack.enter_context(autocast)
         if device.type == "cpu":
             stack.enter_context(SafeConvolutions())
         yield
+
+
+def seconds_between_updates() -> float:
+    """Return how often a progress bar is drawn: in a log file, a line a minute."""
+    return 0.1 if is_interactive() else 60
 
 
 def is_interactive() -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from cifarzoo.device import is_interactive
+from cifarzoo.device import seconds_between_updates
 from cifarzoo.display import escape
 from cifarzoo.errors import DataCorruptError
 from cifarzoo.files import replace_file
@@ -16,8 +16,6 @@ __all__ = ["download"]
 
 CHUNK_BYTES = 2**16
 RETRIES = 2  # per URL, after 1 and 2 seconds
-
-_SECONDS_BETWEEN_LINES = 60  # in a log file, where lines are not overwritten
 
 
 def download(
@@ -87,7 +85,7 @@ def _fetch_once(url: str, path: Path, known_hash: str, size_bytes: int, timeout:
         unit="B",
         unit_scale=True,
         leave=False,
-        mininterval=0.1 if is_interactive() else _SECONDS_BETWEEN_LINES,
+        mininterval=seconds_between_updates(),
     )
     # By default a server may send gzip data, which requests decompresses.
     headers = {"Accept-Encoding": "identity"}

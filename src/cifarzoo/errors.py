@@ -125,9 +125,10 @@ def suggest(value: object, options: Iterable[str]) -> str:
     close = [option for option in ratios if ratios[option] == best >= 0.6]
     if best < 0.9 and len(meant) >= 3:  # no plain misspelling
         close = [option for option, name in names.items() if meant in name] or close
-    *others, last = map(repr, sorted(close, key=ratios.__getitem__, reverse=True)[:5] or [""])
-    listed = f"{', '.join(others)} or {last}" if others else last
-    return f"; did you mean {listed}?" if close else ""
+    if not close:
+        return ""
+    close = sorted(close, key=ratios.__getitem__, reverse=True)[:5]
+    return f"; did you mean {' or '.join(map(repr, close))}?"
 
 
 def _letters(name: object) -> str:

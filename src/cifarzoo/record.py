@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    SerializerFunctionWrapHandler,
-    model_serializer,
 )
 from torch import Tensor
 from typing_extensions import override
@@ -179,14 +177,6 @@ class Evaluation(HasTable):
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-    @model_serializer(mode="wrap")
-    def _omit_unknown_names(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in serialize(self).items()
-            if name != "class_names" or value is not None
-        }
 
     @override
     def __str__(self) -> str:

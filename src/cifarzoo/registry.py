@@ -34,7 +34,7 @@ _RENAMED = {"densenet40_k12": "densenet40_k12_bc"}
 
 
 @functools.cache
-def _zoo() -> dict[str, ModelCard]:
+def _packaged_cards() -> dict[str, ModelCard]:
     """Return the `CARDS` of every module of `cifarzoo.models` by name."""
     names = [f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__)]
     modules = map(importlib.import_module, names)
@@ -43,7 +43,7 @@ def _zoo() -> dict[str, ModelCard]:
 
 def _cards() -> dict[str, ModelCard]:
     """Return all cards, sorted by name."""
-    return dict(sorted({**_zoo(), **_registered}.items()))
+    return dict(sorted({**_packaged_cards(), **_registered}.items()))
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def register(card: ModelCard) -> None:
     """
     if not isinstance(card, ModelCard):
         raise InvalidTypeError(f"card is a {type(card).__name__}: expected a ModelCard")
-    if card.name in (*_zoo(), *_RENAMED):
+    if card.name in (*_packaged_cards(), *_RENAMED):
         raise InvalidValueError(f"card.name is {card.name!r}: expected a name not in the zoo")
     _registered[card.name] = card
     _count_params.cache_clear()
@@ -188,7 +188,8 @@ def build_from_card(
     with torch.inference_mode(mode=False):  # whose tensors cannot be trained
         model = card.builder(validate("num_classes", num_classes, PositiveInt)).eval()
         load_weights(model, weights, card, download=download)
-    if len(getattr(model, "class_names", None) or ()) not in (0, num_classes):
+    names = getattr(model, "class_names", None)
+    if names and len(names) != num_classes:
         model.class_names = None
     return model
 

@@ -296,7 +296,7 @@ def train(
     validate("tta", tta, TtaName)
     target, origin = resolve_device(device), provenance(device, precision)
     weights = card.initial_weights if weights is None else weights
-    options = run_settings(card, recipe, weights, data=data, seed=seed, limit=limit)
+    settings = run_settings(card, recipe, weights, data=data, seed=seed, limit=limit)
     _warn_of_seen_images(card, recipe, weights, data)
     path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
     parts = [] if path is None else on_rank_zero(lambda: read_parts(path))
@@ -332,7 +332,7 @@ def train(
             loss=loss,
             optimizer=optimizer,
             schedule=schedule,
-            initial_weights=options["initial_weights"],
+            initial_weights=settings["initial_weights"],
             progress=progress,
             callbacks=callbacks,
             provenance=f"{origin.source}, {origin.machine}",
@@ -342,9 +342,9 @@ def train(
         raise
     # A transfer model is scored on images as well, since its features may be bfloat16.
     ordered = loaders.train.in_order() if isinstance(loaders.train, TensorLoader) else None
-    model.class_names = class_names_of(loaders.train, model, num_classes)
+    model.class_names = class_names_of(loaders.train, None, num_classes)
     custom = names_of({"loss": loss, "optimizer": optimizer, "schedule": schedule})
-    options |= {
+    settings |= {
         "params": count_params(model),
         "trainable_params": count_params(model, trainable_only=True),
         "history": history,
@@ -360,10 +360,10 @@ def train(
         if tta != "none":
             scores["test_tta"] = _score(model, loaders.test, target, tta)
     except Exception as error:  # the caller's loaders may raise anything
-        unscored = Run(**options, **scores)
+        unscored = Run(**settings, **scores)
         unscored._model = model
         raise ScoreError(f"the model is trained, but not scored: {error}", unscored) from error
-    run = (Run if loaders.test is None else ScoredRun)(**options, **scores)
+    run = (Run if loaders.test is None else ScoredRun)(**settings, **scores)
     run._model = model
     return run
 
@@ -378,8 +378,8 @@ def _warn_of_seen_images(
     for what, source in sources:
         if source and source.run.data == data and source.recipe.val_fraction < recipe.val_fraction:
             warnings.warn(
-                f"{what} were trained on images of the validation split: its scores are too high "
-                "to choose a state by; recipe.val_fraction=0 trains on all images",
+                f"{what} were trained on images of the validation split: its scores are optimistic "
+                "and cannot select the best state; set recipe.val_fraction=0",
                 stacklevel=4,
             )
 

@@ -1,10 +1,10 @@
 """Convolutions that oneDNN computes wrongly on CPUs.
 
 In bfloat16, oneDNN 3.12 (torch 2.14) returns wrong outputs, wrong weight gradients or corrupts
-memory for dilated convolutions, for strides above 2, and for strided convolutions whose output is
-one pixel wide. In channels_last layout, a strided 1×1 convolution with 8 to 15 channels reads and
-writes out of bounds (oneDNN issue 6035). `benchmarks/convolutions.py` compares thousands of shapes
-with float32. Transposed, one- and three-dimensional convolutions were not examined.
+memory for dilated convolutions, for strides above 2, and for strided convolutions of small maps. In
+channels_last layout, a strided 1×1 convolution with 8 to 15 channels reads and writes out of bounds
+(oneDNN issue 6035). `benchmarks/convolutions.py` compares thousands of shapes with float32.
+Transposed, one- and three-dimensional convolutions were not examined.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def is_safe(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> bool:
-    """Return whether oneDNN computes `torch.conv2d(...)` correctly in every dtype and layout."""
+    """Return whether oneDNN is known to compute `torch.conv2d(...)` correctly."""
     steps, spacing = _pair(stride), _pair(dilation)
     if maps.ndim != 4 or max(steps) > 2 or max(spacing) > 1:
         return False
@@ -49,8 +49,12 @@ def is_safe(
         return True
     margins = (0, 0) if isinstance(padding, str) else _pair(padding)
     sides, kernel = maps.shape[2:], weight.shape[2:]
-    rest = min(n + 2 * p - k for n, p, k in zip(sides, margins, kernel, strict=True))
-    return rest >= 2 and (max(kernel) > 1 or weight.shape[1] % _BLOCK == 0)
+    # The output is two or more pixels wide, and every window covers pixels of the map.
+    is_wide = all(
+        n >= k and k >= 2 * p and n + 2 * p - k >= 2
+        for n, p, k in zip(sides, margins, kernel, strict=True)
+    )
+    return is_wide and (max(kernel) > 1 or weight.shape[1] % _BLOCK == 0)
 
 
 def _pair(value: int | Sequence[int]) -> Sequence[int]:

@@ -35,6 +35,7 @@ __all__ = [
     "expand_path",
     "from_json",
     "settings",
+    "stable_repr",
     "to_json",
     "validate",
 ]
@@ -169,6 +170,11 @@ def _own_error(error: ValidationError, owner: str, cls: Any = None) -> CifarZooE
     is_type = kind.endswith("_type") or kind in ("is_instance_of", "int_from_float", "int_parsing")
     made = InvalidTypeError if is_type else InvalidValueError
     return made(f"{where or owner} is {shown}: {expected}{hint}")
+
+
+def stable_repr(value: object) -> str:
+    """Return `repr` without addresses in memory, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def expand_path(name: str, value: str | Path) -> Path:

@@ -121,8 +121,8 @@ def _extents(
         return _extents(copy.deepcopy(model).float(), size, axis, layer)
     image = torch.rand(like.shape, generator=torch.Generator().manual_seed(0))
     image = image.to(like.dtype) if like.is_meta else image.to(like)
-    anyway = _reached(model, image, layer)
-    broken = {name for name, nan in anyway.items() if nan is not None and nan.any()}
+    baseline = _reached(model, image, layer)
+    always_nan = {name for name, nan in baseline.items() if nan is not None and nan.any()}
     chosen = sorted({0, size[axis] // 2, size[axis] - 1})
     expected = [_reached(model, _with_nan(image, axis, [i]), layer) for i in chosen]
     # Thin images are faster, if the network accepts them.
@@ -135,7 +135,7 @@ def _extents(
                 break
     else:
         found = _scan(model, image, axis, layer, fast=False)
-    return {name: extent for name, extent in found.items() if name not in broken}
+    return {name: extent for name, extent in found.items() if name not in always_nan}
 
 
 def _scan(model: nn.Module, image: Tensor, axis: int, layer: str | None, *, fast: bool) -> Extents:
@@ -193,7 +193,7 @@ def _agree(probe: Reached, expected: Sequence[Reached], n_axes: int) -> bool:
     """Return whether each NaN reaches the same outputs, apart from the width of thin images."""
     for i, reached in enumerate(expected):
         for name, nan in reached.items():
-            found = probe[name]
+            found = probe.get(name)
             if nan is None or found is None:
                 if nan is not None and nan.any():
                     return False

@@ -16,10 +16,10 @@ from cifarzoo.recipe import PrecisionName, TtaName
 DataName: TypeAlias = Literal["cifar10", "shapes"]  # as in `cifarzoo.run`, which imports torch
 
 
-def _register_cards(ctx: Context, values: list[str] | None) -> None:
+def _register_cards(ctx: Context, values: list[str] | None) -> list[str] | None:
     """Import and register cards such as "my_models:CARD"."""
     if ctx.resilient_parsing or not values:
-        return
+        return values
     from cifarzoo.registry import register
 
     if str(Path.cwd()) not in sys.path:
@@ -39,6 +39,7 @@ def _register_cards(ctx: Context, values: list[str] | None) -> None:
             register(card)
         except CifarZooError as error:
             raise BadParameter(f"{value!r}: {error}") from error
+    return values
 
 
 Name = Annotated[
@@ -55,7 +56,7 @@ Cards = Annotated[
         "--card",
         metavar="MODULE:NAME",
         callback=_register_cards,
-        help="A ModelCard of your own, which adds a model.",
+        help="Register your own ModelCard first.",
     ),
 ]
 Data = Annotated[DataName, Option(help="Data set; shapes is built in.")]

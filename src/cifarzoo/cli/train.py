@@ -102,8 +102,8 @@ def train_command(
             )
             finished = partial(training.finished_run, folder, settings)
             run = None if fresh else on_rank_zero(finished)
-            lacks_tta = run and tta not in ("none", run.test_tta and run.test_tta.tta)
-            with nullcontext() if run and not lacks_tta else training.sole_use(folder):
+            has_tta = tta == "none" or (run and run.test_tta and run.test_tta.tta == tta)
+            with nullcontext() if run and has_tta else training.sole_use(folder):
                 if run is None:
                     machine = provenance(device, precision).machine
                     # Whatever cannot be loaded fails here, before a file is written or deleted.
@@ -141,7 +141,7 @@ def train_command(
                         raise
                     if is_rank_zero():
                         run = training.save(run, test, folder)
-                elif lacks_tta and is_rank_zero():
+                elif not has_tta and is_rank_zero():
                     run = training.add_tta(run, load().test, tta, device, folder)
             if is_rank_zero():
                 training.show(run, folder, cards=cards or (), quiet=quiet)

@@ -107,7 +107,7 @@ def apply(images: Tensor, params: Params, augmentation: Augmentation, *, fill: T
 
 
 def transform_images(
-    images: Tensor, transform: Transform, *, seed: int, epoch: int, batch: int
+    images: Tensor, transform: Transform, *, seed: int, position: tuple[int, ...]
 ) -> Tensor:
     """Apply a user's transformation, with random numbers that depend on the arguments alone.
 
@@ -115,18 +115,24 @@ def transform_images(
         images: uint8 (N,3,H,W).
         transform: as in `TensorLoader`.
         seed: seed of the run.
-        epoch: number of the epoch.
-        batch: number of the batch in the epoch.
+        position: epoch, batch in the epoch, and shard.
+
+    Returns:
+        uint8 or float (N,3,H',W').
 
     Raises:
-        InvalidTypeError: the result is neither uint8 nor floating-point.
+        InvalidTypeError: the result is not a tensor, or neither uint8 nor floating-point.
         InvalidValueError: the result is not (N,3,H,W).
     """
-    with seeded(_seed_of("transform", epoch, batch, seed=seed) >> 1):
+
+    def apply_to(part: Tensor) -> Tensor:
+        return validate("transform(images)", transform(part), InstanceOf[Tensor])
+
+    with seeded(_seed_of("transform", *position, seed=seed) >> 1):
         if _takes_single_images(transform):
-            result = torch.stack([transform(image) for image in images])
+            result = torch.stack(list(map(apply_to, images)))
         else:
-            result = validate("transform(images)", transform(images), InstanceOf[Tensor])
+            result = apply_to(images)
     if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
         raise InvalidValueError(
             f"transform returned shape {tuple(result.shape)}: expected {len(images)} images "
@@ -142,8 +148,7 @@ def transform_images(
 def _takes_single_images(transform: Transform) -> bool:
     """Return whether a transform draws once per call: torchvision's do, also inside others."""
     inner = transform.modules() if isinstance(transform, nn.Module) else [transform]
-    listed = getattr(transform, "transforms", ())  # of torchvision.transforms.Compose
-    kinds = [type(each).__module__ for each in (*inner, *listed)]
+    kinds = [type(each).__module__ for each in inner]
     return any(kind.startswith("torchvision.transforms") for kind in kinds)
 
 

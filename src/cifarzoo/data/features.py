@@ -26,11 +26,11 @@ from cifarzoo.data.loader import (
 )
 from cifarzoo.device import (
     autocast,
-    is_interactive,
     keep_freed_memory,
     move_model,
     resolve_device,
     resolve_precision,
+    seconds_between_updates,
 )
 from cifarzoo.recipe import PrecisionName
 
@@ -129,7 +129,7 @@ def _compute(network: _FrozenNetwork, images: Tensor, row: Tensor, *, progress: 
         unit="batch",
         leave=False,
         disable=not progress,
-        mininterval=0.1 if is_interactive() else 60,  # in a log file, a line a minute
+        mininterval=seconds_between_updates(),
     )
     for part, rows in zip(shown, torch.split(kept, network.batch_size), strict=True):
         rows.copy_(network(part))

@@ -44,9 +44,9 @@ def to_tensor(data: Images, *, side: int = SIDE) -> Tensor:
     """Convert an image or several to a tensor (N,3,H,W).
 
     Args:
-        data: a tensor, (N,3,H,W) or (3,H,W), is not resized, nor are arrays of that shape and
-            arrays of floats. Files, images of Pillow and uint8 arrays (N,H,W,3) or (H,W,3) are read
-            by `read_image`. A list may have several of these.
+        data: tensors (N,3,H,W) or (3,H,W), arrays of that shape and float arrays keep their size.
+            Files, PIL images and uint8 arrays (N,H,W,3) or (H,W,3) are cropped and resized by
+            `read_image`. A list may mix these forms.
         side: as in `read_image`.
 
     Raises:
@@ -71,6 +71,10 @@ def to_tensor(data: Images, *, side: int = SIDE) -> Tensor:
 def _from_array(array: NDArray[Any], side: int) -> Tensor:
     if array.dtype.kind != "f" and array.dtype != np.uint8:
         raise InvalidTypeError(f"images are {array.dtype}: expected uint8, or floats in [0, 1]")
+    if array.ndim not in (2, 3, 4):
+        raise InvalidValueError(
+            f"images have shape {array.shape}: expected (H,W,3), (N,H,W,3) or (N,3,H,W)"
+        )
     ends_in_channels = array.ndim > 2 and array.shape[-1] in (3, 4) and array.shape[-3] != 3
     fits = array.ndim > 2 and array.shape[-3:] == (side, side, 3)
     if array.dtype == np.uint8 and (array.ndim == 2 or (ends_in_channels and not fits)):

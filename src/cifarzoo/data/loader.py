@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,14 @@ from cifarzoo.data.shapes import SHAPE_CLASSES, load_shapes
 from cifarzoo.device import resolve_device
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.recipe import Augmentation, Recipe
-from cifarzoo.validation import Fraction, NonNegativeInt, PositiveInt, Seed, validate
+from cifarzoo.validation import (
+    Fraction,
+    NonNegativeInt,
+    PositiveInt,
+    Seed,
+    stable_repr,
+    validate,
+)
 
 __all__ = [
     "Batch",
@@ -153,7 +159,7 @@ class TensorLoader:
         transform: your own augmentation, applied last: maps a uint8 batch (N,3,H,W) to uint8 or
             float in [0, 1], (N,3,H',W'). torchvision's transforms draw once per call, so they are
             called on one image (3,H,W) after another. Random numbers from the global generators
-            of Python, NumPy and torch depend on seed, epoch and batch alone.
+            of Python, NumPy and torch depend on seed, epoch, batch and shard alone.
         seed: seed of the order and the augmentation, 0 or more.
         classes: names of the classes, if known.
 
@@ -227,7 +233,7 @@ class TensorLoader:
     def fingerprint(self) -> str:
         """Hash of everything that determines the batches, with about 256 of the images."""
         options = (self.batch_size, self.seed, self.augmentation, self._shuffle, self._drop_last)
-        transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform))
+        transform = stable_repr(self.transform)
         found = hashlib.sha256(repr((self.n, self._shard, options, transform)).encode())
         for tensor in (self.labels, self.images[:: max(1, self.n // FINGERPRINT_IMAGES)]):
             found.update(tensor.contiguous().cpu().numpy().tobytes())
@@ -301,8 +307,8 @@ class TensorLoader:
         if self.augmentation is not None:
             pixels = apply(pixels, params, self.augmentation, fill=self._fill)
         if self.transform is not None:
-            position = {"seed": self.seed, "epoch": epoch, "batch": number}
-            pixels = transform_images(pixels, self.transform, **position)
+            position = (epoch, number, self._shard[0])
+            pixels = transform_images(pixels, self.transform, seed=self.seed, position=position)
         if pixels.is_floating_point():
             return pixels.to(torch.float32)
         return pixels.to(torch.float32).div_(255)
@@ -402,17 +408,20 @@ def start_epoch(loader: BatchLoader, epoch: int, seed: int) -> None:
 
     The parts are the samplers and data sets inside a `DataLoader`, or the loader inside another.
     """
-    parts: list[Any] = [loader]
-    for part in parts:  # which grows meanwhile
-        for name in ("loader", "sampler", "batch_sampler", "dataset"):
-            inner = getattr(part, name, None)
-            if inner is not None and not any(inner is known for known in parts):
-                parts.append(inner)
+    for part in {id(part): part for part in _parts(loader)}.values():
         if isinstance(part, HasEpochs):
             part.set_epoch(epoch)
         generator = getattr(part, "generator", None)
         if isinstance(generator, torch.Generator):
             generator.manual_seed(seed)
+
+
+def _parts(loader: object) -> Iterator[object]:
+    yield loader
+    for name in ("loader", "sampler", "batch_sampler", "dataset"):
+        inner = getattr(loader, name, None)
+        if inner is not None:
+            yield from _parts(inner)
 
 
 def to_device(loader: BatchLoader, device: str | torch.device) -> BatchLoader:
@@ -451,8 +460,9 @@ def cifar10_loaders(
         recipe: provides what is not passed: batch size, validation fraction and augmentation; None
             for `Recipe()`, which has 64 images, a tenth of the images, and no augmentation.
         root: where the data is, see `load_cifar10`; by default CIFARZOO_DATA or the user's cache.
-        val_fraction: fraction of the training images held out for validation, in [0, 1).
-        augmentation: augmentation of the training images.
+        val_fraction: fraction of the training images held out for validation, in [0, 1); None for
+            the recipe's.
+        augmentation: augmentation of the training images; None for the recipe's.
         transform: your own augmentation of the training images, as in `TensorLoader`.
         seed: seed of the training images' order and augmentation, 0 or more.
         download: whether to download the data if it is not found.

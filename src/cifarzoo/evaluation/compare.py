@@ -159,12 +159,7 @@ def compare(
         raise InvalidValueError("data is set: expected None except for two models")
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         return _compare_images(a, b)
-    if (
-        isinstance(a, Predictions)
-        or is_classifier(a)
-        or isinstance(b, Predictions)
-        or is_classifier(b)
-    ):
+    if not (_may_be_runs(a) and _may_be_runs(b)):
         raise InvalidTypeError(
             f"a is a {type(a).__name__} and b a {type(b).__name__}: expected two models, two "
             "Predictions, or runs on both sides"

@@ -45,7 +45,6 @@ __all__ = [
     "check_probabilities",
     "class_names_of",
     "compute_logits",
-    "evaluation_mode",
     "logits_of",
     "predict",
     "unshared",
@@ -185,9 +184,11 @@ def unshared(
         InvalidValueError: the device cannot be used.
     """
     classify = as_classify(model)
-    if isinstance(classify, nn.Module):
-        return evaluation_copy(classify), resolve_device(device)
-    return classify, resolve_device("cpu" if device == "auto" else device)
+    if not isinstance(classify, nn.Module):
+        return classify, resolve_device("cpu" if device == "auto" else device)
+    target = resolve_device(device)
+    move_model(classify, target)  # before the copy, which has buffers of its own
+    return evaluation_copy(classify), target
 
 
 def class_names_of(data: object, model: object, classes: int) -> tuple[str, ...] | None:
@@ -280,8 +281,8 @@ def logits_of(model: Classify, images: Tensor) -> Tensor:
         dtype = next(parameters, images).dtype
         if images.is_floating_point() and dtype != images.dtype:
             raise InvalidTypeError(
-                f"the model has {dtype} parameters and the images are {images.dtype}: expected a "
-                "model in float32, as model.float() makes it"
+                f"the model has {dtype} parameters and the images are {images.dtype}: convert the "
+                "model with model.float()"
             ) from error
         if images.dtype == torch.float32:
             raise

@@ -165,8 +165,8 @@ class ImageClassifier(nn.Module):
         min_image_size: smallest height and width in pixels that the network accepts.
 
     Attributes:
-        class_names: names of the classes, in the order of the logits; None if unknown. Weights and
-            `fit` set them.
+        class_names: names of the classes, in the order of the logits; None if unknown.
+            `load_weights` and `fit` set them.
     """
 
     class_names: tuple[str, ...] | None = None

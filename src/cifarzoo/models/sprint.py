@@ -111,10 +111,13 @@ class SprintNetwork(nn.Module):
 
 
 def _choose_eps(network: SprintNetwork, _: object = None) -> None:
-    """Set the eps of the batch norms; images of one colour make maps without variance.
+    """Set the eps of the batch norms, whenever the whitening filters are set.
 
-    The gradient of each norm of such a map is 1/sqrt(eps) times as large, which overflows.
+    Images of one colour make maps without variance. The gradient of each norm of such a map is
+    1/sqrt(eps) times as large, which overflows.
     """
+    if network.whiten.weight.is_meta:
+        return
     eps = SAFE_EPS if network.whiten.lacks_variance else EPS
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):

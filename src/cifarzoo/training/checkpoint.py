@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -19,11 +18,11 @@ from cifarzoo.errors import CheckpointError
 from cifarzoo.files import replace_file
 from cifarzoo.recipe import Recipe
 from cifarzoo.training import distributed
+from cifarzoo.validation import stable_repr
 
 __all__ = ["Checkpoint", "identity_of", "names_of", "read_parts"]
 
 _FORMAT = 4
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Checkpoint:
@@ -75,20 +74,20 @@ class Checkpoint:
 
 def _extends(now: dict[str, Any], was: dict[str, Any], differing: list[str]) -> bool:
     """Return whether a run only has more epochs than the stored one; warn if that was not exact."""
-    key, schedule = "recipe.epochs", "recipe.schedule"
+    key = "recipe.epochs"
     extends = differing == [key] and int(now[key]) > int(was[key])
-    if extends and now[schedule] != repr("constant"):
+    if extends and (now["recipe.schedule"] != repr("constant") or now["schedule"] is not None):
         warnings.warn(
             f"the run is extended from {was[key]} to {now[key]} epochs: its first learning rates "
             "were those of the shorter schedule",
-            stacklevel=6,
+            stacklevel=7,
         )
     return extends
 
 
 def names_of(functions: Mapping[str, object]) -> dict[str, str | None]:
     """Return descriptions of functions, without addresses in memory."""
-    return {k: None if f is None else _ADDRESS.sub("", repr(f)) for k, f in functions.items()}
+    return {k: None if f is None else stable_repr(f) for k, f in functions.items()}
 
 
 def read_parts(path: Path) -> list[str]:
@@ -135,7 +134,7 @@ def identity_of(
     """
     shapes = [(name, getattr(value, "shape", None)) for name, value in model.state_dict().items()]
     trained = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
-    layers = _ADDRESS.sub("", repr(model))
+    layers = stable_repr(model)
     return {
         "model": hashlib.sha256(repr((shapes, trained, layers)).encode()).hexdigest()[:16],
         **arguments,

@@ -154,6 +154,10 @@ def fit(
     identity = identity_of(model, loaders, recipe, teacher, **settings, **names_of(custom))
     _require_same_run({**identity, "checkpoint": path is not None})
     store = Checkpoint(path, identity)
+    names = getattr(loaders.train, "classes", None)
+    if names is not None and hasattr(model, "class_names"):
+        classifier: Any = model
+        classifier.class_names = tuple(names)
     train, val = to_device(loaders.train, target), loaders.val
     val = None if val is None else distributed.shard(to_device(val, target))
     shards = Loaders(_shard(train), val)
@@ -247,7 +251,7 @@ def _check_model(model: nn.Module) -> None:
             raise InvalidValueError(
                 f"{name} was made in torch.inference_mode: expected a model built outside it"
             )
-        if tensor.requires_grad and tensor.dtype.itemsize == 2:
+        if tensor.requires_grad and tensor.dtype in (torch.float16, torch.bfloat16):
             raise InvalidValueError(
                 f"{name} is {tensor.dtype}: expected float32; model.float() converts it, and "
                 "precision='bfloat16' computes in bfloat16"

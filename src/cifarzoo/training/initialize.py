@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from cifarzoo.data.loader import BatchLoader, start_epoch
 from cifarzoo.errors import InvalidValueError
-from cifarzoo.evaluation.predict import batches_to, evaluation_mode
+from cifarzoo.evaluation.classifier import evaluation_mode
+from cifarzoo.evaluation.predict import batches_to
 
 __all__ = ["initialize_from_images"]
 

@@ -46,17 +46,15 @@ class Mixed:
         return self.labels if self.weights is None else self.labels[self.weights.argmax(1)]
 
     def split(self, count: int) -> list[Mixed]:
-        """Divide the batch into parts; empty ones are left out."""
+        """Divide the batch into parts."""
         if count == 1:
             return [self]
         images = self.images.tensor_split(count)
         if self.weights is None:
             labels = self.labels.tensor_split(count)
-            parts = [Mixed(*pair) for pair in zip(images, labels, strict=True)]
-        else:
-            weights = self.weights.tensor_split(count)
-            parts = [Mixed(i, self.labels, w) for i, w in zip(images, weights, strict=True)]
-        return [part for part in parts if len(part.images)]
+            return [Mixed(*pair) for pair in zip(images, labels, strict=True)]
+        weights = self.weights.tensor_split(count)
+        return [Mixed(i, self.labels, w) for i, w in zip(images, weights, strict=True)]
 
 
 def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:

@@ -98,20 +98,20 @@ class Optimizers:
         self._fixed: list[tuple[nn.Parameter, Tensor]] = []  # with their norms
         self.optimizers: list[Optimizer] = []
         if optimizer is None:
-            self._build(recipe, trainable, steps_per_epoch)
+            self._from_recipe(recipe, trainable, steps_per_epoch)
         else:
-            self._build_custom(recipe, optimizer, recipe.epochs * steps_per_epoch)
+            self._from_factory(recipe, optimizer, recipe.epochs * steps_per_epoch)
         self.set_lr(0)
 
-    def _build_custom(self, recipe: Recipe, factory: OptimizerFactory, steps: int) -> None:
+    def _from_factory(self, recipe: Recipe, factory: OptimizerFactory, steps: int) -> None:
         if recipe.groups:
             raise InvalidValueError("optimizer is set: expected a recipe without groups")
         made = validate("optimizer(parameters)", factory(self._trainable), InstanceOf[Optimizer])
         for group in made.param_groups:
-            group |= {"initial_lr": group["lr"], "steps": steps}
+            group.update(initial_lr=group["lr"], steps=steps)
         self.optimizers = [made]
 
-    def _build(self, recipe: Recipe, trainable: list[_Named], steps_per_epoch: int) -> None:
+    def _from_recipe(self, recipe: Recipe, trainable: list[_Named], steps_per_epoch: int) -> None:
         groups: dict[OptimizerName, list[dict[str, Any]]] = {}
         assigned = _assign(recipe, trainable)
         for group, named in assigned.items():

@@ -110,7 +110,9 @@ class RunState:
         self.optimizers.set_lr(self.step)
         self.optimizers.zero_grad()
         losses = []
-        for part in mix(images, labels, self.recipe.mixing).split(self.recipe.accumulate):
+        # All processes need the same number of backward passes.
+        count = min(self.recipe.accumulate, max(1, n // distributed.world_size()))
+        for part in mix(images, labels, self.recipe.mixing).split(count):
             loss = self._loss(part)
             share = distributed.world_size() * len(part.images) / n  # DDP averages over processes
             (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]

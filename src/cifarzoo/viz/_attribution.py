@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from cifarzoo.errors import MissingExtraError
-from cifarzoo.evaluation.predict import evaluation_mode
+from cifarzoo.evaluation.classifier import evaluation_mode
 from cifarzoo.viz._figure import add_colorbar, new_figure, show_pixels
 from cifarzoo.viz._inputs import check_labels, check_names, to_rgb
 from cifarzoo.viz._layers import model_input

@@ -8,7 +8,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from cifarzoo.arithmetic.forward import check_model
 from cifarzoo.errors import InvalidValueError, suggest
-from cifarzoo.evaluation.predict import evaluation_mode
+from cifarzoo.evaluation.classifier import evaluation_mode
 from cifarzoo.viz._inputs import check_image
 
 PREFIX = "network."  # in front of the layers of an `ImageClassifier`

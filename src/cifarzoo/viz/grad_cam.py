@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.errors import InvalidValueError
-from cifarzoo.evaluation.predict import evaluation_mode
+from cifarzoo.evaluation.classifier import evaluation_mode
 from cifarzoo.viz._attribution import draw_attribution, explained_classes, import_captum
 from cifarzoo.viz._figure import picture
 from cifarzoo.viz._layers import full_name, last_maps

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from cifarzoo.evaluation.predict import evaluation_mode
+from cifarzoo.evaluation.classifier import evaluation_mode
 from cifarzoo.viz._attribution import draw_attribution, explained_classes, import_captum
 from cifarzoo.viz._figure import picture
 from cifarzoo.viz._inputs import check_int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import MethodType
@@ -52,8 +53,13 @@ class _Replacement:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
         copied = memo[id(self.module)]
-        self.stack.callback(vars(copied).pop, "forward", None)
+        self.stack.callback(_restore, weakref.ref(copied))
         return MethodType(type(copied).forward, copied)
+
+
+def _restore(copied: weakref.ref[nn.Module]) -> None:
+    if (module := copied()) is not None:
+        vars(module).pop("forward", None)
 
 
 def _is_compiled(model: nn.Module) -> bool:
