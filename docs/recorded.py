@@ -137,12 +137,12 @@ def improve_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
 def imports(text: str) -> str:
     """Return a sentence with links to the other examples that a script imports."""
     links = []
-    for name in IMPORT.findall(text):
+    for name in sorted(set(IMPORT.findall(text))):
         if name in HELPERS.values():
             links.append(f":ref:`{name}.py <code{name}>`")
         elif (EXAMPLES / f"{name}.py").exists():
             links.append(f":doc:`{name}.py </tasks/{name}>`")
-    return f"It imports {' and '.join(links)} from the same folder." if links else ""
+    return f"Imported from the same folder: {', '.join(links)}." if links else ""
 
 
 def shared(name: str) -> str:
