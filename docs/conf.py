@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
@@ -109,10 +110,15 @@ def shorten_signature(
         fields = inspect.signature(value).parameters.values()
         untyped = [field.replace(annotation=field.empty) for field in fields]
         signature = str(inspect.Signature(untyped))
-    # Sphinx does not name aliases in unions.
-    return signature and re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", signature), returns
+    # Sphinx does not name aliases within other types.
+    alias = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")
+    return signature and alias.sub(r"\1", signature), returns and alias.sub(r"\1", returns)
 
 
 def setup(app: Sphinx) -> None:
     """Register the handler."""
     app.connect("autodoc-process-signature", shorten_signature)
+    # The implementation of `train` lists its arguments, its overloads do not.
+    analyzer = ModuleAnalyzer.for_module("cifarzoo.run")
+    analyzer.analyze()
+    analyzer.overloads.clear()
