@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
+import inspect
+import re
 import sys
 from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
 
-from generated import write_pages  # noqa: E402
+from generated import TYPES, write_pages  # noqa: E402
 
 import cifarzoo  # noqa: E402
 
@@ -58,6 +64,12 @@ sphinx_gallery_conf = {
 }
 
 autodoc_typehints = "signature"
+autodoc_type_aliases = {
+    name: f"cifarzoo.{module}.{name}"
+    for modules in TYPES.values()
+    for module, names in modules.items()
+    for name in names
+}
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "exclude-members": "__init__, __new__"}
 python_use_unqualified_type_names = True
@@ -79,3 +91,34 @@ from cifarzoo.viz import *
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 write_pages(HERE)
+
+
+def shorten_signature(
+    app: Sphinx,
+    what: str,
+    name: str,
+    value: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Show aliases by name, and the fields of a dataclass without their types.
+
+    Its attributes are listed with them.
+    """
+    if what == "class" and isinstance(value, type) and dataclasses.is_dataclass(value):
+        fields = inspect.signature(value).parameters.values()
+        untyped = [field.replace(annotation=field.empty) for field in fields]
+        signature = str(inspect.Signature(untyped))
+    # Sphinx does not name aliases within other types.
+    alias = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")
+    return signature and alias.sub(r"\1", signature), returns and alias.sub(r"\1", returns)
+
+
+def setup(app: Sphinx) -> None:
+    """Register the handler."""
+    app.connect("autodoc-process-signature", shorten_signature)
+    # The implementation of `train` lists its arguments, its overloads do not.
+    analyzer = ModuleAnalyzer.for_module("cifarzoo.run")
+    analyzer.analyze()
+    analyzer.overloads.clear()

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import ModuleType
 
 from leaderboard import write_models, write_page
+from sphinx.util.typing import stringify_annotation
 
 import cifarzoo as zoo
 
-__all__ = ["write_pages"]
+__all__ = ["TYPES", "write_pages"]
 
 # Prefixes of modules whose top-level names are listed, then further modules; None lists all names.
 PAGES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...] | None]]] = {
@@ -30,7 +31,7 @@ PAGES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...] | None]]] = {
     "Training": (
         ("recipe", "record", "run", "training."),
         {
-            "run": ("load_data", "load_runs", "provenance"),
+            "run": ("load_data", "load_runs", "provenance", "ScoredRun"),
             "record": None,
             "training.callbacks": None,
         },
@@ -38,6 +39,23 @@ PAGES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...] | None]]] = {
     "Evaluation": (("evaluation.",), {"evaluation.statistics": None}),
     "Arithmetic": (("arithmetic.",), {"arithmetic": None}),
     "Errors": (("errors",), {"errors": None}),
+}
+
+# Type aliases by page and module. Signatures show their names.
+TYPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "Data": {"data.augment": ("Transform",), "data.loader": ("Batch",)},
+    "Training": {
+        "recipe": ("OptimizerName", "PaddingName", "PrecisionName", "ScheduleName"),
+        "run": ("DataName",),
+        "training.loss": ("Loss",),
+        "training.optim": ("OptimizerFactory", "Schedule"),
+    },
+    "Evaluation": {
+        "recipe": ("TtaName",),
+        "data.image_file": ("Images", "Source"),
+        "evaluation.classifier": ("Classifier", "Classify"),
+        "evaluation.compare": ("DesignName",),
+    },
 }
 
 
@@ -66,6 +84,8 @@ def _api_page(title: str) -> str:
         module = importlib.import_module(f"cifarzoo.{module_name}")
         others = [name for name in _documented(module) if name not in _documented(zoo)]
         lines += _entry(module, chosen or others)
+    if title in TYPES:
+        lines += ["## Types", "", *_aliases(TYPES[title])]
     return "\n".join(lines)
 
 
@@ -104,4 +124,16 @@ def _entry(module: ModuleType, names: Iterable[str]) -> list[str]:
         if inspect.isclass(value) and issubclass(value, Exception):
             kind = "exception"
         lines += [f".. auto{kind}:: {name}", ""]
+    return [*lines, "```", ""]
+
+
+def _aliases(modules: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the directives that define type aliases."""
+    lines = ["```{eval-rst}"]
+    for module_name, names in modules.items():
+        module = importlib.import_module(f"cifarzoo.{module_name}")
+        lines += [f".. currentmodule:: {module.__name__}", ""]
+        for name in names:
+            canonical = stringify_annotation(getattr(module, name), "smart")
+            lines += [f".. py:type:: {name}", f"   :canonical: {canonical}", ""]
     return [*lines, "```", ""]

@@ -120,6 +120,7 @@ def _leaderboard(found: Sequence[Standing]) -> str:
     ]
     contents = "\n".join(["```{toctree}", ":hidden:", "", *FAMILIES, "```", ""])
     published = "## Published by others\n"
+    ours = f"::::{{div}} compact\n{ours}::::\n"
     parts = ("# Models\n", ours, footnotes + "\n", NOTES, *figures, published, theirs, SOURCES)
     return "\n".join((*parts, contents))
 
@@ -130,22 +131,31 @@ def _family_page(family: str, found: Sequence[Standing]) -> str:
     mine = [each for each in found if each.card.family == family]
     for name, group in itertools.groupby(mine, key=lambda each: each.card.name):
         same = [*group]
-        lines += [f"## {name}", "", same[0].card.summary, "", *map(_description, same)]
-        lines.append(_figure(name, f"The layers of {name}."))
+        lines += [f"## {name}", "", same[0].card.summary, "", _network(same)]
+        lines += [_figure(name, f"The layers of {name}."), *map(_description, same)]
     return "\n".join(lines)
+
+
+def _network(same: Sequence[Standing]) -> str:
+    """Return what the recipes of a model have in common."""
+    first = same[0]
+    facts = {
+        "parameters": f"{first.params:,}",
+        "multiply-accumulates": f"{first.macs:,}",
+        "source": first.card.paper,
+        "weights in the package": ", ".join(f"`{each.tag}`" for each in same if each.weights),
+    }
+    rows = [(name, text or "none") for name, text in facts.items()]
+    return table(("network", "value"), rows, left=2)
 
 
 def _description(each: Standing) -> str:
     """Return all that is known about a model trained with one recipe."""
     facts = {
-        "parameters": f"{each.params:,}",
-        "multiply-accumulates": f"{each.macs:,}",
-        "source": each.card.paper,
-        "recipe": f"`{each.tag}`",
         "test accuracy, single view": each.single_view,
         "test accuracy, with TTA": each.with_tta,
         "seeds": ", ".join(str(run.seed) for run in each.runs) or "–",
-        "weights": "none in the package",
+        "weights": "none with this recipe",
     }
     if each.weights is not None:
         low, high = each.weights.interval
@@ -161,7 +171,9 @@ def _description(each: Standing) -> str:
     facts["note"] = " ".join(dict.fromkeys(run.note for run in each.runs))
     known = [(name, text) for name, text in facts.items() if text]
     recipe = table(("setting", "value"), settings_rows(each.recipe), left=2)
-    return f"{table(('what', 'value'), known, left=2)}\n:::{{dropdown}} Recipe\n{recipe}:::\n"
+    heading = f"### {each.card.name}, recipe `{each.tag}`"
+    results = table(("result", "value"), known, left=2)
+    return f"{heading}\n\n{results}\n:::{{dropdown}} Settings\n{recipe}:::\n"
 
 
 def _draw(found: Sequence[Standing], folder: Path) -> None:

@@ -16,6 +16,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 FOLDER = Path(__file__).parent / "recorded"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 BORROWED = {  # examples without a record, and the one whose figure is their thumbnail
     "efficientnet_lite0": "task4_filters",
     "experiments": "task3_ablation",
@@ -25,6 +26,8 @@ THUMBNAIL = re.compile(r":alt:\n\n  :doc:`/tasks/(\w+)`")
 DOWNLOAD_NOTE = re.compile(
     r"\.\. only:: html\n\n    \.\. note::\n(?:     .*\n|\n)+?(?=\.\. rst-class)"
 )
+HELPERS = {"experiments": "_example", "report_page": "_page"}  # pages, and the module each shows
+IMPORT = re.compile(r"^    (?:from|import) (\w+)", re.MULTILINE)
 SCRIPT = re.compile(r"\.\. GENERATED FROM PYTHON SOURCE LINES [\d-]+\n\n\.\. code-block:: Python")
 
 
@@ -121,12 +124,32 @@ def improve_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
     else:
         text, notes = DOWNLOAD_NOTE.subn("", text)
         text, mark, _ = text.partition("\n.. _sphx_glr_download")
-        heading = "\nThe script\n----------\n\n"
+        heading = f"\nThe script\n----------\n\n{imports(text)}\n\n"
         text, headings = SCRIPT.subn(lambda match: heading + match[0], text, count=1)
         changed = bool(mark) and notes and headings
+        if helper := HELPERS.get(docname.removeprefix("tasks/")):
+            text += shared(helper)
     if not changed:
         raise ExtensionError(f"{docname}: the format of sphinx-gallery's pages has changed")
     source[0] = text
+
+
+def imports(text: str) -> str:
+    """Return a sentence with links to the other examples that a script imports."""
+    links = []
+    for name in sorted(set(IMPORT.findall(text))):
+        if name in HELPERS.values():
+            links.append(f":ref:`{name}.py <code{name}>`")
+        elif (EXAMPLES / f"{name}.py").exists():
+            links.append(f":doc:`{name}.py </tasks/{name}>`")
+    return f"Imported from the same folder: {', '.join(links)}." if links else ""
+
+
+def shared(name: str) -> str:
+    """Return a section with the code of a module that scripts share."""
+    title = f"The module ``{name}.py``"
+    heading = f"\n\n.. _code{name}:\n\n{title}\n{'-' * len(title)}\n\n"
+    return f"{heading}.. literalinclude:: /../examples/{name}.py\n    :language: python\n"
 
 
 def thumbnail_text(name: str) -> str:

@@ -98,6 +98,20 @@ def test_every_task_shows_its_recorded_output(name: str, site: str, page: Page) 
     assert page.locator("article img.paper").first.is_visible()
 
 
+def test_table_of_models_fits_the_page(site: str, page: Page) -> None:
+    page.goto(site + "models/index.html")
+    table = page.locator(".compact .table-wrapper")
+    assert table.evaluate("each => each.scrollWidth <= each.clientWidth")
+
+
+@pytest.mark.parametrize("name", ["data", "evaluation", "training"])
+def test_signatures_name_type_aliases(name: str, site: str, page: Page) -> None:
+    page.goto(site + f"api/{name}.html")
+    shown = page.locator("dl.py.function > dt").all_inner_texts()
+    assert not [each for each in shown if "Literal" in each or "ForwardRef" in each]
+    assert page.locator("article .doctest").count()
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_healthy(name: str, site: str, page: Page) -> None:
     visit = Visit(page, site + name)

@@ -127,7 +127,7 @@ def _extents(
     expected = [_reached(model, _with_nan(image, axis, [i]), layer) for i in chosen]
     # Thin images are faster, if the network accepts them.
     thin = image[(..., *(slice(None if k == axis else _THIN) for k in range(1, len(size))))]
-    for candidate in (image,) if layer else (thin, image):
+    for candidate in (thin, image) if layer is None else (image,):
         with suppress(InvalidValueError):
             probe = _reached(model, _with_nan(candidate, axis, chosen), layer, fast=True)
             if _agree(probe, expected, len(size) - 1):

@@ -166,6 +166,14 @@ class TensorLoader:
     Raises:
         InvalidTypeError: an argument has the wrong type.
         InvalidValueError: a value, shape or dtype is not accepted, or there would be no batch.
+
+    Example:
+        >>> images = torch.randint(256, (100, 3, 32, 32), dtype=torch.uint8)
+        >>> loader = TensorLoader(images, torch.arange(100) % 10, batch_size=50, shuffle=True)
+        >>> for batch, labels in loader:
+        ...     print(batch.shape, batch.dtype, labels.shape)
+        torch.Size([50, 3, 32, 32]) torch.float32 torch.Size([50])
+        torch.Size([50, 3, 32, 32]) torch.float32 torch.Size([50])
     """
 
     def __init__(

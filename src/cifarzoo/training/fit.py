@@ -130,6 +130,13 @@ def fit(
         KeyboardInterrupt: Ctrl-C or SIGTERM, once the checkpoint is written; a second Ctrl-C does
             not wait for that.
         NonFiniteLossError: a loss became NaN or infinite; the model is in its best state.
+
+    Example:
+        >>> recipe = Recipe(epochs=1, optimizer="adam", lr=0.001)
+        >>> loaders = shapes_loaders(recipe=recipe, n_train=500, n_test=100)
+        >>> history = fit(build_model("report_baseline"), loaders, recipe, progress=False)
+        >>> history.steps
+        7
     """
     validate("model", model, InstanceOf[nn.Module])
     validate("loaders", loaders, InstanceOf[Loaders])
