@@ -28,8 +28,9 @@ __all__ = [
     "autocast",
     "cpu_has_amx",
     "cpu_multiplies_bfloat16_faster",
+    "is_compiled",
     "is_interactive",
-    "is_scripted",
+    "is_opaque",
     "keep_freed_memory",
     "move_model",
     "processor_name",
@@ -37,6 +38,7 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "rng_state",
+    "safe_convolutions",
     "seconds_between_updates",
     "seeded",
     "set_rng_state",
@@ -81,15 +83,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def move_model(model: nn.Module, device: torch.device) -> None:
     """Move a model to a device, with convolution weights in channels_last layout.
 
-    Nothing is written if the model is there: other threads may be using it. The layout of scripted
-    models is left alone.
+    Nothing is written if the model is there: other threads may be using it. The layout of models
+    that are `is_opaque` is left alone.
     """
     target = torch.empty(0, device=device).device  # with the index of a GPU
     with _MOVING:
         tensors = (*model.parameters(), *model.buffers())
         if any(tensor.device != target for tensor in tensors):
             model.to(target)
-        if is_scripted(model):
+        if is_opaque(model):
             return
         for tensor in (*model.parameters(), *model.buffers()):
             # `model.to(memory_format=...)` rejects 5-D
@@ -97,13 +99,21 @@ def move_model(model: nn.Module, device: torch.device) -> None:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
-def is_scripted(model: object) -> bool:
-    """Return whether a part of a model is scripted or traced.
+def is_opaque(model: object) -> bool:
+    """Return whether a model is a function, or a part of it is compiled, scripted or traced.
 
-    `autocast` cannot see the convolutions in it, so it has to run in float32 and contiguous layout.
+    `autocast` cannot see its convolutions, so it has to run in float32 and contiguous layout.
     """
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    return any(isinstance(module, torch.jit.ScriptModule) for module in modules)
+    return not isinstance(model, nn.Module) or any(
+        isinstance(module, torch.jit.ScriptModule) or is_compiled(module)
+        for module in model.modules()
+    )
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether a module is compiled, by `torch.compile` or in place."""
+    in_place = getattr(module, "_compiled_call_impl", None) is not None
+    return in_place or hasattr(module, "_orig_mod")
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:
@@ -171,9 +181,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         stack.enter_context(
             torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
         )
-        if device.type == "cpu":
-            stack.enter_context(SafeConvolutions())
+        stack.enter_context(safe_convolutions(device))
         yield
+
+
+def safe_convolutions(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Compute convolutions that would be wrong on a CPU in float32."""
+    return SafeConvolutions() if device.type == "cpu" else contextlib.nullcontext()
 
 
 def seconds_between_updates() -> float:

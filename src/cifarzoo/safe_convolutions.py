@@ -58,7 +58,8 @@ def is_safe(
 
 
 def _pair(value: int | Sequence[int]) -> Sequence[int]:
-    return (value, value) if isinstance(value, int) else value
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    return values * 2 if len(values) == 1 else values
 
 
 class SafeConvolutions(TorchFunctionMode):
@@ -69,7 +70,7 @@ class SafeConvolutions(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _CONVOLUTIONS:
+        if func not in _CONVOLUTIONS or torch.compiler.is_compiling():
             return func(*args, **kwargs)
         if not args:
             args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}

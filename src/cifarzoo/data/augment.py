@@ -126,7 +126,13 @@ def transform_images(
     """
 
     def apply_to(part: Tensor) -> Tensor:
-        return validate("transform(images)", transform(part), InstanceOf[Tensor])
+        try:
+            found = transform(part)
+        except Exception as error:
+            raise InvalidValueError(
+                f"transform fails on a tensor, uint8 {tuple(part.shape)}: {error}"
+            ) from error
+        return validate("transform(images)", found, InstanceOf[Tensor])
 
     with seeded(_seed_of("transform", *position, seed=seed) >> 1):
         if _takes_single_images(transform):

@@ -430,6 +430,8 @@ def _parts(loader: object) -> Iterator[object]:
         inner = getattr(loader, name, None)
         if inner is not None:
             yield from _parts(inner)
+    for inner in getattr(loader, "datasets", ()):  # of a ConcatDataset
+        yield from _parts(inner)
 
 
 def to_device(loader: BatchLoader, device: str | torch.device) -> BatchLoader:

@@ -91,23 +91,29 @@ def _run_exported(program: GraphModule, images: Tensor) -> Tensor:
     if isinstance(size, torch.SymInt):
         most = vars(program)["range_constraints"][size.node.expr].upper
         size, is_fixed = (int(most) if most.is_Integer else None), False
-    return _in_parts(program, images.to(declared.device), size, is_fixed=is_fixed)
+    images = _as_declared(images, declared.dtype).to(declared.device)
+    return _in_parts(program, images, size, is_fixed=is_fixed)
 
 
 def _run_onnx(session: OnnxSession, images: Tensor) -> Tensor:
     (declared, *_) = session.get_inputs()
-    dtype = _ONNX_DTYPES.get(declared.type, images.dtype)
-    if dtype == torch.uint8 and images.is_floating_point():
-        images = (images * 255).round()
-    elif dtype != torch.uint8 and images.dtype == torch.uint8:
-        images = images / 255
+    images = _as_declared(images, _ONNX_DTYPES.get(declared.type, images.dtype)).cpu()
 
     def run(part: Tensor) -> Tensor:
         logits, *_ = session.run(None, {declared.name: part.contiguous().numpy()})
         return torch.from_numpy(logits)
 
     size = declared.shape[0]  # the name of a size that is not fixed
-    return _in_parts(run, images.to("cpu", dtype), size if isinstance(size, int) else None)
+    return _in_parts(run, images, size if isinstance(size, int) else None)
+
+
+def _as_declared(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert images between uint8 and floats in [0, 1]."""
+    if dtype == torch.uint8 and images.is_floating_point():
+        images = (images * 255).round()
+    elif dtype != torch.uint8 and images.dtype == torch.uint8:
+        images = images / 255
+    return images.to(dtype)
 
 
 def _in_parts(
@@ -166,15 +172,20 @@ def evaluation_copy(model: nn.Module) -> nn.Module:
         return model
     model = getattr(model, "_orig_mod", model)  # a copy would be compiled again
     modules = list(model.modules())
-    shared: list[object] = [
-        value for module in modules for key, value in vars(module).items() if key.endswith("_hooks")
-    ]
+    attributes = [item for module in modules for item in vars(module).items()]
+    shared = [value for key, value in attributes if key.endswith("_hooks") or _is_plain(value)]
     if not any(map(_has_own_mode, modules)):
         shared += [*model.parameters(), *model.buffers()]
     try:
         return copy.deepcopy(model, {id(value): value for value in shared}).eval()
     except (RuntimeError, TypeError):  # such as for tensors with a gradient function
         return model
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether an attribute holds no module, such as a lock or the maps of the last call."""
+    may_hold_modules = isinstance(value, nn.Module | dict | list | tuple) or callable(value)
+    return isinstance(value, Tensor) or not may_hold_modules
 
 
 def _has_own_mode(module: nn.Module) -> bool:

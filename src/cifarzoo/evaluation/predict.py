@@ -18,7 +18,7 @@ from cifarzoo.data.loader import Batch, Loaders, TensorLoader, labelled_batch
 from cifarzoo.device import (
     autocast,
     is_interactive,
-    is_scripted,
+    is_opaque,
     keep_freed_memory,
     move_model,
     resolve_device,
@@ -236,8 +236,8 @@ def compute_logits(
     if isinstance(data, TensorLoader):
         data = data.to(device)
     parts = []
-    dtype = torch.float32 if is_scripted(model) else dtype
-    batches = batches_to(data, device, channels_last=not is_scripted(model))
+    dtype = torch.float32 if is_opaque(model) else dtype
+    batches = batches_to(data, device, channels_last=not is_opaque(model))
     with evaluation_mode(model), autocast(device, dtype):
         for images, labels in _with_bar(batches, data, shown=progress):
             parts.append((_tta_logits(model, images, tta), labels))
@@ -317,7 +317,9 @@ def batches_to(
         if not len(images):
             raise InvalidValueError(f"a batch has shape {tuple(images.shape)}: expected N >= 1")
         total += len(images)
-        images = images.clone() if images.is_inference() else images  # modules may work in place
+        # Tensors of inference mode cannot be saved for a backward pass.
+        if images.is_inference() or labels.is_inference():
+            images, labels = images.clone(), labels.clone()
         layout = torch.channels_last if channels_last else torch.contiguous_format
         layout = layout if images.ndim == 4 else torch.preserve_format
         dtype = torch.int64 if _is_integer(labels) else labels.dtype

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from cifarzoo.data.loader import (
     to_device,
 )
 from cifarzoo.device import (
-    is_scripted,
+    is_opaque,
     keep_freed_memory,
     move_model,
     reseed,
@@ -36,7 +36,7 @@ from cifarzoo.device import (
     seeded,
     set_rng_state,
 )
-from cifarzoo.errors import CheckpointError, InvalidValueError
+from cifarzoo.errors import CheckpointError, InvalidTypeError, InvalidValueError
 from cifarzoo.evaluation.predict import batches_to
 from cifarzoo.recipe import PrecisionName, Recipe
 from cifarzoo.record import History
@@ -99,7 +99,8 @@ def fit(
             warning tells if they differ.
         device: "auto", or anything that `torch.device` accepts.
         precision: "auto" is bfloat16 where the device is faster in it, otherwise float32. Weights
-            stay in float32. Scripted models compute in float32.
+            stay in float32. Compiled and scripted models compute in
+            float32.
         seed: seed for dropout and other random numbers drawn during training, 0 or more.
         teacher: maps images to logits (N,K); required by a recipe with distillation.
         loss: replaces the cross-entropy in training: maps logits (N,K) and labels (N,), or
@@ -142,10 +143,16 @@ def fit(
     validate("loaders", loaders, InstanceOf[Loaders])
     validate("recipe", recipe, InstanceOf[Recipe])
     validate("callbacks", callbacks, Sequence[InstanceOf[Callback]])
+    custom = {"loss": loss, "optimizer": optimizer, "schedule": schedule}
+    for name, function in custom.items():
+        is_class = isinstance(function, type) and name != "optimizer"
+        if function is not None and (is_class or not callable(function)):
+            kind = function.__name__ if isinstance(function, type) else type(function).__name__
+            raise InvalidTypeError(f"{name} is {kind!r}: expected a function; see fit's arguments")
     validate("initial_weights", initial_weights, str | None)
     seed = validate("seed", seed, Seed)
     target = resolve_device(device)
-    dtype = resolve_precision("float32" if is_scripted(model) else precision, target)
+    dtype = resolve_precision("float32" if is_opaque(model) else precision, target)
     _check_arguments(model, loaders, recipe, teacher)
     path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
     keep_freed_memory()
@@ -157,7 +164,6 @@ def fit(
         "seed": seed,
         "precision": str(dtype).removeprefix("torch."),
     }
-    custom = {"loss": loss, "optimizer": optimizer, "schedule": schedule}
     identity = identity_of(model, loaders, recipe, teacher, **settings, **names_of(custom))
     _require_same_run({**identity, "checkpoint": path is not None})
     store = Checkpoint(path, identity)
@@ -227,8 +233,10 @@ def _end(callback: Callback, history: History) -> None:
         warnings.warn(f"{name}.on_end raised {type(error).__name__}: {error}", stacklevel=4)
 
 
-def _check_arguments(model: nn.Module, loaders: Loaders, recipe: Recipe, teacher: object) -> None:
-    _check_model(model)
+def _check_arguments(
+    model: nn.Module, loaders: Loaders, recipe: Recipe, teacher: nn.Module | None
+) -> None:
+    _check_model("model", model)
     for name, loader in (("train", loaders.train), ("val", loaders.val)):
         if loader is not None and not len(loader):
             raise InvalidValueError(f"loaders.{name} has no batches: expected at least one")
@@ -248,12 +256,20 @@ def _check_arguments(model: nn.Module, loaders: Loaders, recipe: Recipe, teacher
         raise InvalidValueError("teacher is set: expected None with a recipe without distillation")
     if recipe.distillation is not None:
         validate("teacher", teacher, InstanceOf[nn.Module])
+    if teacher is not None:
+        _check_model("teacher", teacher)
 
 
-def _check_model(model: nn.Module) -> None:
+def _check_model(what: str, model: nn.Module) -> None:
+    try:
+        model.train(model.training)
+    except NotImplementedError as error:
+        raise InvalidTypeError(f"{what} is an exported program: expected a module") from error
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
-            raise InvalidValueError(f"{name} is lazy: call the model on a batch of images first")
+            raise InvalidValueError(f"{name} is lazy: call the {what} on a batch of images first")
+        if tensor.is_meta:
+            raise InvalidValueError(f"{name} is on the meta device: expected a {what} with values")
         if tensor.is_inference():
             raise InvalidValueError(
                 f"{name} was made in torch.inference_mode: expected a model built outside it"
@@ -323,18 +339,30 @@ def _train(
             with fast_layers(state.model, state.device, state.dtype):
                 stop = _take_steps(state, batches, interrupt, bar)
             state.synchronize()
+            check = None
             if state.is_check_due():
                 check = state.check(loaders.val)
                 bar.check(check)
-                for callback in observers:
-                    callback.on_check(check)
             if state.stopped is None and state.step == state.total_steps:
                 state.stopped = "epochs"
             elif state.stopped is None and stop:
                 state.stopped = "interrupted"
-            store.save(state.payload)
+            _save(store, state)
+            if check is not None:
+                for callback in observers:
+                    callback.on_check(check)
     if sum(distributed.all_gather_object(interrupt.pending)):
         raise KeyboardInterrupt
+
+
+def _save(store: Checkpoint, state: RunState) -> None:
+    """Write the checkpoint; a failure must not cost a run that has ended."""
+    try:
+        store.save(state.payload)
+    except CheckpointError as error:
+        if state.stopped in (None, "interrupted"):
+            raise
+        warnings.warn(str(error), stacklevel=5)
 
 
 def _take_steps(
@@ -358,9 +386,9 @@ def _batches(state: RunState, loader: BatchLoader, seed: int) -> Iterator[Batch]
         batches = batches_to(
             _rest_of_epoch(loader, epoch, first, seed, state.device),
             state.device,
-            channels_last=not is_scripted(state.model),
+            channels_last=not is_opaque(state.model),
         )
-        yield from islice(batches, state.steps_per_epoch - first)
+        yield from itertools.islice(batches, state.steps_per_epoch - first)
         if state.step < (epoch + 1) * state.steps_per_epoch:
             raise InvalidValueError(
                 f"loaders.train ended after {state.step % state.steps_per_epoch} batches: expected "
@@ -378,6 +406,8 @@ def _rest_of_epoch(
     start_epoch(loader, epoch, epoch_seed)
     if isinstance(loader, Resumable):
         batches = loader.iter_from(first)
+        if first:  # a generator draws its order when it yields its first batch
+            batches = itertools.chain([next(batches)], batches)
     else:
         batches = iter(loader)
         for _ in range(first):

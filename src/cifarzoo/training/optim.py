@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from cifarzoo.errors import InvalidValueError, suggest
 from cifarzoo.recipe import OptimizerName, ParamGroup, Recipe, ScheduleName
-from cifarzoo.validation import validate
+from cifarzoo.validation import NonNegativeFloat, validate
 
 __all__ = ["OptimizerFactory", "Optimizers", "Schedule"]
 
@@ -56,7 +56,8 @@ def _lr_factor(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
         return 0.0
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return schedule(step - warmup, steps - warmup)
+    factor = schedule(step - warmup, steps - warmup)
+    return validate("schedule(step, steps)", factor, NonNegativeFloat)
 
 
 class Optimizers:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarzoo.data.loader import Batch
-from cifarzoo.device import autocast, rng_state, set_rng_state
+from cifarzoo.device import autocast, rng_state, safe_convolutions, set_rng_state
 from cifarzoo.errors import NonFiniteLossError
 from cifarzoo.evaluation.predict import check_labels, compute_logits, logits_of
 from cifarzoo.recipe import Recipe
@@ -115,7 +115,8 @@ class RunState:
         for part in mix(images, labels, self.recipe.mixing).split(count):
             loss = self._loss(part)
             share = distributed.world_size() * len(part.images) / n  # DDP averages over processes
-            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+            with safe_convolutions(self.device):  # for checkpointing, which calls modules again
+                (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach() * (len(part.images) / len(labels)))
         self.optimizers.step()
         self.losses[len(self.counts)] = torch.stack(losses).sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cifarzoo.device import is_compiled
 from cifarzoo.training.kernels import dropout
 from cifarzoo.training.kernels.convolutions import Convolution, can_fuse_relu
 
@@ -35,7 +37,7 @@ def fast_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> I
         dtype: dtype of convolutions and matrix products.
     """
     with contextlib.ExitStack() as stack:
-        if device.type == "cpu" and not _is_compiled(model):
+        if device.type == "cpu" and not any(map(is_compiled, model.modules())):
             for module, forward in list(_replacements(model, dtype)):
                 module.forward = _Replacement(module, forward, stack)
                 stack.callback(vars(module).pop, "forward", None)
@@ -43,13 +45,17 @@ def fast_layers(model: nn.Module, device: torch.device, dtype: torch.dtype) -> I
 
 
 class _Replacement:
-    """A module's `forward` within a block, which a deep copy of the module does not take over."""
+    """A module's `forward` within a block, which copies of the module do not take over."""
 
     def __init__(self, module: nn.Module, forward: _Forward, stack: contextlib.ExitStack) -> None:
         self.module, self.forward, self.stack = module, forward, stack
 
     def __call__(self, maps: Tensor) -> Tensor:
         return self.forward(maps)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:  # for pickle
+        return MethodType, (type(self.module).forward, self.module)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
         copied = memo[id(self.module)]
@@ -62,14 +68,6 @@ def _restore(copied: weakref.ref[nn.Module]) -> None:
         vars(module).pop("forward", None)
 
 
-def _is_compiled(model: nn.Module) -> bool:
-    """Return whether any part of the model is compiled, by `torch.compile` or in place."""
-    return any(
-        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
-    )
-
-
 def _replacements(model: nn.Module, dtype: torch.dtype) -> Iterator[tuple[nn.Module, _Forward]]:
     fuses = can_fuse_relu(dtype)
     for module in filter(_has_own_forward, model.modules()):
@@ -80,9 +78,10 @@ def _replacements(model: nn.Module, dtype: torch.dtype) -> Iterator[tuple[nn.Mod
         elif isinstance(module, nn.Dropout) and dropout.supports(module, dtype):
             yield module, partial(dropout.dropout, module)
         elif type(module) is nn.Sequential and fuses:
-            steps = list(_steps(list(module)))
-            if len(steps) < len(module):
-                yield module, partial(_chain, steps)
+            layers = list(module)
+            steps = list(_steps(layers))
+            if len(steps) < len(layers):
+                yield module, partial(_run, module, layers, steps)
 
 
 def _has_own_forward(module: nn.Module) -> bool:
@@ -122,6 +121,13 @@ def _fuse(conv: nn.Conv2d, *others: nn.Module) -> _Forward:
     return forward
 
 
+def _run(
+    module: nn.Sequential, layers: list[nn.Module], steps: list[_Forward], maps: Tensor
+) -> Tensor:
+    is_unchanged = len(module) == len(layers) and all(map(operator.is_, module, layers))
+    return _chain(steps if is_unchanged else module, maps)
+
+
 def _chain(steps: Iterable[_Forward], maps: Tensor) -> Tensor:
     for step in steps:
         maps = step(maps)
@@ -130,7 +136,9 @@ def _chain(steps: Iterable[_Forward], maps: Tensor) -> Tensor:
 
 def _has_hooks(layer: nn.Module) -> bool:
     kinds = ("forward", "forward_pre", "backward", "backward_pre")
-    return any(getattr(layer, f"_{kind}_hooks") for kind in kinds)
+    own = any(getattr(layer, f"_{kind}_hooks") for kind in kinds)
+    modules: Any = torch.nn.modules.module
+    return own or bool(modules._has_any_global_hook())
 
 
 class _Gate(torch.autograd.Function):
