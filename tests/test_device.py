@@ -101,9 +101,9 @@ def test_unknown_precision_suggests_the_closest() -> None:
 
 def test_autocast_uses_the_chosen_dtype() -> None:
     layer, inputs = torch.nn.Linear(2, 2), torch.zeros(1, 2)
-    with autocast(CPU, torch.bfloat16):
+    with autocast(CPU, torch.bfloat16, layer):
         assert layer(inputs).dtype == torch.bfloat16
-    with autocast(CPU, torch.float32):
+    with autocast(CPU, torch.float32, layer):
         assert layer(inputs).dtype == torch.float32
 
 

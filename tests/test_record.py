@@ -88,8 +88,7 @@ def test_scores_are_printed_on_any_console() -> None:
     assert all(text.isascii() for text in (str(SCORE), repr(RECORD), *map("".join, rows)))
 
 
-def test_class_names_are_stored_if_they_are_known(tmp_path: Path) -> None:
-    assert "class_names" not in RECORD.to_json()
+def test_class_names_are_stored(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(replace(RECORD, test=replace(SCORE, class_names=("a", "b"))).to_json())
     found = read_record(path).test

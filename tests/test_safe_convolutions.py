@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ def _results(
     if dtype is None:
         output = layer(maps)
     else:
-        with autocast(CPU, dtype):
+        with autocast(CPU, dtype, layer):
             output = layer(maps)
         assert output.dtype == dtype
     torch.autograd.backward(
@@ -134,3 +135,22 @@ print(zoo.evaluate(model, loader, precision="bfloat16").n)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "64\n"
+
+
+def test_arguments_may_have_any_form_that_torch_accepts() -> None:
+    maps, weight = torch.rand(2, 3, 8, 8), torch.rand(4, 3, 3, 3)
+    with autocast(CPU, torch.float32, nn.Module()):
+        found = nn.functional.conv2d(maps, weight, None, 2, (3,))
+        two: Any = np.int64(2)
+        same = nn.functional.conv2d(maps, weight, stride=two, padding=3)
+    assert torch.equal(found, same)
+    assert torch.equal(found, nn.functional.conv2d(maps, weight, None, 2, 3))
+
+
+@pytest.mark.slow
+def test_compiled_models_are_computed_in_float32() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 32, 4, stride=4), nn.BatchNorm2d(32), nn.Flatten())
+    images, labels = torch.rand(8, 3, 8, 8), torch.arange(8)
+    expected = model.eval()(images).softmax(1)
+    found = predict(torch.compile(model), [(images, labels)], device="cpu", precision="bfloat16")
+    torch.testing.assert_close(found.probabilities, expected)

@@ -170,10 +170,11 @@ def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.d
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+def autocast(device: torch.device, dtype: torch.dtype, model: object) -> Iterator[None]:
     """Compute convolutions and matrix products in `dtype`; float32 disables an enclosing autocast.
 
-    On a CPU, convolutions that would be wrong in this precision are computed in float32.
+    On a CPU, convolutions that would be wrong in this precision are computed in float32, unless the
+    model is `is_opaque`.
     """
     with contextlib.ExitStack() as stack:
         # An enclosing autocast would keep the cache, and with it the weights of earlier steps.
@@ -181,13 +182,16 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         stack.enter_context(
             torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
         )
-        stack.enter_context(safe_convolutions(device))
+        stack.enter_context(safe_convolutions(device, model))
         yield
 
 
-def safe_convolutions(device: torch.device) -> contextlib.AbstractContextManager[object]:
+def safe_convolutions(
+    device: torch.device, model: object
+) -> contextlib.AbstractContextManager[object]:
     """Compute convolutions that would be wrong on a CPU in float32."""
-    return SafeConvolutions() if device.type == "cpu" else contextlib.nullcontext()
+    is_needed = device.type == "cpu" and not is_opaque(model)
+    return SafeConvolutions() if is_needed else contextlib.nullcontext()
 
 
 def seconds_between_updates() -> float:

@@ -99,8 +99,12 @@ class ScoreError(CifarZooError, RuntimeError):
     """
 
     def __init__(self, message: str, run: Run) -> None:
-        super().__init__(message)
+        super().__init__(message, run)  # both, so that the error can be pickled
         self.run = run
+
+    @override
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class MissingExtraError(CifarZooError, ImportError):

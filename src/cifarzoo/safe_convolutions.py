@@ -70,7 +70,7 @@ class SafeConvolutions(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _CONVOLUTIONS or torch.compiler.is_compiling():
+        if func not in _CONVOLUTIONS:
             return func(*args, **kwargs)
         if not args:
             args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, export
+from torch.nn.utils import prune
 from typing_extensions import override
 
 from cifarzoo import compare, evaluate, predict
@@ -149,12 +150,23 @@ def test_every_kind_of_classifier_has_the_predictions_of_its_network(kind: str) 
     torch.testing.assert_close(found.probabilities, expected)
 
 
+def _with_attributes(model: Any) -> nn.Module:  # noqa: ANN401
+    """Add attributes that cannot be copied."""
+    model.lock, model.maps = threading.Lock(), 2 * next(model.parameters())
+    return cast("nn.Module", model)
+
+
 TRAINING: dict[str, Callable[[], nn.Module]] = {
     "plain": network,
     "own train method": lambda: network(Freezing),
     "fx": lambda: fx.symbolic_trace(network()),
     "compiled": lambda: _compiled(network()),
     "compiled part": lambda: nn.Sequential(_compiled(network())),
+    "lock and maps": lambda: _with_attributes(network()),
+    "pruned": lambda: nn.Sequential(
+        prune.l1_unstructured(nn.Conv2d(3, 4, 12), "weight", 0.5),
+        nn.Flatten(),  # type: ignore[no-untyped-call]
+    ),
     "weight norm": lambda: nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 4, 12)), nn.Flatten()),
     "spectral norm": lambda: nn.Sequential(
         nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 12)), nn.Flatten(), nn.Dropout()

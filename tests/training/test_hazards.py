@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    TensorDataset,
+)
 from typing_extensions import override
 
 from cifarzoo import (
@@ -31,6 +40,7 @@ from cifarzoo import (
 )
 from cifarzoo.errors import CheckpointError, InvalidTypeError, InvalidValueError
 from cifarzoo.recipe import PrecisionName
+from cifarzoo.training import checkpoint as checkpoints
 
 MakeLoaders = Callable[..., Loaders]
 MakeModel = Callable[..., ImageClassifier]
@@ -151,11 +161,12 @@ def test_epoch_reaches_samplers_and_data_sets(
         DataLoader(data, batch_size=8, sampler=sampler),
         DataLoader(data, batch_sampler=batches),
         DataLoader(subset, batch_size=8),
+        DataLoader(ConcatDataset([data]), batch_size=8),
     ):
         fit_quietly(make_model(), Loaders(loader), TWO_EPOCHS)
     assert sampler.epochs == [0, 1]
     assert batches.epochs == [0, 1]
-    assert data.epochs == [0, 1] * 3
+    assert data.epochs == [0, 1] * 4
 
 
 class Drops(nn.Module):
@@ -339,6 +350,112 @@ def test_second_derivatives_equal_those_of_torch(make_loaders: MakeLoaders) -> N
         assert (rounded - exact).norm() < 0.1 * exact.norm()
 
 
+class Restless(nn.Module):
+    """Pickles and changes its layers, and calls them again in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.dilated = nn.Sequential(nn.Conv2d(4, 4, 3, dilation=2), nn.ReLU())
+        self.head = nn.Linear(4, 10)
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        maps = pickle.loads(pickle.dumps(self.convs))(images)
+        self.convs[1] = nn.Sigmoid() if self.training else nn.ReLU()
+        maps = maps + self.convs(images)
+        self.convs[1] = nn.ReLU()
+        maps = checkpoint(self.dilated, maps, use_reentrant=False)
+        logits: Tensor = self.head(maps.mean((2, 3)))
+        return logits
+
+
+def test_layers_that_are_pickled_changed_or_called_again(make_loaders: MakeLoaders) -> None:
+    ours, recipe = Restless(), Recipe(batch_size=8, epochs=1, keep="last")
+    theirs = copy.deepcopy(ours).to(memory_format=torch.channels_last)
+    rounded = copy.deepcopy(ours)
+    fit_quietly(ours, make_loaders(), recipe)
+    fit(rounded, make_loaders(), recipe, device="cpu", precision="bfloat16", progress=False)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=recipe.lr)
+    for images, labels in make_loaders().train:
+        optimizer.zero_grad()
+        torch.autograd.backward(nn.functional.cross_entropy(theirs(images), labels))
+        optimizer.step()
+    torch.testing.assert_close(_weights(ours), _weights(theirs))
+    torch.testing.assert_close(_weights(rounded), _weights(theirs), atol=0.01, rtol=0.1)
+
+
+def test_global_hooks_see_every_layer(make_loaders: MakeLoaders) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 10))
+    seen = set()
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, *_: seen.add(type(module).__name__)
+    )
+    with hook:
+        fit_quietly(model, Loaders(list(make_loaders().train)[:1]), TWO_EPOCHS)
+    assert seen >= {"Conv2d", "ReLU", "Linear"}
+
+
+def test_generator_of_batches_resumes_in_the_same_order(
+    make_model: MakeModel, make_loaders: MakeLoaders, tmp_path: Path
+) -> None:
+    class Shuffled:
+        def __init__(self) -> None:
+            self.images, self.labels = _data(make_loaders()).tensors
+
+        def __len__(self) -> int:
+            return len(self.images) // 8
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            return self.iter_from(0)
+
+        def iter_from(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+            order = torch.split(torch.randperm(len(self.images)), 8)
+            for indices in order[batch : len(self)]:
+                yield self.images[indices], self.labels[indices]
+
+    recipe = replace(TWO_EPOCHS, checks_per_epoch=3)
+    models = [make_model(dropout=0.2) for _ in range(3)]
+    fit_quietly(models[0], Loaders(Shuffled()), recipe)
+    options: Any = {"checkpoint": tmp_path / "run.pt"}
+    with pytest.raises(KeyboardInterrupt):
+        fit_quietly(models[1], Loaders(Shuffled()), recipe, callbacks=[StopAt(8)], **options)
+    fit_quietly(models[2], Loaders(Shuffled()), recipe, **options)
+    _assert_equal(_weights(models[0]), _weights(models[2]))
+
+
+def test_exported_programs_and_models_without_values_are_refused(
+    make_model: MakeModel, make_loaders: MakeLoaders
+) -> None:
+    images = next(iter(make_loaders().train))[0]
+    exported = torch.export.export(make_model().eval(), (images,)).module()
+    with pytest.raises(InvalidTypeError, match="exported program"):
+        fit_quietly(exported, make_loaders(), TWO_EPOCHS)
+    with pytest.raises(InvalidValueError, match="meta device"):
+        fit_quietly(nn.Linear(3, 10, device="meta"), make_loaders(), TWO_EPOCHS)
+
+
+def test_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_run(
+    make_model: MakeModel,
+    make_loaders: MakeLoaders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = checkpoints._write
+
+    def fill_disk(path: Path, content: dict[str, Any]) -> None:
+        if content["payload"]["stopped"] is not None:
+            raise CheckpointError("no space left")
+        write(path, content)
+
+    monkeypatch.setattr(checkpoints, "_write", fill_disk)
+    with pytest.warns(UserWarning, match="no space left"):
+        history = fit_quietly(
+            make_model(), make_loaders(), TWO_EPOCHS, checkpoint=tmp_path / "run.pt"
+        )
+    assert history.stopped == "epochs"
+
+
 # --- what a user adds ---
 
 
@@ -376,6 +493,10 @@ def test_own_functions_are_checked(make_model: MakeModel, make_loaders: MakeLoad
         return nn.functional.cross_entropy(logits, labels, reduction="none")
 
     for options, message in (
+        ({"loss": "focal"}, "loss is 'str'"),
+        ({"loss": nn.CrossEntropyLoss}, "loss is 'CrossEntropyLoss'"),
+        ({"optimizer": "adam"}, "optimizer is 'str'"),
+        ({"schedule": lambda step, steps: -1.0}, "schedule"),
         ({"loss": per_image}, "expected a scalar"),
         ({"loss": lambda logits, labels: 0.0}, "loss"),
         ({"optimizer": lambda parameters: parameters}, "optimizer"),

@@ -73,11 +73,8 @@ def test_unsuitable_arguments_are_rejected() -> None:
 
 
 def test_the_class_names_of_predictions_are_used() -> None:
-    class Named(Predictions):
-        class_names = ("cat", "dog")
-
-    labels = torch.tensor([1, 0, 0, 1])
-    predictions = Named(probabilities=BINARY, labels=labels)
+    labels, names = torch.tensor([1, 0, 0, 1]), ("cat", "dog")
+    predictions = Predictions(probabilities=BINARY, labels=labels, class_names=names)
     for draw in (plot_predictions, plot_mistakes):
         figure = draw(SHADES, labels, predictions)
         assert figure.axes[0].get_title() == "dog ✗"

@@ -112,7 +112,7 @@ class _FrozenNetwork:
         if images.dtype == torch.uint8:
             images = images.to(torch.float32).div_(255)
         # Not inference_mode: training on the features needs them in its backward pass.
-        with torch.no_grad(), autocast(self.device, self.dtype):
+        with torch.no_grad(), autocast(self.device, self.dtype, self.module):
             return torch.cat([self.module(part) for part in torch.split(images, self.batch_size)])
 
 

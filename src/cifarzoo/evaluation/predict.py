@@ -238,7 +238,7 @@ def compute_logits(
     parts = []
     dtype = torch.float32 if is_opaque(model) else dtype
     batches = batches_to(data, device, channels_last=not is_opaque(model))
-    with evaluation_mode(model), autocast(device, dtype):
+    with evaluation_mode(model), autocast(device, dtype, model):
         for images, labels in _with_bar(batches, data, shown=progress):
             parts.append((_tta_logits(model, images, tta), labels))
     logits, labels = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -279,7 +279,8 @@ def logits_of(model: Classify, images: Tensor) -> Tensor:
     except RuntimeError as error:
         parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
         dtype = next(parameters, images).dtype
-        if images.is_floating_point() and dtype != images.dtype:
+        is_about_types = "type" in str(error)  # such as "must have the same dtype"
+        if images.is_floating_point() and dtype != images.dtype and is_about_types:
             raise InvalidTypeError(
                 f"the model has {dtype} parameters and the images are {images.dtype}: convert the "
                 "model with model.float()"

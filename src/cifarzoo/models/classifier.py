@@ -68,12 +68,12 @@ class Preprocess(nn.Module):
 # A single node for `torch.fx`, which cannot trace what depends on the dtype or shape of images.
 @fx.wrap
 def _to_input(images: Tensor, mean: Tensor, std: Tensor, size: int | None) -> Tensor:
-    check_images(images, channels=mean.shape[1])
+    may_exceed = check_images(images, channels=mean.shape[1])
     pixels = images.to(mean.dtype)
     if images.dtype == torch.uint8:
         pixels = pixels / 255
-    else:  # unlike `clamp`, this keeps the gradients at 0 and 1
-        pixels = pixels.masked_fill(pixels < 0, 0).masked_fill(pixels > 1, 1)
+    if may_exceed:  # a sum keeps the gradients at 0 and 1, which `clamp` alone does not
+        pixels = pixels + (pixels.clamp(0, 1) - pixels).detach()
     if size is not None and pixels.shape[-2:] != (size, size):
         side = (size, size)
         pixels = nn.functional.interpolate(pixels, size=side, mode="bilinear", antialias=True)
@@ -90,12 +90,15 @@ def _check_size(pixels: Tensor, side: int | None, least: int) -> None:
         raise InvalidValueError(f"images are {height}×{width}: expected {expected} pixels")
 
 
-def check_images(images: Tensor, *, channels: int = 3) -> None:
+def check_images(images: Tensor, *, channels: int = 3) -> bool:
     """Check the shape, dtype and range of images.
 
     Floats may exceed [0, 1] by 1/64, as rounding in bfloat16 makes them. The range is checked on
     the CPU only, where that takes microseconds; an accelerator would have to synchronise at every
     step. It is not checked while a graph is captured; `torch.jit.trace` checks nothing.
+
+    Returns:
+        Whether floats may exceed [0, 1]: they do, or their range was not checked.
 
     Raises:
         InvalidTypeError: images are not a tensor.
@@ -107,17 +110,16 @@ def check_images(images: Tensor, *, channels: int = 3) -> None:
             f"images are a {type(images).__name__}: expected a tensor (N, {channels}, H, W)"
         )
     if _is_jit_tracing():
-        return
+        return images.is_floating_point()
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != channels:
         hint = _shape_hint(shape, channels)
         raise InvalidValueError(f"images have shape {shape}: expected (N, {channels}, H, W){hint}")
     if images.dtype == torch.uint8:
-        return
+        return False
     if not images.is_floating_point():
         raise InvalidValueError(f"images are {images.dtype}: expected uint8, or float in [0, 1]")
-    if images.device.type == "cpu" and images.numel():
-        _check_range(images)
+    return images.device.type != "cpu" or (images.numel() > 0 and _exceeds(images))
 
 
 def _is_jit_tracing() -> bool:
@@ -125,13 +127,13 @@ def _is_jit_tracing() -> bool:
     return tracing
 
 
-def _check_range(images: Tensor) -> None:
+def _exceeds(images: Tensor) -> bool:
     if torch.compiler.is_compiling():
-        return
+        return True
     try:
         low, high = (float(value) for value in torch.aminmax(images.detach()))
     except RuntimeError:  # no values within `vmap`, `make_fx` and the like
-        return
+        return True
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InvalidValueError("images contain NaN or infinity: expected float in [0, 1]")
     if low < -_ROUNDING or high > 1 + _ROUNDING:
@@ -143,6 +145,7 @@ def _check_range(images: Tensor) -> None:
         raise InvalidValueError(
             f"images are in [{low:.4g}, {high:.4g}]: expected float in [0, 1]; {hint}"
         )
+    return low < 0 or high > 1
 
 
 def _shape_hint(shape: tuple[int, ...], channels: int) -> str:

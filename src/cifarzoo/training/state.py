@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
 
 from cifarzoo.data.loader import Batch
 from cifarzoo.device import autocast, rng_state, safe_convolutions, set_rng_state
@@ -29,6 +30,11 @@ __all__ = ["RunState", "load_state"]
 
 # Attributes that a checkpoint stores unchanged.
 _STORED = ("best_model", "best_step", "images", "parts", "seconds", "step", "stopped")
+
+
+def _backward(loss: Tensor) -> None:
+    options = {"allow_unreachable": True, "accumulate_grad": True}
+    _engine_run_backward((loss,), (torch.ones_like(loss),), False, False, (), **options)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Any]) -> None:
@@ -115,8 +121,10 @@ class RunState:
         for part in mix(images, labels, self.recipe.mixing).split(count):
             loss = self._loss(part)
             share = distributed.world_size() * len(part.images) / n  # DDP averages over processes
-            with safe_convolutions(self.device):  # for checkpointing, which calls modules again
-                (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+            scaled = loss if share == 1 else loss * share
+            # `torch.utils.checkpoint` calls modules again; `Tensor.backward` would leave the mode.
+            with safe_convolutions(self.device, self.model):
+                _backward(scaled)
             losses.append(loss.detach() * (len(part.images) / len(labels)))
         self.optimizers.step()
         self.losses[len(self.counts)] = torch.stack(losses).sum()
@@ -128,7 +136,7 @@ class RunState:
     def _loss(self, batch: Mixed) -> Tensor:
         """Return the loss of a batch, and count the images that are classified correctly."""
         network, teacher_logits = self._network(), None
-        with autocast(self.device, self.dtype):
+        with autocast(self.device, self.dtype, self.model):
             if self.teacher is not None:
                 with torch.no_grad():
                     teacher_logits = logits_of(self.teacher, batch.images)

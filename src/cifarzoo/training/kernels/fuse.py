@@ -55,7 +55,7 @@ class _Replacement:
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:  # for pickle
-        return MethodType, (type(self.module).forward, self.module)
+        return getattr, (self.module, "forward")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
         copied = memo[id(self.module)]
