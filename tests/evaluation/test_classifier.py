@@ -156,6 +156,8 @@ def _with_attributes(model: Any) -> nn.Module:  # noqa: ANN401
     return cast("nn.Module", model)
 
 
+_prune: Any = prune.l1_unstructured
+
 TRAINING: dict[str, Callable[[], nn.Module]] = {
     "plain": network,
     "own train method": lambda: network(Freezing),
@@ -163,10 +165,7 @@ TRAINING: dict[str, Callable[[], nn.Module]] = {
     "compiled": lambda: _compiled(network()),
     "compiled part": lambda: nn.Sequential(_compiled(network())),
     "lock and maps": lambda: _with_attributes(network()),
-    "pruned": lambda: nn.Sequential(
-        prune.l1_unstructured(nn.Conv2d(3, 4, 12), "weight", 0.5),
-        nn.Flatten(),  # type: ignore[no-untyped-call]
-    ),
+    "pruned": lambda: nn.Sequential(_prune(nn.Conv2d(3, 4, 12), "weight", 0.5), nn.Flatten()),
     "weight norm": lambda: nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 4, 12)), nn.Flatten()),
     "spectral norm": lambda: nn.Sequential(
         nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 12)), nn.Flatten(), nn.Dropout()
