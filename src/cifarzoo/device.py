@@ -38,7 +38,6 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "rng_state",
-    "safe_convolutions",
     "seconds_between_updates",
     "seeded",
     "set_rng_state",
@@ -170,11 +169,13 @@ def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.d
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype, model: object) -> Iterator[None]:
+def autocast(
+    device: torch.device, dtype: torch.dtype, model: object
+) -> Iterator[SafeConvolutions | None]:
     """Compute convolutions and matrix products in `dtype`; float32 disables an enclosing autocast.
 
-    On a CPU, convolutions that would be wrong in this precision are computed in float32, unless the
-    model is `is_opaque`.
+    On a CPU, convolutions that would be wrong in this precision are computed in float32, by a mode
+    that is yielded, unless the model is `is_opaque`.
     """
     with contextlib.ExitStack() as stack:
         # An enclosing autocast would keep the cache, and with it the weights of earlier steps.
@@ -182,16 +183,8 @@ def autocast(device: torch.device, dtype: torch.dtype, model: object) -> Iterato
         stack.enter_context(
             torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
         )
-        stack.enter_context(safe_convolutions(device, model))
-        yield
-
-
-def safe_convolutions(
-    device: torch.device, model: object
-) -> contextlib.AbstractContextManager[object]:
-    """Compute convolutions that would be wrong on a CPU in float32."""
-    is_needed = device.type == "cpu" and not is_opaque(model)
-    return SafeConvolutions() if is_needed else contextlib.nullcontext()
+        is_guarded = device.type == "cpu" and not is_opaque(model)
+        yield stack.enter_context(SafeConvolutions()) if is_guarded else None
 
 
 def seconds_between_updates() -> float:

@@ -63,7 +63,13 @@ def _pair(value: int | Sequence[int]) -> Sequence[int]:
 
 
 class SafeConvolutions(TorchFunctionMode):
-    """Compute every convolution that is not known to be right in float32 and contiguous layout."""
+    """Compute every convolution that is not known to be right in float32 and contiguous layout.
+
+    Attributes:
+        has_replaced: whether there was such a convolution.
+    """
+
+    has_replaced = False
 
     @override
     def __torch_function__(
@@ -76,6 +82,7 @@ class SafeConvolutions(TorchFunctionMode):
             args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}
         if func in _CONV2D and is_safe(*args, **kwargs):
             return func(*args, **kwargs)
+        self.has_replaced = True
         dtype = args[0].dtype
         if torch.is_autocast_enabled("cpu") and dtype == torch.float32:
             dtype = torch.get_autocast_dtype("cpu")

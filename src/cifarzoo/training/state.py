@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 
 from cifarzoo.data.loader import Batch
-from cifarzoo.device import autocast, rng_state, safe_convolutions, set_rng_state
+from cifarzoo.device import autocast, rng_state, set_rng_state
 from cifarzoo.errors import NonFiniteLossError
 from cifarzoo.evaluation.predict import check_labels, compute_logits, logits_of
 from cifarzoo.recipe import Recipe
 from cifarzoo.record import Check, History, StopReason
+from cifarzoo.safe_convolutions import SafeConvolutions
 from cifarzoo.training import distributed
 from cifarzoo.training.averaging import Average
 from cifarzoo.training.early_stopping import should_stop
@@ -119,11 +121,11 @@ class RunState:
         # All processes need the same number of backward passes.
         count = min(self.recipe.accumulate, max(1, n // distributed.world_size()))
         for part in mix(images, labels, self.recipe.mixing).split(count):
-            loss = self._loss(part)
+            loss, guard = self._loss(part)
             share = distributed.world_size() * len(part.images) / n  # DDP averages over processes
             scaled = loss if share == 1 else loss * share
             # `torch.utils.checkpoint` calls modules again; `Tensor.backward` would leave the mode.
-            with safe_convolutions(self.device, self.model):
+            with guard if guard is not None and guard.has_replaced else contextlib.nullcontext():
                 _backward(scaled)
             losses.append(loss.detach() * (len(part.images) / len(labels)))
         self.optimizers.step()
@@ -133,10 +135,10 @@ class RunState:
         self.step += 1
         self.average.update(self.step)
 
-    def _loss(self, batch: Mixed) -> Tensor:
-        """Return the loss of a batch, and count the images that are classified correctly."""
+    def _loss(self, batch: Mixed) -> tuple[Tensor, SafeConvolutions | None]:
+        """Return the loss of a batch and the mode of its convolutions; count correct answers."""
         network, teacher_logits = self._network(), None
-        with autocast(self.device, self.dtype, self.model):
+        with autocast(self.device, self.dtype, self.model) as guard:
             if self.teacher is not None:
                 with torch.no_grad():
                     teacher_logits = logits_of(self.teacher, batch.images)
@@ -147,9 +149,10 @@ class RunState:
                 rows = rows[:1].expand(batch.weights.shape[1], -1)
             check_labels(batch.labels, rows)  # waits for the batch on a GPU
         self.correct += (logits.detach().argmax(1) == batch.main_labels()).sum()
-        return training_loss(
+        loss = training_loss(
             logits, batch, self.recipe, teacher_logits=teacher_logits, custom=self.loss
         )
+        return loss, guard
 
     def _network(self) -> nn.Module:
         """Return the model, wrapped in DDP with several processes."""
