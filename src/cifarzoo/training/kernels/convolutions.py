@@ -8,7 +8,7 @@ A training step on a CPU spends as much time on moving feature maps as on multip
   off up to 8 pixels for the weight gradient, and up to 4 for the other passes, whose results have
   to be unpacked.
 - For bfloat16 gradients of a depthwise convolution with a stride or a kernel above 3×3, oneDNN
-  only has a scalar loop. Its vectorized float32 code is 1.2 to 6 times as fast, casts included.
+  only has a scalar loop. Its vectorized float32 code is faster, casts included.
 """
 
 from __future__ import annotations
