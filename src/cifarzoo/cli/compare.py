@@ -45,10 +45,9 @@ def compare_command(
     Folders of runs compare two methods by their test accuracies over the seeds. Two models are
     compared image by image on the test set: cifarzoo compare resnet20:standard resnet20:long
     """
-    from cifarzoo.cli.trained import load_trained
+    from cifarzoo.cli.trained import load_test, load_trained
     from cifarzoo.evaluation.compare import compare
-    from cifarzoo.recipe import Recipe
-    from cifarzoo.run import load_data, load_runs
+    from cifarzoo.run import load_runs
 
     are_folders = [Path(side).is_dir() for side in (a, b)]
     if all(are_folders):
@@ -69,8 +68,7 @@ def compare_command(
         model_b, _, data_b = load_trained(name_b, tag_b or "default", data)
         if data_a != data_b:
             raise InvalidValueError(f"the weights are for {data_a} and {data_b}: expected --data")
-        recipe = Recipe(batch_size=1)  # suits any number of training images, which are not used
-        test = load_data(data_a, recipe, root=root, limit=limit, download=not no_download).test
+        test = load_test(data_a, root=root, limit=limit, download=not no_download)
         result = compare(model_a, model_b, data=test, device=device, precision=precision)
     if json:
         show_json({"a": a, "b": b, "comparison": result, "verdict": result.verdict})

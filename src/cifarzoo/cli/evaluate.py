@@ -32,15 +32,13 @@ def evaluate_command(
 
     In float32, scores on different machines agree.
     """
-    from cifarzoo.cli.trained import load_trained
+    from cifarzoo.cli.trained import load_test, load_trained
     from cifarzoo.evaluation.evaluate import evaluate
-    from cifarzoo.recipe import Recipe
-    from cifarzoo.run import load_data, provenance
+    from cifarzoo.run import provenance
 
     model, weights, data = load_trained(name, weights, data)
     origin = provenance(device, precision)
-    recipe = Recipe(batch_size=1)  # suits any number of training images, which are not used
-    test = load_data(data, recipe, root=root, limit=limit, download=not no_download).test
+    test = load_test(data, root=root, limit=limit, download=not no_download)
     classes = test.classes or ()
     scores = [
         evaluate(model, test, device=device, precision=precision, tta=each)

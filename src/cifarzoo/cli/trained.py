@@ -1,20 +1,24 @@
-"""Models with trained weights, and the data set that the weights are for."""
+"""Models with trained weights, and the test images that they are scored on."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 from cifarzoo.card import DEFAULT
 from cifarzoo.cli.console import log
 from cifarzoo.cli.options import DataName
+from cifarzoo.data.loader import TensorLoader
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import TransferClassifier
+from cifarzoo.recipe import Recipe
 from cifarzoo.registry import build_from_card, build_on_meta, model_card
+from cifarzoo.run import load_data
 from cifarzoo.validation import expand_path
 from cifarzoo.weights import packaged_file, read_metadata, read_state_dict
 
-__all__ = ["load_trained"]
+__all__ = ["load_test", "load_trained"]
 
 
 def load_trained(
@@ -57,3 +61,11 @@ def load_trained(
     if data not in (None, trained_on) and trained_on in get_args(DataName):
         log(f"warning: these weights were trained on {trained_on}, not on {data}")
     return model, weights, data or ("shapes" if trained_on == "shapes" else "cifar10")
+
+
+def load_test(
+    data: DataName, *, root: Path | None, limit: int | None, download: bool
+) -> TensorLoader:
+    """Load the test images of a data set; the arguments are those of `load_data`."""
+    recipe = Recipe(batch_size=1)  # suits any number of training images, which are not used
+    return load_data(data, recipe, root=root, limit=limit, download=download).test
