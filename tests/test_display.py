@@ -77,6 +77,12 @@ def test_notebook_and_terminal_show_the_same_cells(thing: HasTable) -> None:
     assert "<table" not in str(thing)
 
 
+def test_table_is_printed_as_plain_text() -> None:
+    assert str(TABLE).split() == ["a", "<b>", "what", "value", "─" * 13, "x", "&", "y", "1", "n"]
+    found = str(zoo.layer_table(nn.Sequential(nn.Conv2d(3, 8, 5)), (3, 32, 32)))
+    assert all(word in found for word in ("Conv2d", "8×28×28", "608", "470,400"))
+
+
 def test_table_of_a_long_history_includes_the_best_and_the_last_check() -> None:
     table = history(95, 7).table()
     steps = [row[0] for row in table.rows]

@@ -1,16 +1,22 @@
-"""Tables for notebooks (HTML) and terminals (rich)."""
+"""Tables for notebooks (HTML), terminals (rich) and text."""
 
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = ["HasTable", "Table", "escape", "settings_rows"]
+
+
+_WIDTH = 1000  # columns, so that no line is broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +46,15 @@ class Table:
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
         caption = f"<caption style='text-align: left'><b>{html.escape(self.title)}</b></caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+    @override
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
+        with console.capture() as capture:
+            console.print(self.rich())
+        return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
 
     def _cells(self, row: tuple[str, ...]) -> str:
         pairs = zip(self.header, row, strict=True)
@@ -77,6 +92,10 @@ class HasTable:
     def table(self) -> Table:
         """Return the table."""
         raise NotImplementedError
+
+    @override
+    def __str__(self) -> str:
+        return str(self.table())
 
     def _repr_html_(self) -> str:
         return self.table().html()

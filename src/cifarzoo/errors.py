@@ -139,7 +139,9 @@ def _letters(name: object) -> str:
     return re.sub(r"[\W_]", "", str(name).lower())
 
 
-def unknown(what: str, value: object, options: Iterable[str]) -> InvalidValueError:
+def unknown(
+    what: str, value: object, options: Iterable[str], *, hint: str = ""
+) -> InvalidValueError:
     """Return the error for a value that is none of the accepted names.
 
     Example:
@@ -147,6 +149,6 @@ def unknown(what: str, value: object, options: Iterable[str]) -> InvalidValueErr
         unknown schedule 'cosin', expected one of: constant, cosine; did you mean 'cosine'?
     """
     names = list(options)
-    return InvalidValueError(
-        f"unknown {what} {value!r}, expected one of: {', '.join(names)}{suggest(value, names)}"
-    )
+    hint = hint and f"; {hint}"
+    expected = f"expected one of: {', '.join(names)}{hint}{suggest(value, names)}"
+    return InvalidValueError(f"unknown {what} {value!r}, {expected}")

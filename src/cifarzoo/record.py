@@ -295,7 +295,7 @@ class RunRecord(HasTable):
     @override
     def __repr__(self) -> str:
         score = "not scored" if self.test is None else f"test accuracy {self.test.accuracy:.2%}"
-        return f"<{type(self).__name__} {self.name} on {self.data}, seed {self.seed}: {score}>"
+        return f"<Run {self.name} on {self.data}, seed {self.seed}: {score}>"
 
     @override
     def table(self) -> Table:

@@ -136,7 +136,7 @@ def card_without_weights(name: str) -> ModelCard:
         warnings.warn(f"{old} was renamed to {name}", FutureWarning, stacklevel=3)
     cards = _cards()
     if name not in cards:
-        raise unknown("model", name, cards)
+        raise unknown("model", name, cards, hint="register(card) adds your own")
     return cards[name]
 
 

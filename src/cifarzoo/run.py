@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypedDict, overload
 
 import torch
-from pydantic import Field
+from pydantic import Field, InstanceOf
 from torch import nn
 from typing_extensions import Unpack
 
@@ -138,6 +138,8 @@ class Run(RunRecord):
             RunError: `run.json` is missing or damaged.
         """
         path = expand_path("folder", folder)
+        if not (path / RUN_FILE).is_file():
+            raise RunError(f"folder is {path}: expected {RUN_FILE} in it; load_runs reads several")
         record = read_record(path / RUN_FILE)
         run = cls(**{field.name: getattr(record, field.name) for field in fields(record)})
         run._folder = path
@@ -244,8 +246,8 @@ def train(
 
     Args:
         name: one of `list_models()`, or a card of your own.
-        data: "cifar10", "shapes" (built in, no download), or your own loaders, whose batch size and
-            augmentation then replace the recipe's.
+        data: "cifar10", "shapes" (built in, no download), or your own loaders; the run's recipe
+            then has their batch size and augmentation.
         root: folder with CIFAR-10; None for that in the environment variable `CIFARZOO_DATA`, or
             else the user's cache folder.
         recipe: a `Recipe`, or the tag of one of the card's recipes, such as "long"; None for the
@@ -261,7 +263,7 @@ def train(
         precision: "auto" trains in bfloat16 where the device is faster in it, otherwise float32.
         tta: test-time augmentation for a second test score, `Run.test_tta`: "flip" or
             "flip_translate"; "none" skips that score.
-        loss: as in `fit`; the record's note names it, as it does the next two.
+        loss: as in `fit`; the record's note names it, as it does the next two and a transform.
         optimizer: as in `fit`.
         schedule: as in `fit`.
         checkpoint: file that holds the state of the run; if it exists, the run resumes from it.
@@ -287,12 +289,15 @@ def train(
             "module with fit(model, loaders, recipe)"
         )
     card = name if isinstance(name, ModelCard) else model_card(name)
+    validate("recipe", recipe, InstanceOf[Recipe] | str | None)
     if not isinstance(recipe, Recipe):
         recipe = card.recipe if recipe is None else card.recipe_for(recipe)
     if epochs is not None:
         recipe = scale_epochs(recipe, validate("epochs", epochs, PositiveInt))
-    if isinstance(data, Loaders) and limit is not None:
-        raise InvalidValueError(f"limit is {limit}: expected None with your own loaders")
+    if isinstance(data, Loaders):
+        if limit is not None:
+            raise InvalidValueError(f"limit is {limit}: expected None with your own loaders")
+        recipe = _with_settings_of(data, recipe)
     validate("tta", tta, TtaName)
     target, origin = resolve_device(device), provenance(device, precision)
     weights = card.initial_weights if weights is None else weights
@@ -305,8 +310,9 @@ def train(
         teacher = None
         if source := recipe.distillation:
             teacher = build_model(source.teacher, weights=source.weights, num_classes=num_classes)
-    if isinstance(model, TransferClassifier) and (recipe.mixing or recipe.distillation):
-        raise InvalidValueError(f"{card.name}: expected a recipe without mixing and distillation")
+    unused = ("mixing", "distillation", "image_sizes")
+    if isinstance(model, TransferClassifier) and any(getattr(recipe, name) for name in unused):
+        raise InvalidValueError(f"{card.name}: expected a recipe without {', '.join(unused)}")
     if isinstance(data, Loaders):
         loaders = data
     else:
@@ -343,7 +349,10 @@ def train(
     # A transfer model is scored on images as well, since its features may be bfloat16.
     ordered = loaders.train.in_order() if isinstance(loaders.train, TensorLoader) else None
     model.class_names = class_names_of(loaders.train, None, num_classes)
-    custom = names_of({"loss": loss, "optimizer": optimizer, "schedule": schedule})
+    transform = getattr(loaders.train, "transform", None)
+    custom = names_of(
+        {"loss": loss, "optimizer": optimizer, "schedule": schedule, "transform": transform}
+    )
     settings |= {
         "params": count_params(model),
         "trainable_params": count_params(model, trainable_only=True),
@@ -368,17 +377,29 @@ def train(
     return run
 
 
+def _with_settings_of(loaders: Loaders, recipe: Recipe) -> Recipe:
+    """Return the recipe with what the caller's loaders determine, as the record has to say."""
+    train = loaders.train
+    return replace(
+        recipe,
+        batch_size=getattr(train, "batch_size", None) or recipe.batch_size,
+        augmentation=train.augmentation if isinstance(train, TensorLoader) else None,
+        val_fraction=0.0 if loaders.val is None else recipe.val_fraction,
+    )
+
+
 def _warn_of_seen_images(
     card: ModelCard, recipe: Recipe, weights: str | Path | None, data: DataName | Loaders
 ) -> None:
     """Warn if the teacher or the initial weights were trained on images held out here."""
-    sources = [] if weights is None else [("the initial weights", card.weights_for(str(weights)))]
+    initial = None if weights is None else card.weights_for(str(weights))
+    sources = [("the initial weights were", initial)]
     if teacher := recipe.distillation:
-        sources += [("the teacher", model_card(teacher.teacher).weights_for(teacher.weights))]
+        sources += [("the teacher was", model_card(teacher.teacher).weights_for(teacher.weights))]
     for what, source in sources:
         if source and source.run.data == data and source.recipe.val_fraction < recipe.val_fraction:
             warnings.warn(
-                f"{what} were trained on images of the validation split: its scores are optimistic "
+                f"{what} trained on images of the validation split: its scores are optimistic "
                 "and cannot select the best state; set recipe.val_fraction=0",
                 stacklevel=4,
             )

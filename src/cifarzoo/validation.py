@@ -23,6 +23,7 @@ from typing_extensions import dataclass_transform
 from cifarzoo.errors import CifarZooError, InvalidTypeError, InvalidValueError, suggest
 
 __all__ = [
+    "ROUNDING",
     "Fraction",
     "Name",
     "NonNegativeFloat",
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_SHORT = 50  # characters of a value in an error
+
+ROUNDING = 1 / 64  # by which pixels may exceed [0, 1]: two steps of bfloat16 above 1
 
 
 def _require_number(value: object) -> object:
@@ -190,7 +195,8 @@ def expand_path(name: str, value: str | Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         return path
     except TypeError:
-        raise InvalidTypeError(f"{name} is {value!r}: expected a path") from None
+        shown = repr(value) if len(repr(value)) < _SHORT else f"a {type(value).__name__}"
+        raise InvalidTypeError(f"{name} is {shown}: expected a path") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise InvalidValueError(f"{name} is {str(value)[:100]!r}: invalid path ({error})") from None
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -109,6 +110,10 @@ def test_each_seed_has_a_subfolder(call: Call, tiny: Tiny, tmp_path: Path) -> No
     runs = load_runs(tmp_path / "runs")
     assert [run.seed for run in runs] == [0, 1]
     assert {path.name for path in logs.iterdir()} == {"seed0", "seed1"}
+    scores = [100 * run.test.accuracy for run in runs if run.test]
+    mean, std = statistics.fmean(scores), statistics.stdev(scores)
+    assert f"2 seeds: test accuracy {mean:.2f}% ± {std:.2f}%" in result.stdout
+    assert "expected one of them" in call("train", "tiny_s", *options, "--seed", 3, code=2).stderr
 
 
 def test_fresh_replaces_the_files_of_a_run_and_no_others(

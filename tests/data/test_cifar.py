@@ -53,6 +53,14 @@ def test_folder_and_archive_have_the_same_data(
     assert [path.name for path in archive.parent.iterdir()] == [ARCHIVE]
 
 
+def test_a_missing_file_is_named(published: Release, tmp_path: Path) -> None:
+    folder = published.extract_to(tmp_path / FOLDER)
+    (folder / "data_batch_2").unlink()
+    for root in (tmp_path, folder):
+        with pytest.raises(DataNotFoundError, match=f"{FOLDER} has no data_batch_2"):
+            load_cifar10(root, download=False)
+
+
 def test_an_incomplete_folder_is_skipped(published: Release, tmp_path: Path) -> None:
     folder = published.extract_to(tmp_path / FOLDER)
     (folder / "test_batch").unlink()

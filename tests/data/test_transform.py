@@ -95,6 +95,9 @@ def test_other_views_of_the_images_are_not_transformed() -> None:
         (lambda batch: batch[:2], InvalidValueError),
         (lambda batch: batch.numpy(), InvalidTypeError),
         (lambda batch: batch.int(), InvalidTypeError),
+        (lambda batch: batch.float(), InvalidValueError),
+        (lambda batch: batch / 255 - 0.5, InvalidValueError),
+        (lambda batch: batch.filter(), InvalidValueError),
     ],
 )
 def test_results_that_are_no_images_are_refused(

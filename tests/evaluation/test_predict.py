@@ -77,6 +77,16 @@ def test_arrays_and_pictures_are_images(several: Any) -> None:  # noqa: ANN401
     assert found.labels is None
 
 
+def test_float_arrays_of_another_size_are_resized_as_their_files() -> None:
+    picture = np.zeros((64, 40, 3), np.uint8)
+    picture[:32, :, 0] = picture[32:, :20, 2] = 200
+    for large in (picture, picture[..., 0]):
+        expected = predict(Means(), large).probabilities
+        assert torch.equal(predict(Means(), large / 255).probabilities, expected)
+    with pytest.raises(InvalidValueError, match=r"\[0, 200\]: expected \[0, 1\]"):
+        predict(Means(), picture.astype(np.float32))
+
+
 @pytest.mark.parametrize("kind", ["array", "channels first", "tensor", "picture", "str", "path"])
 def test_a_single_image_is_a_batch_of_one(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.png"

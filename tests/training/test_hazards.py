@@ -304,7 +304,7 @@ def test_float32_gives_the_bits_of_a_torch_loop(make_loaders: MakeLoaders, name:
     fit_quietly(ours, make_loaders(), recipe, seed=3)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=recipe.lr, momentum=0.9)
     torch.manual_seed(3)
-    for images, labels in make_loaders().train:
+    for images, labels in make_loaders(seed=3).train:
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(theirs(images), labels)
         torch.autograd.backward(loss)
@@ -486,6 +486,59 @@ def test_own_loss_optimizer_and_schedule_replace_the_recipe(make_loaders: MakeLo
         optimizer.step()
     _assert_equal(_weights(ours), _weights(theirs))
     assert history.checks[-1].lr == pytest.approx(0.001 / n)
+
+
+def test_seed_reaches_the_loader(make_loaders: MakeLoaders) -> None:
+    class First(nn.Module):
+        """A network that records its first training images."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.images = nn.Linear(3, 10), list[Tensor]()
+
+        @override
+        def forward(self, images: Tensor) -> Tensor:
+            self.images.append(images)
+            logits: Tensor = self.head(images.mean((2, 3)))
+            return logits
+
+    augmentation = Augmentation(flip="random", translate=2)
+    loaders = make_loaders(augmentation=augmentation, seed=5)
+    networks = {seed: First() for seed in (0, 1)}
+    for seed, network in networks.items():
+        fit_quietly(network, loaders, Recipe(epochs=1, batch_size=8), seed=seed)
+        (expected, _), *_ = make_loaders(augmentation=augmentation, seed=seed).train
+        assert torch.equal(network.images[0], expected)
+    assert not torch.equal(networks[0].images[0], networks[1].images[0])
+
+
+def test_optimizer_has_all_parameters_and_no_others(
+    make_model: MakeModel, make_loaders: MakeLoaders
+) -> None:
+    other = nn.Linear(1, 1)
+    for factory, count in (
+        (lambda found: torch.optim.SGD(found[:2]), r"2 of the model's 8 .* and 0 others"),
+        (lambda _: torch.optim.SGD(other.parameters()), r"0 of the model's 8 .* and 2 others"),
+    ):
+        with pytest.raises(InvalidValueError, match=count):
+            fit_quietly(make_model(), make_loaders(), TWO_EPOCHS, optimizer=factory)
+
+
+def test_own_loss_replaces_label_smoothing_and_trains_nothing(
+    make_model: MakeModel, make_loaders: MakeLoaders
+) -> None:
+    own = nn.functional.cross_entropy
+    smooth = replace(TWO_EPOCHS, label_smoothing=0.1)
+    with pytest.raises(InvalidValueError, match=r"label_smoothing is 0\.1"):
+        fit_quietly(make_model(), make_loaders(), smooth, loss=own)
+
+    class WithCentres(nn.CrossEntropyLoss):
+        def __init__(self) -> None:
+            super().__init__()
+            self.centres = nn.Parameter(torch.zeros(10))
+
+    with pytest.raises(InvalidValueError, match="loss has parameters"):
+        fit_quietly(make_model(), make_loaders(), TWO_EPOCHS, loss=WithCentres())
 
 
 def test_own_functions_are_checked(make_model: MakeModel, make_loaders: MakeLoaders) -> None:

@@ -93,7 +93,9 @@ def layer_table(model: nn.Module, input_size: tuple[int, ...] = (3, 32, 32)) -> 
     `torch.utils.flop_counter`. A module has a row if it ran and no module inside it did, or if it
     has parameters or multiplications of its own. Operations without a formula in the counter
     (recurrent layers, sums, activations, norms) count as 0 MACs. Receptive fields are measured with
-    NaNs in the image; that of a group norm is the whole image, because of its statistics.
+    NaNs in the image; that of a group norm is the whole image, because of its statistics. They end
+    at the borders of the image: pass a larger `input_size`, or only the convolutional part of a
+    network whose input size is fixed, to see fields of their full size.
 
     Args:
         model: any module that takes one batch of images, also on the meta device. It runs in

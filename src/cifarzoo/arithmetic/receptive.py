@@ -91,8 +91,8 @@ def receptive_area(
                 area.append((int(start), int(end) + 1))
     if len(area) < 2 or area[0][0] >= area[0][1]:
         raise InvalidValueError(
-            f"layer {layer!r} has no position {position} that depends on the image: expected "
-            "maps (N,C,H,W) and a (row, column) inside them"
+            f"layer {layer!r} has no position {position or 'at its centre'} that depends on the "
+            "image: expected maps (N,C,H,W) and a (row, column) inside them"
         )
     return area[0], area[1]
 

@@ -56,9 +56,10 @@ def compare_command(
         designs: dict[bool | None, DesignName] = {True: "paired", False: "independent"}
         result = compare(*runs, design=designs.get(paired, "auto"))
     elif any(are_folders):
+        other = b if are_folders[0] else a
         raise InvalidValueError(
-            f"{a} and {b} are a folder and a model: expected two folders of runs, or two models "
-            "such as NAME:FOLDER/weights.safetensors"
+            f"{other} is not a folder: expected two folders of runs, or two models such as "
+            "NAME:FOLDER/weights.safetensors"
         )
     elif paired is not None:
         raise BadParameter("--paired and --independent: expected two folders of runs")

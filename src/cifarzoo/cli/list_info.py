@@ -61,7 +61,7 @@ def info_command(
         show_json({**_record(card), "layers": list(layers)})
         return
     say(f"{card.name}: {card.summary}")
-    say(f"family {card.family}; {card.paper}")
+    say(f"family {card.family}" + (f"; {card.paper}" if card.paper else ""))
     say()
     _show_recipes(card)
     say()

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Option
 
@@ -15,6 +15,9 @@ from cifarzoo.cli.completion import complete_recipe, complete_weights
 from cifarzoo.errors import CheckpointError, NonFiniteLossError
 from cifarzoo.recipe import Recipe, scale_epochs
 from cifarzoo.validation import Seed, validate
+
+if TYPE_CHECKING:
+    from cifarzoo.run import Run
 
 __all__ = ["train_command"]
 
@@ -91,7 +94,10 @@ def train_command(
         _check_limit(limit, chosen)
     variant = name if recipe is None else f"{name}-{recipe}"
     several = _parse_seeds(seeds)
+    if several and seed:
+        raise BadParameter(f"--seed {seed} and --seeds {seeds}: expected one of them")
     with process_group(device):
+        runs: list[Run] = []
         for each in several or (seed,):
             subfolder = f"seed{each}" if several else ""
             folder = Path("runs", f"{variant}-{data}-seed{each}")
@@ -145,6 +151,9 @@ def train_command(
                     run = training.add_tta(run, load().test, tta, device, folder)
             if is_rank_zero():
                 training.show(run, folder, cards=cards or (), quiet=quiet)
+            runs.append(run)
+        if is_rank_zero():
+            training.show_spread(runs)
 
 
 def _check_limit(limit: int, recipe: Recipe) -> None:

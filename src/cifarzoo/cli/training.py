@@ -17,6 +17,7 @@ from cifarzoo.data.loader import TensorLoader
 from cifarzoo.errors import CheckpointError, InvalidValueError, NonFiniteLossError, RunError
 from cifarzoo.evaluation.evaluate import evaluate
 from cifarzoo.evaluation.predict import predict
+from cifarzoo.evaluation.statistics import mean_and_std
 from cifarzoo.files import write_text
 from cifarzoo.recipe import TtaName
 from cifarzoo.run import RUN_FILE, WEIGHTS_FILE, Run, differences
@@ -33,6 +34,7 @@ __all__ = [
     "finished_run",
     "save",
     "show",
+    "show_spread",
     "sole_use",
 ]
 
@@ -160,6 +162,14 @@ def add_tta(run: Run, test: TensorLoader, tta: TtaName, device: str, folder: Pat
     run = run.replace(test_tta=evaluate(run.model, test, device=device, tta=tta))
     write_text(folder / RUN_FILE, run.to_json())
     return run
+
+
+def show_spread(runs: Sequence[Run]) -> None:
+    """Print the mean test accuracy of several runs, with its standard deviation."""
+    accuracies = [run.test.accuracy for run in runs if run.test is not None]
+    if len(accuracies) > 1:
+        found = mean_and_std(accuracies)
+        say(f"\n{len(runs)} seeds: test accuracy {found.mean:.2%} ± {found.std:.2%}")
 
 
 def show(run: Run, folder: Path, *, cards: Sequence[str], quiet: bool) -> None:

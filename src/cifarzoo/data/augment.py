@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cifarzoo.device import seeded
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.recipe import Augmentation, PaddingName
-from cifarzoo.validation import validate
+from cifarzoo.validation import ROUNDING, validate
 
 __all__ = ["Params", "Transform", "apply", "draw", "generator_for", "transform_images"]
 
@@ -122,7 +122,7 @@ def transform_images(
 
     Raises:
         InvalidTypeError: the result is not a tensor, or neither uint8 nor floating-point.
-        InvalidValueError: the result is not (N,3,H,W).
+        InvalidValueError: the result is not (N,3,H,W), or outside [0, 1].
     """
 
     def apply_to(part: Tensor) -> Tensor:
@@ -130,7 +130,8 @@ def transform_images(
             found = transform(part)
         except Exception as error:
             raise InvalidValueError(
-                f"transform fails on a tensor, uint8 {tuple(part.shape)}: {error}"
+                f"transform fails on a tensor, uint8 {tuple(part.shape)}: {error}. For Pillow "
+                "images: v2.Compose([v2.ToPILImage(), transform, v2.PILToTensor()])"
             ) from error
         return validate("transform(images)", found, InstanceOf[Tensor])
 
@@ -148,6 +149,13 @@ def transform_images(
         raise InvalidTypeError(
             f"transform returned {result.dtype}: expected uint8, or float in [0, 1]"
         )
+    if result.is_floating_point() and not result.is_cuda and result.numel():
+        low, high = (float(value) for value in torch.aminmax(result))
+        if not -ROUNDING <= low <= high <= 1 + ROUNDING:
+            raise InvalidValueError(
+                f"transform returned values in [{low:.4g}, {high:.4g}]: expected uint8, or float "
+                "in [0, 1]; models normalise their input"
+            )
     return result
 
 

@@ -44,14 +44,15 @@ def to_tensor(data: Images, *, side: int = SIDE) -> Tensor:
     """Convert an image or several to a tensor (N,3,H,W).
 
     Args:
-        data: tensors (N,3,H,W) or (3,H,W), arrays of that shape and float arrays keep their size.
-            Files, PIL images and uint8 arrays (N,H,W,3) or (H,W,3) are cropped and resized by
+        data: tensors (N,3,H,W) or (3,H,W), and arrays of that shape, keep their size. Files,
+            PIL images and arrays (N,H,W,3), (H,W,3) or (H,W) are cropped and resized by
             `read_image`. A list may mix these forms.
         side: as in `read_image`.
 
     Raises:
         InvalidTypeError: an array has another dtype.
-        InvalidValueError: a file is not an image, or the images of a list have several shapes.
+        InvalidValueError: a file is not an image, an array is outside [0, 1], or the images of a
+            list have several shapes.
     """
     if isinstance(data, Tensor):
         return data[None] if data.ndim == 3 else data
@@ -77,7 +78,12 @@ def _from_array(array: NDArray[Any], side: int) -> Tensor:
         )
     ends_in_channels = array.ndim > 2 and array.shape[-1] in (3, 4) and array.shape[-3] != 3
     fits = array.ndim > 2 and array.shape[-3:] == (side, side, 3)
-    if array.dtype == np.uint8 and (array.ndim == 2 or (ends_in_channels and not fits)):
+    if array.ndim == 2 or (ends_in_channels and not fits):
+        if array.dtype != np.uint8:
+            if not (array.min() >= 0 and array.max() <= 1):
+                low, high = array.min(), array.max()
+                raise InvalidValueError(f"images are in [{low:.4g}, {high:.4g}]: expected [0, 1]")
+            array = (255 * array).round().astype(np.uint8)
         several = array if array.ndim == 4 else [array]
         return torch.stack([read_image(image, side=side) for image in several])
     if ends_in_channels:

@@ -160,7 +160,7 @@ class TensorLoader:
             float in [0, 1], (N,3,H',W'). torchvision's transforms draw once per call, so they are
             called on one image (3,H,W) after another. Random numbers from the global generators
             of Python, NumPy and torch depend on seed, epoch, batch and shard alone.
-        seed: seed of the order and the augmentation, 0 or more.
+        seed: seed of the order and the augmentation, 0 or more; `fit` uses its own instead.
         classes: names of the classes, if known.
 
     Raises:
@@ -285,6 +285,12 @@ class TensorLoader:
         part._check_not_empty()
         return part
 
+    def with_seed(self, seed: int) -> Self:
+        """Return the same loader, at the same epoch, with another seed."""
+        other = copy.copy(self)
+        other.seed = validate("seed", seed, Seed)
+        return other
+
     def to(self, device: str | torch.device) -> Self:
         """Return the same loader, at the same epoch, with its images on a device."""
         target = resolve_device(device)
@@ -338,9 +344,10 @@ class TensorLoader:
     def _check_not_empty(self) -> None:
         if not len(self):
             size, drop_last, (index, count) = self.batch_size, self._drop_last, self._shard
+            process = f" for process {index} of {count}" if count > 1 else ""
             raise InvalidValueError(
-                f"{self.n} images, batch_size={size} and drop_last={drop_last} make no batch for "
-                f"process {index} of {count}: expected at least one"
+                f"{self.n} images, batch_size={size} and drop_last={drop_last} make no batch"
+                f"{process}: expected at least one"
             )
 
 
@@ -469,12 +476,14 @@ def cifar10_loaders(
         batch_size: images per training step; None for the recipe's.
         recipe: provides what is not passed: batch size, validation fraction and augmentation; None
             for `Recipe()`, which has 64 images, a tenth of the images, and no augmentation.
-        root: where the data is, see `load_cifar10`; by default CIFARZOO_DATA or the user's cache.
+        root: where the data is, see `cifarzoo.data.load_cifar10`; by default CIFARZOO_DATA or the
+            user's cache.
         val_fraction: fraction of the training images held out for validation, in [0, 1); None for
             the recipe's.
         augmentation: augmentation of the training images; None for the recipe's.
         transform: your own augmentation of the training images, as in `TensorLoader`.
-        seed: seed of the training images' order and augmentation, 0 or more.
+        seed: seed of the training images' order and augmentation, 0 or more; `fit` uses its own
+            instead.
         download: whether to download the data if it is not found.
 
     Returns:

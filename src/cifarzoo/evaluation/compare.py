@@ -7,6 +7,7 @@ import statistics
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
@@ -162,13 +163,14 @@ def compare(
     if not (_may_be_runs(a) and _may_be_runs(b)):
         raise InvalidTypeError(
             f"a is a {type(a).__name__} and b a {type(b).__name__}: expected two models, two "
-            "Predictions, or runs on both sides"
+            "Predictions, or lists of runs or accuracies; load_runs(folder) reads runs"
         )
     return _compare_runs(a, b, design)
 
 
 def _may_be_runs(side: Runs | Predictions | Classifier) -> TypeIs[Runs]:
-    return not isinstance(side, Predictions) and not is_classifier(side)
+    kinds = (str, Path, RunRecord, float, Predictions)
+    return not isinstance(side, kinds) and not is_classifier(side)
 
 
 def _compare_images(a: Predictions, b: Predictions) -> Comparison:

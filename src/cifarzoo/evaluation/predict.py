@@ -127,7 +127,7 @@ def predict(
             evaluated in evaluation mode; an exported program; an ONNX session; or a function.
         data: images, or batches of (images, labels). Images are a tensor (N,3,H,W) of a dtype that
             the model accepts, an array, (N,3,H,W) or (N,H,W,3), a file, an image of Pillow, a
-            single one of these, or a list. Files, images of Pillow and uint8 arrays (N,H,W,3) are
+            single one of these, or a list. Files, images of Pillow and arrays (N,H,W,3) are
             centre-cropped and resized to the model's `image_size`, 32 pixels by default.
         device: "auto", or anything that `torch.device` accepts. For a function, "auto" is the CPU.
         precision: as in `evaluate`.

@@ -10,14 +10,12 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
-from cifarzoo.validation import PositiveInt, validate
+from cifarzoo.validation import ROUNDING, PositiveInt, validate
 
 __all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "ImageClassifier", "Preprocess", "check_images"]
 
 CIFAR10_MEAN = (0.49139968, 0.48215841, 0.44653091)
 CIFAR10_STD = (0.24703223, 0.24348513, 0.26158784)
-
-_ROUNDING = 1 / 64  # two steps of bfloat16 above 1
 
 
 class Preprocess(nn.Module):
@@ -136,7 +134,7 @@ def _exceeds(images: Tensor) -> bool:
         return True
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InvalidValueError("images contain NaN or infinity: expected float in [0, 1]")
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
+    if low < -ROUNDING or high > 1 + ROUNDING:
         hint = "clip a small excess, as of bicubic resizing: images.clamp(0, 1)"
         if low < -0.5:
             hint = "pass pixels that are not normalised, the model normalises them"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+from pydantic import InstanceOf
 from torch import fx, nn
 from typing_extensions import override
 
@@ -169,10 +170,11 @@ def transfer_classifier(
         published: weights of the backbone that can be downloaded.
 
     Raises:
-        InvalidTypeError: trainable is a single string.
+        InvalidTypeError: the backbone is not a module, or trainable is a single string.
         InvalidValueError: a module does not exist, the head is not an `nn.Linear` or not trainable,
             or num_classes is less than 1.
     """
+    validate("backbone", backbone, InstanceOf[nn.Module])
     validate("num_classes", num_classes, PositiveInt)
     if isinstance(trainable, str):
         raise InvalidTypeError(f"trainable is {trainable!r}: expected a tuple, ({trainable!r},)")

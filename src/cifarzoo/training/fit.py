@@ -92,20 +92,20 @@ def fit(
     Args:
         model: maps a batch of images, as the loaders yield them, to logits (N,K).
         loaders: `train` and `val` are iterables of (images, labels) with a length. A `TensorLoader`
-            is moved to the device. If a loader, or a sampler or data set inside it, has
-            `set_epoch(epoch)`, that is called before each epoch; if it has a torch `generator`,
-            that is seeded. If the loader has `iter_from(batch)`, that resumes within an epoch.
+            is moved to the device, and draws order and augmentation from `seed`. If a loader, or a
+            sampler or data set inside it, has `set_epoch(epoch)`, that is called before each epoch;
+            if it has a torch `generator`, that is seeded. If the loader has `iter_from(batch)`,
+            that resumes within an epoch.
         recipe: the training settings. Batch size and augmentation are those of the loaders; a
             warning tells if they differ.
         device: "auto", or anything that `torch.device` accepts.
         precision: "auto" is bfloat16 where the device is faster in it, otherwise float32. Weights
-            stay in float32. Compiled and scripted models compute in
-            float32.
-        seed: seed for dropout and other random numbers drawn during training, 0 or more.
+            stay in float32. Compiled and scripted models compute in float32.
+        seed: seed of order, augmentation, dropout and all other random numbers, 0 or more.
         teacher: maps images to logits (N,K); required by a recipe with distillation.
-        loss: replaces the cross-entropy in training: maps logits (N,K) and labels (N,), or
-            probabilities (N,K) where the recipe mixes images, to the mean loss. Checks still
-            measure the cross-entropy on the validation split.
+        loss: replaces the cross-entropy in training, for recipes without label smoothing: maps
+            logits (N,K) and labels (N,), or probabilities (N,K) where the recipe mixes images, to
+            the mean loss. Checks still measure the cross-entropy on the validation split.
         optimizer: makes an optimizer from a list of parameters, in place of the recipe's, such as
             `functools.partial(torch.optim.RMSprop, lr=0.001)`. The schedule scales its rates.
         schedule: replaces the recipe's schedule: maps a step, from 0, and the number of steps to
@@ -149,6 +149,12 @@ def fit(
         if function is not None and (is_class or not callable(function)):
             kind = function.__name__ if isinstance(function, type) else type(function).__name__
             raise InvalidTypeError(f"{name} is {kind!r}: expected a function; see fit's arguments")
+    if loss is not None and recipe.label_smoothing:
+        raise InvalidValueError(
+            f"label_smoothing is {recipe.label_smoothing}: expected 0 with your own loss"
+        )
+    if isinstance(loss, nn.Module) and any(each.requires_grad for each in loss.parameters()):
+        raise InvalidValueError("loss has parameters: expected none, since fit trains the model's")
     validate("initial_weights", initial_weights, str | None)
     seed = validate("seed", seed, Seed)
     target = resolve_device(device)
@@ -164,14 +170,18 @@ def fit(
         "seed": seed,
         "precision": str(dtype).removeprefix("torch."),
     }
-    identity = identity_of(model, loaders, recipe, teacher, **settings, **names_of(custom))
+    train, val = to_device(loaders.train, target), loaders.val
+    if isinstance(train, TensorLoader):
+        train = train.with_seed(seed)
+    identity = identity_of(
+        model, Loaders(train, val), recipe, teacher, **settings, **names_of(custom)
+    )
     _require_same_run({**identity, "checkpoint": path is not None})
     store = Checkpoint(path, identity)
     names = getattr(loaders.train, "classes", None)
     if names is not None and hasattr(model, "class_names"):
         classifier: Any = model
         classifier.class_names = tuple(names)
-    train, val = to_device(loaders.train, target), loaders.val
     val = None if val is None else distributed.shard(to_device(val, target))
     shards = Loaders(_shard(train), val)
     is_first = distributed.is_rank_zero()

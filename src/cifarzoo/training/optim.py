@@ -76,7 +76,7 @@ class Optimizers:
 
     Raises:
         InvalidTypeError: `optimizer` does not return an optimizer.
-        InvalidValueError: the recipe does not fit the parameters.
+        InvalidValueError: the recipe or the optimizer does not fit the parameters.
     """
 
     def __init__(
@@ -108,6 +108,14 @@ class Optimizers:
         if recipe.groups:
             raise InvalidValueError("optimizer is set: expected a recipe without groups")
         made = validate("optimizer(parameters)", factory(self._trainable), InstanceOf[Optimizer])
+        given = {id(each) for group in made.param_groups for each in group["params"]}
+        known = {id(each) for each in self._trainable}
+        if given != known:
+            raise InvalidValueError(
+                f"the optimizer has {len(given & known)} of the model's {len(known)} trainable "
+                f"parameters and {len(given - known)} others: expected all of them and no others; "
+                "requires_grad_(False) excludes a parameter"
+            )
         for group in made.param_groups:
             group.update(initial_lr=group["lr"], steps=steps)
         self.optimizers = [made]
@@ -120,8 +128,9 @@ class Optimizers:
             flat = [name for name, tensor in named if tensor.ndim < 2]
             if kind == "muon" and flat:
                 raise InvalidValueError(
-                    f"optimizer is 'muon' for {', '.join(flat[:3])}: expected matrices; put others "
-                    "in a group, such as ParamGroup(params='*.bias', optimizer='sgd')"
+                    f"optimizer is 'muon' for {', '.join(flat[:3])}: expected matrices; put all "
+                    f"{len(flat)} others in groups with another optimizer, such as "
+                    "ParamGroup(params='*.bias', optimizer='sgd')"
                 )
             epochs = min(group.epochs or recipe.epochs, recipe.epochs)
             steps = max(1, round(epochs * steps_per_epoch))
