@@ -67,7 +67,13 @@ class Options:
         print(f"wrote {self.out / name}")
 
 
-def run_once(card: zoo.ModelCard, path: Path | None, **options: Any) -> RunRecord:  # noqa: ANN401
+def run_once(
+    card: zoo.ModelCard,
+    path: Path | None,
+    *,
+    note: str = "",
+    **options: Any,  # noqa: ANN401
+) -> RunRecord:
     """Read the record of a run; if there is none, train, and write the record.
 
     An interrupted run continues from its checkpoint.
@@ -75,14 +81,14 @@ def run_once(card: zoo.ModelCard, path: Path | None, **options: Any) -> RunRecor
     Args:
         card: of the model; its first recipe is used.
         path: of the record; None trains without recording.
+        note: replaces the record's note.
         options: arguments of `train`; `data` may be a function that returns loaders.
 
     Raises:
         RunError: the record belongs to another recipe or data set.
     """
-    run: RunRecord
     if path is None:
-        run = zoo.train(card, **options)
+        run: zoo.Run = zoo.train(card, **options)
         return run
     if path.exists():
         found = read_record(path)
@@ -99,6 +105,8 @@ def run_once(card: zoo.ModelCard, path: Path | None, **options: Any) -> RunRecor
     checkpoint = path.parent / ".checkpoints" / f"{path.stem}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     run = zoo.train(card, checkpoint=checkpoint, **options)
+    if note:
+        run = run.replace(note=note)
     path.write_text(run.to_json(), encoding="utf-8")
     checkpoint.unlink(missing_ok=True)
     return run

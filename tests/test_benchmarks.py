@@ -7,17 +7,18 @@ import json
 import runpy
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import cifarzoo as zoo
 from cifarzoo.record import read_record
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-RECIPES = ROOT / "results" / "recipes"
+RECIPES = ROOT / "results" / "recipes" / "augmentation"
+TWO = ("--variant", "standard", "--variant", "sgd")
 SCRIPTS = sorted(
     path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
 )
@@ -89,11 +90,14 @@ def test_quick_recipes_leave_the_test_set_alone(
     run_script: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--quick", "--data", "shapes", "--seeds", "0", "--out", tmp_path)
-    run_script("recipes", "report_baseline", "--epochs", 1, "--recipes", "standard,sgd", *options)
+    variants = ("--variant", "standard", "epochs=1", "--variant", "sgd", "epochs=1", "lr=x0.5")
+    run_script("recipes", "report_baseline", *variants, *options)
     runs = [read_record(path) for path in sorted(tmp_path.glob("*.json"))]
     assert [run.recipe.optimizer for run in runs] == ["sgd", "sgd"]
     assert [run.recipe.schedule for run in runs] == ["cosine", "constant"]
+    assert runs[0].recipe.lr == 0.1 / 2
     for run in runs:
+        assert run.recipe.epochs == 1
         assert run.test is None
         assert run.val is not None
     assert "a is standard, b is sgd" in capsys.readouterr().out
@@ -106,8 +110,10 @@ def test_recorded_recipes_are_read_and_compared(
 ) -> None:
     monkeypatch.setattr(zoo, "train", lambda *args, **options: pytest.fail("trained"))
     options = ("--quick", "--data", "shapes", "--seeds", "0,1", "--out", RECIPES)
-    same = ("--epochs", 16, "--batch-size", 1000, "--recipes", "cutout,cutmix")
-    run_script("recipes", "sprint_s", *same, *options)
+    same = ("epochs=16", "batch_size=1000", "augmentation.translate=4")
+    cutout = ("--variant", "cutout", *same, "augmentation.cutout=12")
+    cutmix = ("--variant", "cutmix", *same, "mixing.share=0.5")
+    run_script("recipes", "sprint_s", *cutout, *cutmix, *options)
     assert "+0.35 points" in capsys.readouterr().out  # as in docs/howto/own_recipe.md
 
 
@@ -115,23 +121,33 @@ def test_recipes_scale_in_proportion(run_script: Callable[..., None]) -> None:
     recipes = importlib.import_module("recipes")
     card = zoo.model_card("sprint_s")
     epochs, size = card.recipe.epochs, card.recipe.batch_size
-    longer = recipes.make_recipe(card, "standard", 3 * epochs)
+    longer = recipes.with_change(card.recipe, "epochs", str(3 * epochs))
     (whitening,) = (group.epochs for group in card.recipe.groups if group.epochs)
     assert [group.epochs for group in longer.groups if group.epochs] == [3 * whitening]
-    larger = recipes.make_recipe(card, "standard", epochs, 4 * size)
+    larger = recipes.with_change(card.recipe, "batch_size", str(4 * size))
     assert larger.lr == pytest.approx(2 * card.recipe.lr)  # of Muon
     assert larger.groups[0].lr == pytest.approx(4 * (card.recipe.groups[0].lr or 0))  # of SGD
-    back = recipes.with_batch_size(replace(larger, val_fraction=card.recipe.val_fraction), size)
-    assert back == card.recipe
+    assert recipes.with_batch_size(larger, size) == card.recipe
+
+
+def test_variant_changes_recipe_and_network(run_script: Callable[..., None]) -> None:
+    recipes = importlib.import_module("recipes")
+    changes = ("image_sizes=24,32", "averaging.decay=None", "model.activation=ReLU")
+    variant = recipes.make_variant(zoo.model_card("sprint_s"), "mine", changes)
+    assert variant.card.recipe.image_sizes == (24, 32)
+    assert variant.card.recipe.averaging == zoo.Averaging(decay=None)
+    assert isinstance(variant.card.builder(10).network.act, nn.ReLU)
+    assert variant.note == "model.activation=ReLU"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("resnet21", "--recipes", "standard,sgd"), "unknown model 'resnet21'"),
-        (("resnet20", "--recipes", "standard,adam"), "unknown recipe 'adam'"),
-        (("resnet20", "--recipes", "standard,standard"), "two or more different ones"),
-        (("resnet20", "--recipes", "standard,sgd", "--seeds", "0,a"), "expected different numbers"),
+        (("resnet21", *TWO), "unknown model 'resnet21'"),
+        (("resnet20", *TWO, "lr"), "'lr', expected FIELD=VALUE"),
+        (("resnet20", *TWO, "rate=1"), "'rate'"),
+        (("resnet20", *TWO[:2], *TWO[:2]), "two or more different names"),
+        (("resnet20", *TWO, "--seeds", "0,a"), "expected different numbers"),
     ],
 )
 def test_recipes_reject_bad_arguments(
@@ -141,5 +157,5 @@ def test_recipes_reject_bad_arguments(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        run_script("recipes", *options, "--epochs", "2")
+        run_script("recipes", *options)
     assert message in f"{caught.value} {capsys.readouterr().err}"

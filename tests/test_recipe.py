@@ -24,6 +24,7 @@ RECIPE = zoo.Recipe(
     warmup_epochs=2,
     early_stopping=zoo.EarlyStopping(),
     augmentation=zoo.Augmentation(flip="alternating", translate=4),
+    image_sizes=(24, 32),
     mixing=zoo.Mixing(kind="either", share=0.5),
     averaging=zoo.Averaging(start_epochs=10),
     distillation=zoo.Distillation(teacher="sprint_m"),
@@ -46,6 +47,8 @@ RECIPE = zoo.Recipe(
         ({"groups": ({"lr": 1.0},)}, TypeError, ["groups", "params"]),
         ({"groups": (zoo.Mixing(),)}, TypeError, ["groups", "ParamGroup"]),
         ({"mixing": "mixup"}, TypeError, ["mixing", "'mixup'"]),
+        ({"image_sizes": (24, 0)}, ValueError, ["image_sizes", "0"]),
+        ({"image_sizes": 24}, TypeError, ["image_sizes", "24"]),
         ({"nesterov": 1}, TypeError, ["nesterov", "1"]),
         ({"epoch": 3}, TypeError, ["'epoch'", "did you mean 'epochs'"]),
         ({"nesterov": True, "momentum": 0.0}, ValueError, ["momentum"]),
@@ -104,6 +107,22 @@ def test_json_and_pickle_round_trip(epochs: int, lr: float, momentum: float) -> 
 def test_damaged_json_raises_our_own_error(text: str) -> None:
     with pytest.raises(zoo.CifarZooError):
         from_json(zoo.Recipe, text)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "epochs", "expected"),
+    [
+        ((24, 28, 32), 9, [24, 24, 24, 28, 28, 28, 32, 32, 32]),
+        ((24, 32), 3, [24, 32, 32]),
+        ((24, 28, 32), 1, [32]),
+        ((), 2, [None, None]),
+    ],
+)
+def test_image_sizes_share_the_epochs(
+    sizes: tuple[int, ...], epochs: int, expected: list[int | None]
+) -> None:
+    recipe = zoo.Recipe(epochs=epochs, image_sizes=sizes)
+    assert [recipe.image_size(epoch) for epoch in range(epochs)] == expected
 
 
 def test_numpy_numbers_become_python_numbers() -> None:

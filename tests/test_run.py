@@ -57,11 +57,12 @@ def without_time(record: zoo.Run) -> dict[str, Any]:
 
 
 def test_model_is_built_trained_and_scored(make_loaders: MakeLoaders) -> None:
-    loaders = make_loaders(n_train=50, augmentation=zoo.Augmentation(cutout=32))
+    augmentation = zoo.Augmentation(cutout=32)
+    loaders = make_loaders(n_train=50, augmentation=augmentation)
     done = train_quietly(CARD, data=loaders)
     assert isinstance(done, RunRecord)
     assert (done.name, done.data, done.seed, done.limit) == ("tiny", "custom", 0, None)
-    assert done.recipe == CARD.recipe
+    assert done.recipe == replace(CARD.recipe, augmentation=augmentation)
     assert done.params == done.trainable_params == sum(p.numel() for p in done.model.parameters())
     assert done.history.steps == 12
     assert not any(module.training for module in done.model.modules())
@@ -225,6 +226,23 @@ def test_limit_of_cifar10(real_root: Path) -> None:
     assert torch.equal(part.test.images, whole.test.images[:100])
 
 
+def test_recipe_has_the_settings_of_own_loaders(make_loaders: MakeLoaders) -> None:
+    def grey(images: Tensor) -> Tensor:
+        return images // 2
+
+    own = make_loaders(batch_size=16).train
+    assert isinstance(own, zoo.TensorLoader)
+    own.transform = grey
+    recipe = replace(CARD.recipe, augmentation=zoo.Augmentation(flip="random"))
+    done = train_quietly(CARD, data=zoo.Loaders(own), recipe=recipe)
+    expected = replace(recipe, batch_size=16, augmentation=None, val_fraction=0.0)
+    assert done.recipe == expected
+    assert "grey" in done.note
+    torch_loader = DataLoader(TensorDataset(own.images, own.labels), batch_size=24)
+    done = train_quietly(CARD, data=zoo.Loaders(torch_loader), recipe=recipe)
+    assert done.recipe == replace(expected, batch_size=24)
+
+
 @pytest.fixture
 def weights_file(tmp_path: Path) -> Path:
     """A file of random weights of report_baseline."""
@@ -368,11 +386,15 @@ def test_frozen_part_runs_once_per_image_and_does_not_change(make_loaders: MakeL
 
 @pytest.mark.parametrize(
     "changes",
-    [{"distillation": zoo.Distillation(teacher="report_baseline")}, {"mixing": zoo.Mixing()}],
+    [
+        {"distillation": zoo.Distillation(teacher="report_baseline")},
+        {"mixing": zoo.Mixing()},
+        {"image_sizes": (24, 32)},
+    ],
 )
-def test_transfer_model_refuses_mixing_and_distillation(
+def test_transfer_model_refuses_what_changes_images(
     make_loaders: MakeLoaders, changes: dict[str, Any]
 ) -> None:
     recipe = zoo.Recipe(epochs=1, **changes)
-    with pytest.raises(errors.InvalidValueError, match="without mixing and distillation"):
+    with pytest.raises(errors.InvalidValueError, match="without mixing, distillation, image_sizes"):
         train_quietly(transfer_card([]), data=make_loaders(), recipe=recipe)

@@ -117,7 +117,7 @@ def _sprint(groups: _Groups) -> _Parts:
 def _recipes(groups: _Groups) -> _Parts:
     networks: dict[str, dict[str, dict[int, RunRecord]]] = {}
     for key, group in groups.items():
-        recipe = key.removeprefix(f"{group[0].name}_").rpartition("_")[0]
+        recipe = key.removeprefix(f"{group[0].name}_")
         networks.setdefault(group[0].name, {})[recipe] = {run.seed: run for run in group}
     rows = []
     for name, compared in sorted(networks.items()):
@@ -287,7 +287,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "results": _results,
     "models": _models,
     "sprint": partial(_runs, RESULTS / "sprint", _sprint),
-    "recipes": partial(_runs, RESULTS / "recipes", _recipes),
+    "recipes": partial(_runs, RESULTS / "recipes" / "augmentation", _recipes),
     "throughput": partial(_benchmark, "throughput", _throughput),
     "loading": partial(_benchmark, "loading", _loading),
     "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),

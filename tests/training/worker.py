@@ -25,6 +25,7 @@ RECIPES = {
         schedule="cosine",
         groups=(zoo.ParamGroup(params="conv.bias", optimizer="sgd", lr=0.1, epochs=0.5),),
         averaging=zoo.Averaging(decay=0.9),
+        image_sizes=(20, 32),
         keep="last",
     ),
 }

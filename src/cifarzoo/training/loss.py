@@ -14,7 +14,7 @@ from cifarzoo.errors import InvalidValueError
 from cifarzoo.recipe import Mixing, Recipe
 from cifarzoo.validation import validate
 
-__all__ = ["Loss", "Mixed", "mix", "training_loss"]
+__all__ = ["Loss", "Mixed", "mix", "resize", "training_loss"]
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # from logits and targets to a mean
 
@@ -67,8 +67,7 @@ def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:
     """
     if mixing is None:
         return Mixed(images, labels)
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
+    images = _to_float(images)
     if mixing.share < 1 and torch.rand(()) >= mixing.share:
         return Mixed(images, labels)
     from torchvision.transforms import v2
@@ -80,8 +79,38 @@ def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:
     # Each image is its own class here, so the number of classes need not be known yet.
     transform = chosen(alpha=mixing.alpha, num_classes=n)
     mixed, weights = transform(images, torch.arange(n, device=images.device))
-    low, high = torch.aminmax(images)  # rounding errors can leave the range
-    return Mixed(mixed.clamp_(low, high), labels, weights)
+    return Mixed(_limit(mixed, images), labels, weights)
+
+
+def resize(images: Tensor, side: int | None) -> Tensor:
+    """Resize square images bilinearly.
+
+    Args:
+        images: uint8 or float (N,C,S,S); resizing converts uint8 to float in [0, 1].
+        side: new height and width in pixels; None or S returns the images unchanged.
+
+    Raises:
+        InvalidValueError: the batch is not one of square images.
+    """
+    if side is None:
+        return images
+    if images.ndim != 4 or images.shape[2] != images.shape[3]:
+        shape = tuple(images.shape)
+        raise InvalidValueError(f"images have shape {shape}: image_sizes needs (N, C, S, S)")
+    if images.shape[3] == side:
+        return images
+    images = _to_float(images)
+    return _limit(nn.functional.interpolate(images, size=side, mode="bilinear"), images)
+
+
+def _to_float(images: Tensor) -> Tensor:
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def _limit(changed: Tensor, images: Tensor) -> Tensor:
+    """Keep the values in the range of the original images, which rounding may leave."""
+    low, high = torch.aminmax(images)
+    return changed.clamp_(low, high)
 
 
 def training_loss(

@@ -25,7 +25,7 @@ from cifarzoo.safe_convolutions import SafeConvolutions
 from cifarzoo.training import distributed
 from cifarzoo.training.averaging import Average
 from cifarzoo.training.early_stopping import should_stop
-from cifarzoo.training.loss import Loss, Mixed, mix, training_loss
+from cifarzoo.training.loss import Loss, Mixed, mix, resize, training_loss
 from cifarzoo.training.optim import OptimizerFactory, Optimizers, Schedule
 
 __all__ = ["RunState", "load_state"]
@@ -118,6 +118,7 @@ class RunState:
         self.optimizers.set_lr(self.step)
         self.optimizers.zero_grad()
         losses = []
+        images = resize(images, self.recipe.image_size(self.step // self.steps_per_epoch))
         # All processes need the same number of backward passes.
         count = min(self.recipe.accumulate, max(1, n // distributed.world_size()))
         for part in mix(images, labels, self.recipe.mixing).split(count):
