@@ -39,7 +39,7 @@ OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw", "muon"]
 PaddingName: TypeAlias = Literal["zero", "reflect"]
 ScheduleName: TypeAlias = Literal["constant", "linear", "cosine", "one_cycle"]
 PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]
-TtaName: TypeAlias = Literal["none", "flip", "flip_translate"]
+TtaName: TypeAlias = Literal["none", "flip", "flip_translate", "adaptive"]
 
 _NonEmpty = Annotated[str, Field(min_length=1)]
 _Weight = Annotated[float, Field(gt=0, le=1)]

@@ -261,8 +261,8 @@ def train(
         num_classes: length of the logits, 1 or more; 10 for the named data sets.
         device: "auto", or what `torch.device` takes.
         precision: "auto" trains in bfloat16 where the device is faster in it, otherwise float32.
-        tta: test-time augmentation for a second test score, `Run.test_tta`: "flip" or
-            "flip_translate"; "none" skips that score.
+        tta: test-time augmentation for a second test score, `Run.test_tta`, as in `evaluate`;
+            "none" skips that score.
         loss: as in `fit`; the record's note names it, as it does the next two and a transform.
         optimizer: as in `fit`.
         schedule: as in `fit`.

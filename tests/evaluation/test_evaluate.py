@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,7 @@ def test_torch_loaders_and_any_integer_labels_are_accepted(
         evaluate(Given(), [(logits[:2, :, None, None], torch.tensor([0, 9], dtype=dtype))])
 
 
-@pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
+@pytest.mark.parametrize("tta", get_args(TtaName))
 def test_uint8_and_float_images_have_the_same_score(
     model: ImageClassifier, loaders: Loaders, tta: TtaName
 ) -> None:
@@ -125,6 +125,28 @@ def test_tta_averages_probabilities(model: ImageClassifier, loaders: Loaders) ->
     assert evaluate(model, [(images, labels)], tta="flip").loss == pytest.approx(expected, rel=1e-5)
 
 
+def test_adaptive_tta_averages_over_views_of_the_least_confident_quarter() -> None:
+    sizes: list[int] = []
+
+    class Counted(nn.Flatten):
+        @override
+        def forward(self, images: Tensor) -> Tensor:
+            sizes.append(len(images))
+            return 5 * super().forward(images[:, :1, :1])
+
+    torch.manual_seed(1)
+    batch = (torch.rand(10, 3, 3, 3), torch.zeros(10, dtype=torch.int64))
+    plain, all_views, found = (
+        predict(Counted(), [batch], device="cpu", tta=tta).probabilities
+        for tta in ("none", "flip_translate", "adaptive")
+    )
+    assert sizes == [10, *[10] * 6, 10, *[3] * 5]
+    unsure = plain.amax(1).argsort()[:3]
+    expected = plain.index_copy(0, unsure, all_views[unsure])
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(plain, all_views)
+
+
 def test_loss_with_tta_is_finite_for_extreme_logits() -> None:
     class Certain(nn.Module):
         @override
@@ -132,7 +154,7 @@ def test_loss_with_tta_is_finite_for_extreme_logits() -> None:
             return torch.tensor([[0.0, 500.0]]).expand(len(images), 2)
 
     batch = [(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]))]
-    for tta in ("none", "flip", "flip_translate"):
+    for tta in get_args(TtaName):
         assert evaluate(Certain(), batch, device="cpu", tta=tta).loss == pytest.approx(250)
 
 

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -131,7 +131,8 @@ def predict(
             centre-cropped and resized to the model's `image_size`, 32 pixels by default.
         device: "auto", or anything that `torch.device` accepts. For a function, "auto" is the CPU.
         precision: as in `evaluate`.
-        tta: test-time augmentation: "none", "flip" or "flip_translate".
+        tta: test-time augmentation: "none", "flip", "flip_translate" or "adaptive", as in
+            `evaluate`.
         progress: whether to show a progress bar on a terminal or in a notebook.
 
     Returns:
@@ -257,12 +258,24 @@ def _with_bar(batches: Iterator[Batch], data: object, *, shown: bool) -> Iterabl
 
 
 def _tta_logits(model: Classify, images: Tensor, tta: TtaName) -> Tensor:
+    plain = logits_of(model, images)
     if tta == "none":
-        return logits_of(model, images)
-    logs = [
-        logits_of(model, view).log_softmax(1) + math.log(weight)
-        for weight, view in views(images, tta)
-    ]
+        return plain
+    if tta != "adaptive":
+        return _mean_over_views(model, images, plain, tta)
+    logs = plain.log_softmax(1)
+    unsure = logs.amax(1).topk(math.ceil(len(images) / 4), largest=False).indices
+    logs[unsure] = _mean_over_views(model, images[unsure], plain[unsure], "flip_translate")
+    return logs
+
+
+def _mean_over_views(
+    model: Classify, images: Tensor, plain: Tensor, tta: Literal["flip", "flip_translate"]
+) -> Tensor:
+    """Return logarithms of the mean probabilities, given the logits of the images themselves."""
+    (share, _), *others = views(images, tta)
+    logs = [plain.log_softmax(1) + math.log(share)]
+    logs += [logits_of(model, view).log_softmax(1) + math.log(weight) for weight, view in others]
     return torch.stack(logs).logsumexp(0)  # logarithms keep tiny probabilities above 0
 
 
