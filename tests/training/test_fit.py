@@ -319,3 +319,23 @@ def test_network_is_initialized_from_the_images_of_the_first_epoch(
     hidden = ImageClassifier(HALF, nn.Sequential(Centred()))
     with pytest.raises(InvalidValueError, match=r"network\.0 has to be initialized from images"):
         fit_quietly(hidden, loaders, Recipe(epochs=1))
+
+
+@pytest.mark.filterwarnings("ignore")  # by torch.compile
+def test_compiled_run_agrees_with_an_eager_one(make_loaders: MakeLoaders) -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        maps = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        return nn.Sequential(*maps, nn.Flatten(), nn.Linear(8, 10))
+
+    recipe = Recipe(epochs=2, batch_size=8, lr=0.01, image_sizes=(24, 32))
+    eager, compiled = network(), network()
+    runs = {
+        compiles: fit_quietly(model, make_loaders(n_val=8), recipe, compile=compiles)
+        for compiles, model in ((False, eager), (True, compiled))
+    }
+    assert compiled._compiled_call_impl is None, "the model stays compiled"
+    for one, other in zip(_state(eager), _state(compiled), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    losses = [[check.val_loss for check in run.checks] for run in runs.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -8,11 +8,11 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import InstanceOf
+from pydantic import InstanceOf, StrictBool
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -54,6 +54,8 @@ from cifarzoo.validation import Seed, expand_path, validate
 
 __all__ = ["fit"]
 
+_COMPILED_STEPS = 5000  # from which on compilation is expected to pay
+
 
 @torch.inference_mode(False)
 def fit(
@@ -70,6 +72,7 @@ def fit(
     schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
     initial_weights: str | None = None,
+    compile: bool | Literal["auto"] = "auto",  # noqa: A002 - as in torch
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     provenance: str = "",
@@ -116,6 +119,8 @@ def fit(
             persistent workers. A recipe with more epochs extends a run.
         initial_weights: label of the weights that the model starts from, such as a tag or a hash;
             None for random weights. A checkpoint with another label is refused.
+        compile: whether to train through `torch.compile`; "auto" does so on CUDA for runs of 5,000
+            steps and more. On a CPU, compiled models compute in float32.
         progress: whether to show a progress bar.
         callbacks: observers of the run.
         provenance: code and machine, stored in the checkpoint for each part of an interrupted run.
@@ -158,80 +163,96 @@ def fit(
     validate("initial_weights", initial_weights, str | None)
     seed = validate("seed", seed, Seed)
     target = resolve_device(device)
-    dtype = resolve_precision("float32" if is_opaque(model) else precision, target)
-    _check_arguments(model, loaders, recipe, teacher)
-    path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
-    keep_freed_memory()
-    move_model(model, target)
-    if teacher is not None:
-        move_model(teacher.eval(), target)
-    settings = {
-        "initial_weights": initial_weights,
-        "seed": seed,
-        "precision": str(dtype).removeprefix("torch."),
-    }
-    train, val = to_device(loaders.train, target), loaders.val
-    if isinstance(train, TensorLoader):
-        train = train.with_seed(seed)
-    identity = identity_of(
-        model, Loaders(train, val), recipe, teacher, **settings, **names_of(custom)
-    )
-    _require_same_run({**identity, "checkpoint": path is not None})
-    store = Checkpoint(path, identity)
-    names = getattr(loaders.train, "classes", None)
-    if names is not None and hasattr(model, "class_names"):
-        classifier: Any = model
-        classifier.class_names = tuple(names)
-    val = None if val is None else distributed.shard(to_device(val, target))
-    shards = Loaders(_shard(train), val)
-    is_first = distributed.is_rank_zero()
-    observers = callbacks if is_first else ()
-    cudnn = torch.backends.cudnn
-    deterministic = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
-    )
-    no_autocast = torch.autocast(target.type, enabled=False)  # an enclosing one
-    with seeded(seed, target), deferred_interrupt() as interrupt, deterministic, no_autocast:
-        start = time.perf_counter()
-        stored = store.load()
-        if stored is None:
-            initialize_from_images(model, train, target, seed)
-        distributed.broadcast_state(model)
-        state = RunState(
-            model,
-            recipe,
-            device=target,
-            dtype=dtype,
-            steps_per_epoch=len(loaders.train),
-            keeps_best=recipe.keep == "best" and loaders.val is not None,
-            teacher=teacher,
-            loss=loss,
-            optimizer=optimizer,
-            schedule=schedule,
+    validate("compile", compile, StrictBool | Literal["auto"])
+    pays = target.type == "cuda" and recipe.epochs * len(loaders.train) >= _COMPILED_STEPS
+    compiles = pays if compile == "auto" else compile
+    with _compiled(model) if compiles else contextlib.nullcontext():
+        dtype = resolve_precision("float32" if is_opaque(model) else precision, target)
+        _check_arguments(model, loaders, recipe, teacher)
+        path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
+        keep_freed_memory()
+        move_model(model, target)
+        if teacher is not None:
+            move_model(teacher.eval(), target)
+        settings = {
+            "initial_weights": initial_weights,
+            "seed": seed,
+            "compiled": compiles,
+            "precision": str(dtype).removeprefix("torch."),
+        }
+        train, val = to_device(loaders.train, target), loaders.val
+        if isinstance(train, TensorLoader):
+            train = train.with_seed(seed)
+        identity = identity_of(
+            model, Loaders(train, val), recipe, teacher, **settings, **names_of(custom)
         )
-        state.seconds = time.perf_counter() - start
-        if stored is not None:
-            _restore(state, stored, path)
-        state.parts += [provenance] if provenance else []
-        if stored is None:
-            store.save(state.payload)
-            store.load()  # an unusable path or state raises now rather than after an epoch
-        for callback in observers:
-            callback.on_start(model, recipe)
-        try:
-            show = progress and is_first
-            _train(state, shards, seed, interrupt, store, observers, progress=show)
-        except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            state.stopped = state.stopped or ("interrupted" if interrupted else "failed")
-            raise
-        finally:
-            state.restore_kept()
-            model.eval()
-            history = state.history()
+        _require_same_run({**identity, "checkpoint": path is not None})
+        store = Checkpoint(path, identity)
+        names = getattr(loaders.train, "classes", None)
+        if names is not None and hasattr(model, "class_names"):
+            classifier: Any = model
+            classifier.class_names = tuple(names)
+        val = None if val is None else distributed.shard(to_device(val, target))
+        shards = Loaders(_shard(train), val)
+        is_first = distributed.is_rank_zero()
+        observers = callbacks if is_first else ()
+        cudnn = torch.backends.cudnn
+        deterministic = cudnn.flags(
+            enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
+        )
+        no_autocast = torch.autocast(target.type, enabled=False)  # an enclosing one
+        with seeded(seed, target), deferred_interrupt() as interrupt, deterministic, no_autocast:
+            start = time.perf_counter()
+            stored = store.load()
+            if stored is None:
+                initialize_from_images(model, train, target, seed)
+            distributed.broadcast_state(model)
+            state = RunState(
+                model,
+                recipe,
+                device=target,
+                dtype=dtype,
+                steps_per_epoch=len(loaders.train),
+                keeps_best=recipe.keep == "best" and loaders.val is not None,
+                teacher=teacher,
+                loss=loss,
+                optimizer=optimizer,
+                schedule=schedule,
+            )
+            state.seconds = time.perf_counter() - start
+            if stored is not None:
+                _restore(state, stored, path)
+            state.parts += [provenance] if provenance else []
+            if stored is None:
+                store.save(state.payload)
+                store.load()  # an unusable path or state raises now rather than after an epoch
             for callback in observers:
-                _end(callback, history)
+                callback.on_start(model, recipe)
+            try:
+                show = progress and is_first
+                _train(state, shards, seed, interrupt, store, observers, progress=show)
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                state.stopped = state.stopped or ("interrupted" if interrupted else "failed")
+                raise
+            finally:
+                state.restore_kept()
+                model.eval()
+                history = state.history()
+                for callback in observers:
+                    _end(callback, history)
     return history
+
+
+@contextlib.contextmanager
+def _compiled(model: nn.Module) -> Iterator[None]:
+    """Call a model through `torch.compile` within the block."""
+    before = model._compiled_call_impl
+    model.compile(dynamic=False)
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = before
 
 
 def _end(callback: Callback, history: History) -> None:
