@@ -18,6 +18,7 @@ from cifarzoo.record import read_record
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 RECIPES = ROOT / "results" / "recipes" / "augmentation"
+INFERENCE = ["onnxruntime", "onnxscript", "openvino"]
 TWO = ("--variant", "standard", "--variant", "sgd")
 SCRIPTS = sorted(
     path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
@@ -48,10 +49,13 @@ def test_help(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # by torch.compile
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("loading", ()),
+        ("gpu", ("--device", "cpu", "--models", "tiny_s")),
+        ("inference", ("--models", "tiny_s", "--threads", "1")),
         ("throughput", ("--models", "report_baseline")),  # the others take minutes
     ],
 )
@@ -62,8 +66,8 @@ def test_quick_measurement(
     real_root: Path,
     tmp_path: Path,
 ) -> None:
-    if name == "loading":
-        pytest.importorskip("kornia")
+    for module in {"loading": ["kornia"], "inference": INFERENCE}.get(name, ()):
+        pytest.importorskip(module)
     run_script(name, "--quick", "--data", real_root, "--out", tmp_path / "found.json", *options)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["processor"]
