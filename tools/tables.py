@@ -190,7 +190,21 @@ def _throughput(found: dict[str, Any]) -> _Parts:
         for method, values in model["images_per_second"].items()
     ]
     header = ("recipe, loop", "images per second", "relative to the assignment's loop")
-    return header, rows, ""
+    note = ""
+    if peaks := found.get("peaks"):
+        multiples = {
+            name: _spread(
+                [each["step"] / each["convolutions"] for each in model["milliseconds"]], 2
+            )
+            for name, model in found["models"].items()
+        }
+        steps = " and ".join(f"{times} (`{name}`)" for name, times in multiples.items())
+        note = (
+            f"A step of `fit` takes {steps} times as long as its convolutions\nalone. Peaks: "
+            f"{peaks['float32_gflops']:.0f} GFLOP/s in float32, {peaks['bfloat16_gflops']:.0f} in "
+            f"bfloat16, copies at {peaks['copy_gb_per_second']:.0f} GB/s. "
+        )
+    return header, rows, note
 
 
 def _loading(found: dict[str, Any]) -> _Parts:
