@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--models resnet20,sprint_m] [--repeats 3]
 
-1. Correctness: logits of every model on the GPU, in each precision, against float32 on the CPU.
+1. Correctness: probabilities of every model, in each precision, against float32 on the CPU.
 2. Training speed: images per second and peak memory of `fit`, eager and compiled, in turns.
 3. Time to accuracy: `benchmarks/time_to_accuracy.py`, against airbench94_muon's method.
 """
@@ -27,7 +27,7 @@ MODELS = "report_baseline,report_best,resnet20,wrn_28_10,densenet40_k12_bc,sprin
 STEPS = 50  # of an epoch
 
 
-def compare_logits(name: str, images: torch.Tensor, device: torch.device) -> dict[str, float]:
+def largest_differences(name: str, images: torch.Tensor, device: torch.device) -> dict[str, float]:
     """Return the largest difference of the probabilities from the CPU's, by precision."""
     weights = "default" if zoo.model_card(name).weights else None
     if zoo.model_card(name).initial_weights:
@@ -74,7 +74,7 @@ def measure(options: Namespace, device: torch.device) -> dict[str, Any]:
     names = options.models.split(",")
     differences = {}
     for name in names if options.quick else zoo.list_models():
-        differences[name] = compare_logits(name, images, device)
+        differences[name] = largest_differences(name, images, device)
         print(f"{name:20} {differences[name]}", flush=True)
     speeds: dict[str, Any] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""How near a training step is to what the processor can do."""
+"""Ratio of the time of a training step to that of its convolutions, and peak rates."""
 
 from __future__ import annotations
 

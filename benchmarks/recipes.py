@@ -30,7 +30,7 @@ from typing import Any
 from torch import nn
 
 import cifarzoo as zoo
-from cifarzoo.errors import InvalidValueError
+from cifarzoo.errors import InvalidValueError, unknown
 from cifarzoo.recipe import scale_epochs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -62,7 +62,7 @@ class Variant:
     Attributes:
         name: part of the record's file name.
         card: the model's card, with the changed recipe and builder.
-        note: the changes of the builder, which the recipe does not tell.
+        note: the changes of the builder, which the recipe does not record.
     """
 
     name: str
@@ -76,6 +76,8 @@ def make_variant(card: zoo.ModelCard, name: str, changes: Sequence[str]) -> Vari
     Raises:
         InvalidValueError: a change is not accepted.
     """
+    if not changes and name not in (*card.recipes, "sgd"):
+        raise unknown("recipe", name, (*card.recipes, "sgd"))
     recipe = SGD if name == "sgd" else card.recipes.get(name, card.recipe)
     arguments, notes = {}, []
     for change in changes:

@@ -94,6 +94,7 @@ def run_once(
         found = read_record(path)
         wanted = (card.recipe, options.get("limit"))
         other_data = isinstance(options["data"], str) and options["data"] != found.data
+        other_data |= bool(note) and note != found.note
         if (found.recipe, found.limit) != wanted or other_data:
             raise RunError(
                 f"{path} is a run with another recipe or other data; delete it or choose another "

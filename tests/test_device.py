@@ -17,6 +17,7 @@ from cifarzoo.device import (
     cpu_has_amx,
     cpu_multiplies_bfloat16_faster,
     keep_freed_memory,
+    plain_float32,
     processor_name,
     resolve_device,
     resolve_precision,
@@ -226,3 +227,13 @@ def test_models_with_weights_of_any_shape_are_moved() -> None:
 def test_seed_must_be_an_integer(seed: object) -> None:
     with pytest.raises(CifarZooError, match="seed"), seeded(seed):  # type: ignore[arg-type]
         pass
+
+
+def test_models_that_hide_their_convolutions_run_in_plain_float32_on_a_cpu() -> None:
+    compiled, plain = nn.Linear(1, 1), nn.Linear(1, 1)
+    compiled.compile()
+    gpu = torch.device("cuda")
+    assert plain_float32(compiled, CPU)
+    assert plain_float32(torch.relu, CPU)
+    assert not plain_float32(plain, CPU)
+    assert not plain_float32(compiled, gpu)

@@ -31,6 +31,7 @@ __all__ = [
     "is_compiled",
     "is_interactive",
     "is_opaque",
+    "plain_float32",
     "keep_freed_memory",
     "move_model",
     "processor_name",
@@ -83,14 +84,14 @@ def move_model(model: nn.Module, device: torch.device) -> None:
     """Move a model to a device, with convolution weights in channels_last layout.
 
     Nothing is written if the model is there: other threads may be using it. The layout of models
-    that are `is_opaque` is left alone.
+    that need `plain_float32` is left alone.
     """
     target = torch.empty(0, device=device).device  # with the index of a GPU
     with _MOVING:
         tensors = (*model.parameters(), *model.buffers())
         if any(tensor.device != target for tensor in tensors):
             model.to(target)
-        if is_opaque(model):
+        if plain_float32(model, target):
             return
         for tensor in (*model.parameters(), *model.buffers()):
             # `model.to(memory_format=...)` rejects 5-D
@@ -98,11 +99,16 @@ def move_model(model: nn.Module, device: torch.device) -> None:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
-def is_opaque(model: object) -> bool:
-    """Return whether a model is a function, or a part of it is compiled, scripted or traced.
+def plain_float32(model: object, device: torch.device) -> bool:
+    """Return whether a model has to run in float32 and contiguous layout.
 
-    `autocast` cannot see its convolutions, so it has to run in float32 and contiguous layout.
+    On a CPU, a model does whose convolutions `autocast` cannot see.
     """
+    return device.type == "cpu" and is_opaque(model)
+
+
+def is_opaque(model: object) -> bool:
+    """Return whether a model is a function, or a part of it is compiled, scripted or traced."""
     return not isinstance(model, nn.Module) or any(
         isinstance(module, torch.jit.ScriptModule) or is_compiled(module)
         for module in model.modules()

@@ -51,10 +51,9 @@ class Table:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
-        with console.capture() as capture:
-            console.print(self.rich())
-        return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+        text = io.StringIO()
+        Console(file=text, width=_WIDTH, color_system=None, force_jupyter=False).print(self.rich())
+        return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
 
     def _cells(self, row: tuple[str, ...]) -> str:
         pairs = zip(self.header, row, strict=True)

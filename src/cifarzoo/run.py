@@ -201,6 +201,7 @@ class TrainOptions(TypedDict, total=False):
     optimizer: OptimizerFactory | None
     schedule: Schedule | None
     checkpoint: str | Path | None
+    compile: bool | Literal["auto"]
     progress: bool
     callbacks: Sequence[Callback]
     download: bool
@@ -235,6 +236,7 @@ def train(
     optimizer: OptimizerFactory | None = None,
     schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
+    compile: bool | Literal["auto"] = "auto",  # noqa: A002 - as in torch
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,
@@ -267,6 +269,7 @@ def train(
         optimizer: as in `fit`.
         schedule: as in `fit`.
         checkpoint: file that holds the state of the run; if it exists, the run resumes from it.
+        compile: as in `fit`.
         progress: whether to show a progress bar.
         callbacks: observers of the run.
         download: whether to download CIFAR-10 and a backbone's published weights if missing.
@@ -310,9 +313,11 @@ def train(
         teacher = None
         if source := recipe.distillation:
             teacher = build_model(source.teacher, weights=source.weights, num_classes=num_classes)
-    unused = ("mixing", "distillation", "image_sizes")
-    if isinstance(model, TransferClassifier) and any(getattr(recipe, name) for name in unused):
-        raise InvalidValueError(f"{card.name}: expected a recipe without {', '.join(unused)}")
+    for name in ("mixing", "distillation", "image_sizes"):
+        if isinstance(model, TransferClassifier) and getattr(recipe, name):
+            raise InvalidValueError(
+                f"the recipe of {card.name} has {name}: transfer models do not support it"
+            )
     if isinstance(data, Loaders):
         loaders = data
     else:
@@ -339,6 +344,7 @@ def train(
             optimizer=optimizer,
             schedule=schedule,
             initial_weights=settings["initial_weights"],
+            compile=compile,
             progress=progress,
             callbacks=callbacks,
             provenance=f"{origin.source}, {origin.machine}",
@@ -380,12 +386,21 @@ def train(
 def _with_settings_of(loaders: Loaders, recipe: Recipe) -> Recipe:
     """Return the recipe with what the caller's loaders determine, as the record has to say."""
     train = loaders.train
-    return replace(
-        recipe,
-        batch_size=getattr(train, "batch_size", None) or recipe.batch_size,
-        augmentation=train.augmentation if isinstance(train, TensorLoader) else None,
-        val_fraction=0.0 if loaders.val is None else recipe.val_fraction,
-    )
+    size = getattr(train, "batch_size", None) or recipe.batch_size
+    augmentation = train.augmentation if isinstance(train, TensorLoader) else None
+    if recipe.accumulate > size:
+        raise InvalidValueError(
+            f"accumulate is {recipe.accumulate}: expected at most the batch size of loaders.train, "
+            f"{size}"
+        )
+    if (size, augmentation) != (recipe.batch_size, recipe.augmentation):
+        warnings.warn(
+            f"batch_size is {size} and augmentation {augmentation} in loaders.train, which is "
+            f"used; {recipe.batch_size} and {recipe.augmentation} in the recipe",
+            stacklevel=4,
+        )
+    val_fraction = 0.0 if loaders.val is None else recipe.val_fraction
+    return replace(recipe, batch_size=size, augmentation=augmentation, val_fraction=val_fraction)
 
 
 def _warn_of_seen_images(

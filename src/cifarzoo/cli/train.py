@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import BadParameter, Option
 
@@ -15,9 +15,6 @@ from cifarzoo.cli.completion import complete_recipe, complete_weights
 from cifarzoo.errors import CheckpointError, NonFiniteLossError
 from cifarzoo.recipe import Recipe, scale_epochs
 from cifarzoo.validation import Seed, validate
-
-if TYPE_CHECKING:
-    from cifarzoo.run import Run
 
 __all__ = ["train_command"]
 
@@ -97,7 +94,7 @@ def train_command(
     if several and seed:
         raise BadParameter(f"--seed {seed} and --seeds {seeds}: expected one of them")
     with process_group(device):
-        runs: list[Run] = []
+        accuracies: list[float] = []
         for each in several or (seed,):
             subfolder = f"seed{each}" if several else ""
             folder = Path("runs", f"{variant}-{data}-seed{each}")
@@ -151,9 +148,10 @@ def train_command(
                     run = training.add_tta(run, load().test, tta, device, folder)
             if is_rank_zero():
                 training.show(run, folder, cards=cards or (), quiet=quiet)
-            runs.append(run)
+            if run.test is not None:
+                accuracies.append(run.test.accuracy)
         if is_rank_zero():
-            training.show_spread(runs)
+            training.show_spread(accuracies)
 
 
 def _check_limit(limit: int, recipe: Recipe) -> None:

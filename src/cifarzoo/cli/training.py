@@ -164,12 +164,11 @@ def add_tta(run: Run, test: TensorLoader, tta: TtaName, device: str, folder: Pat
     return run
 
 
-def show_spread(runs: Sequence[Run]) -> None:
+def show_spread(accuracies: Sequence[float]) -> None:
     """Print the mean test accuracy of several runs, with its standard deviation."""
-    accuracies = [run.test.accuracy for run in runs if run.test is not None]
     if len(accuracies) > 1:
         found = mean_and_std(accuracies)
-        say(f"\n{len(runs)} seeds: test accuracy {found.mean:.2%} ± {found.std:.2%}")
+        say(f"\n{len(accuracies)} seeds: test accuracy {found.mean:.2%} ± {found.std:.2%}")
 
 
 def show(run: Run, folder: Path, *, cards: Sequence[str], quiet: bool) -> None:

@@ -130,8 +130,7 @@ def transform_images(
             found = transform(part)
         except Exception as error:
             raise InvalidValueError(
-                f"transform fails on a tensor, uint8 {tuple(part.shape)}: {error}. For Pillow "
-                "images: v2.Compose([v2.ToPILImage(), transform, v2.PILToTensor()])"
+                f"transform fails on a tensor, uint8 {tuple(part.shape)}: {error}"
             ) from error
         return validate("transform(images)", found, InstanceOf[Tensor])
 

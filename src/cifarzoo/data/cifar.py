@@ -119,10 +119,11 @@ def _find(places: Mapping[str, Path]) -> Path | None:
 def _not_found(places: Mapping[str, Path], *failures: str) -> str:
     listed = " or ".join(f"{place} ({source})" for source, place in places.items())
     lines = [f"CIFAR-10 was not found in {listed}", *failures]
-    for folder in (folder for place in places.values() for folder in (place, place / FOLDER)):
-        missing = [name for name in FILES if not (folder / name).is_file()]
-        if len(missing) < len(FILES):
-            lines.append(f"{folder} has no {', '.join(missing)}")
+    for place in places.values():
+        for folder in (place, place / FOLDER):
+            missing = [name for name in FILES if not (folder / name).is_file()]
+            if len(missing) < len(FILES):
+                lines.append(f"{folder} has no {', '.join(missing)}")
     return "\n".join(lines) + (
         f"\nSet CIFARZOO_DATA or root to a folder with {FOLDER} or {ARCHIVE}, or download it "
         f"(download=True) from {URL} or a CIFARZOO_MIRROR. shapes_loaders() and --data shapes "

@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import TypeIs
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
+from cifarzoo.validation import ROUNDING
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,14 +77,16 @@ def _from_array(array: NDArray[Any], side: int) -> Tensor:
         raise InvalidValueError(
             f"images have shape {array.shape}: expected (H,W,3), (N,H,W,3) or (N,3,H,W)"
         )
+    if not array.size:
+        raise InvalidValueError(f"images have shape {array.shape}: expected at least one image")
     ends_in_channels = array.ndim > 2 and array.shape[-1] in (3, 4) and array.shape[-3] != 3
     fits = array.ndim > 2 and array.shape[-3:] == (side, side, 3)
     if array.ndim == 2 or (ends_in_channels and not fits):
         if array.dtype != np.uint8:
-            if not (array.min() >= 0 and array.max() <= 1):
-                low, high = array.min(), array.max()
+            low, high = array.min(initial=0), array.max(initial=0)
+            if not -ROUNDING <= low <= high <= 1 + ROUNDING:
                 raise InvalidValueError(f"images are in [{low:.4g}, {high:.4g}]: expected [0, 1]")
-            array = (255 * array).round().astype(np.uint8)
+            array = (255 * array.clip(0, 1)).round().astype(np.uint8)
         several = array if array.ndim == 4 else [array]
         return torch.stack([read_image(image, side=side) for image in several])
     if ends_in_channels:

@@ -7,6 +7,7 @@ import statistics
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -169,7 +170,7 @@ def compare(
 
 
 def _may_be_runs(side: Runs | Predictions | Classifier) -> TypeIs[Runs]:
-    kinds = (str, Path, RunRecord, float, Predictions)
+    kinds = (str, Path, RunRecord, Real, Predictions)
     return not isinstance(side, kinds) and not is_classifier(side)
 
 

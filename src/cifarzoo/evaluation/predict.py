@@ -18,9 +18,9 @@ from cifarzoo.data.loader import Batch, Loaders, TensorLoader, labelled_batch
 from cifarzoo.device import (
     autocast,
     is_interactive,
-    is_opaque,
     keep_freed_memory,
     move_model,
+    plain_float32,
     resolve_device,
     resolve_precision,
 )
@@ -237,8 +237,9 @@ def compute_logits(
     if isinstance(data, TensorLoader):
         data = data.to(device)
     parts = []
-    dtype = torch.float32 if is_opaque(model) else dtype
-    batches = batches_to(data, device, channels_last=not is_opaque(model))
+    is_plain = plain_float32(model, device)
+    dtype = torch.float32 if is_plain else dtype
+    batches = batches_to(data, device, channels_last=not is_plain)
     with evaluation_mode(model), autocast(device, dtype, model):
         for images, labels in _with_bar(batches, data, shown=progress):
             parts.append((_tta_logits(model, images, tta), labels))

@@ -65,12 +65,9 @@ class Checkpoint:
         differing = [key for key in was | now if was.get(key) != now.get(key)]
         if differing and not _extends(now, was, differing):
             values = [f"{key} was {was.get(key)}, is {now.get(key)}" for key in differing[:4]]
-            hint = ""
-            if "recipe.epochs" in differing:
-                hint = ", or more epochs alone; train(epochs=N) scales the warm-up as well"
             raise CheckpointError(
                 f"checkpoint {self.path} belongs to another run ({'; '.join(values)}): expected "
-                f"the same arguments, or another path{hint}"
+                "the same arguments, more epochs with all else equal, or another path"
             )
         return payload
 

@@ -15,6 +15,7 @@ import torch
 from pydantic import InstanceOf, StrictBool
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils._triton import has_triton
 
 from cifarzoo.data.loader import (
     Batch,
@@ -26,9 +27,9 @@ from cifarzoo.data.loader import (
     to_device,
 )
 from cifarzoo.device import (
-    is_opaque,
     keep_freed_memory,
     move_model,
+    plain_float32,
     reseed,
     resolve_device,
     resolve_precision,
@@ -54,7 +55,8 @@ from cifarzoo.validation import Seed, expand_path, validate
 
 __all__ = ["fit"]
 
-_COMPILED_STEPS = 5000  # from which on compilation is expected to pay
+_COMPILED_STEPS = 5000  # from which on "auto" compiles; a guess, compilation takes a minute or two
+_MAX_GRAPHS = 64  # before torch silently stops compiling; 8 by default
 
 
 @torch.inference_mode(False)
@@ -103,7 +105,7 @@ def fit(
             warning tells if they differ.
         device: "auto", or anything that `torch.device` accepts.
         precision: "auto" is bfloat16 where the device is faster in it, otherwise float32. Weights
-            stay in float32. Compiled and scripted models compute in float32.
+            stay in float32. On a CPU, compiled and scripted models compute in float32.
         seed: seed of order, augmentation, dropout and all other random numbers, 0 or more.
         teacher: maps images to logits (N,K); required by a recipe with distillation.
         loss: replaces the cross-entropy in training, for recipes without label smoothing: maps
@@ -120,7 +122,7 @@ def fit(
         initial_weights: label of the weights that the model starts from, such as a tag or a hash;
             None for random weights. A checkpoint with another label is refused.
         compile: whether to train through `torch.compile`; "auto" does so on CUDA for runs of 5,000
-            steps and more. On a CPU, compiled models compute in float32.
+            steps and more.
         progress: whether to show a progress bar.
         callbacks: observers of the run.
         provenance: code and machine, stored in the checkpoint for each part of an interrupted run.
@@ -164,10 +166,11 @@ def fit(
     seed = validate("seed", seed, Seed)
     target = resolve_device(device)
     validate("compile", compile, StrictBool | Literal["auto"])
-    pays = target.type == "cuda" and recipe.epochs * len(loaders.train) >= _COMPILED_STEPS
-    compiles = pays if compile == "auto" else compile
-    with _compiled(model) if compiles else contextlib.nullcontext():
-        dtype = resolve_precision("float32" if is_opaque(model) else precision, target)
+    if compile == "auto":
+        is_long = recipe.epochs * len(loaders.train) >= _COMPILED_STEPS
+        compile = is_long and target.type == "cuda" and has_triton()  # noqa: A001
+    with _compiled(model) if compile else contextlib.nullcontext():
+        dtype = resolve_precision("float32" if plain_float32(model, target) else precision, target)
         _check_arguments(model, loaders, recipe, teacher)
         path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
         keep_freed_memory()
@@ -177,7 +180,6 @@ def fit(
         settings = {
             "initial_weights": initial_weights,
             "seed": seed,
-            "compiled": compiles,
             "precision": str(dtype).removeprefix("torch."),
         }
         train, val = to_device(loaders.train, target), loaders.val
@@ -250,7 +252,9 @@ def _compiled(model: nn.Module) -> Iterator[None]:
     before = model._compiled_call_impl
     model.compile(dynamic=False)
     try:
-        yield
+        # All models share `ImageClassifier.forward`, which may have many graphs.
+        with torch._dynamo.config.patch(cache_size_limit=_MAX_GRAPHS):
+            yield
     finally:
         model._compiled_call_impl = before
 
@@ -424,7 +428,7 @@ def _batches(state: RunState, loader: BatchLoader, seed: int) -> Iterator[Batch]
         batches = batches_to(
             _rest_of_epoch(loader, epoch, first, seed, state.device),
             state.device,
-            channels_last=not is_opaque(state.model),
+            channels_last=not plain_float32(state.model, state.device),
         )
         yield from itertools.islice(batches, state.steps_per_epoch - first)
         if state.step < (epoch + 1) * state.steps_per_epoch:
