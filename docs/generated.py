@@ -45,7 +45,7 @@ PAGES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...] | None]]] = {
 TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "Data": {"data.augment": ("Transform",), "data.loader": ("Batch",)},
     "Training": {
-        "recipe": ("OptimizerName", "PaddingName", "PrecisionName", "ScheduleName"),
+        "recipe": ("Compile", "OptimizerName", "PaddingName", "PrecisionName", "ScheduleName"),
         "run": ("DataName",),
         "training.loss": ("Loss",),
         "training.optim": ("OptimizerFactory", "Schedule"),

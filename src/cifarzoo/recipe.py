@@ -22,6 +22,7 @@ from cifarzoo.validation import (
 __all__ = [
     "Augmentation",
     "Averaging",
+    "Compile",
     "Distillation",
     "EarlyStopping",
     "Mixing",
@@ -35,6 +36,7 @@ __all__ = [
     "scale_epochs",
 ]
 
+Compile: TypeAlias = bool | Literal["auto"]
 OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw", "muon"]
 PaddingName: TypeAlias = Literal["zero", "reflect"]
 ScheduleName: TypeAlias = Literal["constant", "linear", "cosine", "one_cycle"]

@@ -40,7 +40,7 @@ from cifarzoo.files import write_text
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import TransferClassifier
 from cifarzoo.provenance import provenance
-from cifarzoo.recipe import PrecisionName, Recipe, TtaName, scale_epochs
+from cifarzoo.recipe import Compile, PrecisionName, Recipe, TtaName, scale_epochs
 from cifarzoo.record import Evaluation, RunRecord, read_record
 from cifarzoo.registry import build_from_card, build_model, model_card
 from cifarzoo.training.callbacks import Callback
@@ -201,7 +201,7 @@ class TrainOptions(TypedDict, total=False):
     optimizer: OptimizerFactory | None
     schedule: Schedule | None
     checkpoint: str | Path | None
-    compile: bool | Literal["auto"]
+    compile: Compile
     progress: bool
     callbacks: Sequence[Callback]
     download: bool
@@ -236,7 +236,7 @@ def train(
     optimizer: OptimizerFactory | None = None,
     schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
-    compile: bool | Literal["auto"] = "auto",  # noqa: A002 - as in torch
+    compile: Compile = "auto",  # noqa: A002 - as in torch
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     download: bool = True,

@@ -39,7 +39,7 @@ from cifarzoo.device import (
 )
 from cifarzoo.errors import CheckpointError, InvalidTypeError, InvalidValueError
 from cifarzoo.evaluation.predict import batches_to
-from cifarzoo.recipe import PrecisionName, Recipe
+from cifarzoo.recipe import Compile, PrecisionName, Recipe
 from cifarzoo.record import History
 from cifarzoo.training import distributed
 from cifarzoo.training.callbacks import Callback
@@ -74,7 +74,7 @@ def fit(
     schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
     initial_weights: str | None = None,
-    compile: bool | Literal["auto"] = "auto",  # noqa: A002 - as in torch
+    compile: Compile = "auto",  # noqa: A002 - as in torch
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     provenance: str = "",
