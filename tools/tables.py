@@ -44,6 +44,7 @@ _Parts: TypeAlias = tuple[Sequence[str], Iterable[Sequence[object]], str]  # hea
 ROOT = Path(__file__).parents[1]
 NETWORK_BYTES_PER_SECOND = 10e9 / 8
 COMPUTED_MACHINES = (2, 4, 8, 16)
+SIDE = 32  # of CIFAR's images, in pixels
 CURVES = ("baseline", "model1", "model2", "best")
 REPORT = (*CURVES, "resnet18_transfer", "efficientnet_lite0_transfer")
 
@@ -114,7 +115,22 @@ def _sprint(groups: _Groups) -> _Parts:
     return header, rows, "Seconds: median (range); accuracy: mean ± standard deviation. "
 
 
-def _recipes(groups: _Groups) -> _Parts:
+def _duration(runs: Sequence[RunRecord]) -> dict[str, str]:
+    return {"epochs": str(runs[0].recipe.epochs), "minutes": f"{float(minutes(runs)):.0f}"}
+
+
+def _image_sizes(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the image sizes by epoch, and the pixels relative to an epoch of 32×32."""
+    recipe = runs[0].recipe
+    sides = [recipe.image_size(epoch) or SIDE for epoch in range(recipe.epochs)]
+    pixels = sum((side / SIDE) ** 2 for side in sides)
+    return {"image sizes by epoch": ", ".join(map(str, sides)), "pixels": f"{pixels:.2f}"}
+
+
+def _recipes(
+    groups: _Groups, describe: Callable[[Sequence[RunRecord]], dict[str, str]] = _duration
+) -> _Parts:
+    header: list[str] = []
     networks: dict[str, dict[str, dict[int, RunRecord]]] = {}
     for key, group in groups.items():
         recipe = key.removeprefix(f"{group[0].name}_")
@@ -130,9 +146,11 @@ def _recipes(groups: _Groups) -> _Parts:
         for recipe in sorted(means, key=lambda recipe: -means[recipe]):
             group, accuracies = [*compared[recipe].values()], [*scores[recipe].values()]
             behind = ("", "") if recipe == first else _behind(scores[first], scores[recipe])
-            figures = (f"{float(minutes(group)):.0f}", percent(accuracies), len(group), *behind)
-            rows.append((f"`{name}`, {recipe}", group[0].recipe.epochs, *figures))
-    columns = ("epochs", "minutes", "validation accuracy", "seeds", "points behind", "by seed")
+            described = describe(group)
+            header = [*described]
+            figures = (*described.values(), percent(accuracies), len(group), *behind)
+            rows.append((f"`{name}`, {recipe}", *figures))
+    columns = (*header, "validation accuracy", "seeds", "points behind", "by seed")
     note = (
         "Mean ± standard deviation over the seeds, on the validation split. Points behind the "
         "first recipe, with the\n95 % interval of a paired t-test over the seeds that both have. "
@@ -302,6 +320,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "models": _models,
     "sprint": partial(_runs, RESULTS / "sprint", _sprint),
     "recipes": partial(_runs, RESULTS / "recipes" / "augmentation", _recipes),
+    "image_sizes": partial(
+        _runs, RESULTS / "recipes" / "image_sizes", partial(_recipes, describe=_image_sizes)
+    ),
     "throughput": partial(_benchmark, "throughput", _throughput),
     "loading": partial(_benchmark, "loading", _loading),
     "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),
