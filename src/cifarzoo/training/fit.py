@@ -55,7 +55,7 @@ from cifarzoo.validation import Seed, expand_path, validate
 
 __all__ = ["fit"]
 
-_COMPILED_STEPS = 5000  # from which on "auto" compiles; a guess, compilation takes a minute or two
+_COMPILED_STEPS = 5000  # from which on "auto" compiles; not yet measured on a GPU
 _MAX_GRAPHS = 64  # before torch silently stops compiling; 8 by default
 
 
