@@ -73,6 +73,8 @@ def test_error_names_the_field_its_value_and_what_is_accepted(
         (zoo.Augmentation, {"translate": 17}),
         (zoo.Augmentation, {"flip": "yes"}),
         (zoo.Augmentation, {"cutout": -1}),
+        (zoo.Augmentation, {"contrast": 1.1}),
+        (zoo.Augmentation, {"hue": 0.6}),
         (zoo.Mixing, {"alpha": 0}),
         (zoo.Mixing, {"share": 1.1}),
         (zoo.Averaging, {"decay": 1.0}),

@@ -112,14 +112,16 @@ def escape(text: str) -> str:
 
 
 def settings_rows(settings: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any dataclass
-    """Return the fields of a dataclass as (name, value) rows, in order."""
+    """Return the fields of a dataclass as (name, value) rows, in order.
+
+    A field that is a dataclass itself shows what is neither zero, False nor None.
+    """
     return [(name.replace("_", " "), _text(value)) for name, value in asdict(settings).items()]
 
 
 def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        given = {key: item for key, item in value.items() if item is not None}
-        return ", ".join(f"{key} {_text(item)}" for key, item in given.items())
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items() if item)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "; ".join(map(_text, value)) or "none"
     if value is None:

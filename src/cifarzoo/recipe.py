@@ -44,6 +44,7 @@ PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]
 TtaName: TypeAlias = Literal["none", "flip", "flip_translate", "adaptive"]
 
 _NonEmpty = Annotated[str, Field(min_length=1)]
+_Strength = Annotated[float, Field(ge=0, le=1)]
 _Weight = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -61,6 +62,12 @@ class Augmentation:
         rand_augment: number of RandAugment operations (arXiv 1909.13719) applied first, 0 to 8.
             Each epoch draws 16 policies, and each image uses one of them.
         magnitude: strength of these operations, 0 to 30, as in torchvision's `RandAugment`.
+        brightness: largest relative change of the brightness, 0 to 1, as in torchvision's
+            `ColorJitter`.
+        contrast: largest relative change of the contrast, 0 to 1, as there.
+        saturation: largest relative change of the saturation, 0 to 1, as there.
+        hue: largest rotation of the hues, 0 to 0.5 turns, in the YIQ colour space (`ColorJitter`
+            rotates them in HSV).
     """
 
     flip: Literal["none", "random", "alternating"] = "none"
@@ -69,6 +76,10 @@ class Augmentation:
     padding: PaddingName = "zero"
     rand_augment: Annotated[NonNegativeInt, Field(le=8)] = 0
     magnitude: Annotated[NonNegativeInt, Field(le=30)] = 9
+    brightness: _Strength = 0.0
+    contrast: _Strength = 0.0
+    saturation: _Strength = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
 
 @settings

@@ -17,7 +17,7 @@ from cifarzoo.data.augment import POLICIES, apply, draw, generator_for
 from cifarzoo.recipe import Augmentation
 
 FILL = torch.tensor([10, 20, 30], dtype=torch.uint8)
-ALL = Augmentation(flip="random", translate=3, cutout=5, rand_augment=1)
+ALL = Augmentation(flip="random", translate=3, cutout=5, rand_augment=1, brightness=0.3, hue=0.1)
 
 
 def noise(n: int, height: int = 8, width: int = 8) -> Tensor:
@@ -99,6 +99,50 @@ def test_each_policy_is_applied_as_by_torchvision() -> None:
         assert torch.equal(found[chosen], v2.RandAugment(2, 14)(images[chosen]))
 
 
+def jitter(images: Tensor, *colour: float) -> Tensor:
+    return apply(images, {"colour": torch.tensor([colour])}, Augmentation(hue=0.1), fill=FILL)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6, 1.0, 1.5])
+def test_brightness_contrast_and_saturation_are_changed_as_by_torchvision(factor: float) -> None:
+    image = noise(1, 16, 16)
+    pairs = (
+        (jitter(image, factor, 1, 1, 0), v2.functional.adjust_brightness(image, factor)),
+        (jitter(image, 1, factor, 1, 0), v2.functional.adjust_contrast(image, factor)),
+        (jitter(image, 1, 1, factor, 0), v2.functional.adjust_saturation(image, factor)),
+    )
+    for found, expected in pairs:
+        assert (found.int() - expected.int()).abs().max() <= 1  # torchvision rounds down
+
+
+def test_brightness_is_changed_before_contrast_before_saturation() -> None:
+    image = noise(1, 16, 16) // 2 + 64
+    expected = v2.functional.adjust_brightness(image / 255, 0.9)
+    expected = v2.functional.adjust_contrast(expected, 0.8)
+    expected = v2.functional.adjust_saturation(expected, 1.2)
+    assert (jitter(image, 0.9, 0.8, 1.2, 0) / 255 - expected).abs().max() < 0.004
+
+
+def test_hues_turn_from_red_to_green_to_blue_and_greys_stay() -> None:
+    palette = torch.tensor([[140, 80, 80], [80, 140, 80], [80, 80, 140], [100, 100, 100]])
+    images = palette.to(torch.uint8).view(1, 4, 1, 3).permute(0, 3, 1, 2)
+    turned = jitter(images, 1, 1, 1, 1 / 3)[0, :, :, 0].T
+    assert turned[:3].argmax(1).tolist() == [1, 2, 0]
+    assert turned[3].tolist() == [100, 100, 100]
+    slightly = jitter(images, 1, 1, 1, 0.1)[0, :, :, 0].T
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    assert (slightly.float() @ luma - palette.float() @ luma).abs().max() < 1
+    assert torch.equal(jitter(images, 1, 1, 1, 0), images)
+
+
+def test_colours_are_drawn_from_their_ranges() -> None:
+    strong = Augmentation(brightness=0.5, saturation=1, hue=0.25)
+    colour = draw(strong, 4000, seed=0, epoch=0)["colour"]
+    ranges = [values.tolist() for values in colour.aminmax(dim=0)]
+    assert ranges[0] == pytest.approx([0.5, 1, 0, -0.25], abs=0.002)
+    assert ranges[1] == pytest.approx([1.5, 1, 2, 0.25], abs=0.002)
+
+
 def test_alternating_flips_show_both_versions_in_every_pair_of_epochs() -> None:
     augmentation = Augmentation(flip="alternating")
     flips = [draw(augmentation, 100, seed=0, epoch=epoch)["flip"] for epoch in range(5)]
@@ -125,7 +169,7 @@ def test_seed_and_epoch_determine_every_stream() -> None:
     first, again, other_seed, other_epoch = (
         draw(ALL, 50, seed=seed, epoch=epoch) for seed, epoch in ((0, 0), (0, 0), (1, 0), (0, 1))
     )
-    assert set(first) == {"flip", "shift", "centre", "policy"}
+    assert set(first) == {"flip", "shift", "centre", "policy", "colour"}
     for name, values in first.items():
         assert torch.equal(values, again[name])
         assert not torch.equal(values, other_seed[name])
@@ -139,6 +183,6 @@ def test_a_stream_does_not_depend_on_what_else_is_drawn(seed: int) -> None:
     assert torch.equal(alone, draw(ALL, 50, seed=seed, epoch=2)["flip"])
     drawn = [
         torch.rand(4, generator=generator_for(stream, seed=seed, epoch=1)).tolist()
-        for stream in ("order", "flip", "translate", "cutout", "policy")
+        for stream in ("order", "flip", "translate", "cutout", "policy", "colour")
     ]
-    assert len({tuple(values) for values in drawn}) == 5
+    assert len({tuple(values) for values in drawn}) == 6

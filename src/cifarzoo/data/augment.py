@@ -6,6 +6,7 @@ epoch can be resumed at any batch. The global random state is not used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -23,8 +24,13 @@ __all__ = ["Params", "Transform", "apply", "draw", "generator_for", "transform_i
 
 Params: TypeAlias = dict[str, Tensor]  # one row per image
 Transform: TypeAlias = Callable[[Tensor], Tensor]
-Stream: TypeAlias = Literal["order", "flip", "translate", "cutout", "policy", "transform"]
+Stream: TypeAlias = Literal["order", "flip", "translate", "cutout", "policy", "transform", "colour"]
 
+LUMA = torch.tensor([0.299, 0.587, 0.114])
+GREY = LUMA.expand(3, 3)  # maps colours to grey
+QUARTER_TURN = torch.tensor(  # turns red towards green, about the grey axis in YIQ
+    [[-0.168, -0.329, 0.497], [0.328, -0.035, -0.293], [-1.250, 1.047, 0.203]]
+)
 POLICIES = 16  # RandAugment policies per epoch; each transforms its images together
 
 
@@ -56,7 +62,8 @@ def draw(
     Returns:
         A tensor on the CPU for each enabled transformation: "flip", bool (n,); "shift" in pixels
         down and to the right, int64 (n,2); "centre" of the cutout, row and column, int64 (n,2);
-        "policy", the seed of a RandAugment policy, int64 (n,).
+        "policy", the seed of a RandAugment policy, int64 (n,); "colour", the factors of brightness,
+        contrast and saturation, and the rotation of the hues in turns, float32 (n,4).
     """
     params = {}
     if augmentation.flip != "none":
@@ -77,11 +84,16 @@ def draw(
         generator = generator_for("policy", seed=seed, epoch=epoch)
         seeds = torch.randint(2**62, (POLICIES,), generator=generator)
         params["policy"] = seeds[torch.randint(POLICIES, (n,), generator=generator)]
+    a = augmentation
+    if any(strengths := (a.brightness, a.contrast, a.saturation, a.hue)):
+        generator = generator_for("colour", seed=seed, epoch=epoch)
+        drawn = 2 * torch.rand(n, 4, generator=generator) - 1
+        params["colour"] = torch.tensor([1.0, 1.0, 1.0, 0.0]) + torch.tensor(strengths) * drawn
     return params
 
 
 def apply(images: Tensor, params: Params, augmentation: Augmentation, *, fill: Tensor) -> Tensor:
-    """Apply RandAugment, flips, translations and cutout, in this order.
+    """Apply RandAugment, colour jitter, flips, translations and cutout, in this order.
 
     Args:
         images: uint8 (N,3,H,W), preferably channels_last; not changed.
@@ -95,6 +107,8 @@ def apply(images: Tensor, params: Params, augmentation: Augmentation, *, fill: T
     if "policy" in params:
         images = _rand_augment(images, params["policy"], augmentation)
     pixels = images.permute(0, 2, 3, 1).contiguous()  # (N,H,W,3): no copy of channels_last images
+    if "colour" in params:
+        pixels = _jitter(pixels, params["colour"])
     if "flip" in params:
         original, flipped = (_words(rows.flatten(1)) for rows in (pixels, pixels.flip(2)))
         chosen = torch.where(params["flip"][:, None], flipped, original)
@@ -176,6 +190,20 @@ def _rand_augment(images: Tensor, policy: Tensor, augmentation: Augmentation) ->
         with seeded(seed):
             result[chosen] = transform(images[chosen])
     return result
+
+
+def _jitter(pixels: Tensor, colour: Tensor) -> Tensor:
+    """Change brightness, contrast, saturation and hues: one affine map of colours per image."""
+    brightness, contrast, saturation, turns = colour.unbind(1)
+    grey, quarter_turn = GREY.to(pixels.device), QUARTER_TURN.to(pixels.device)
+    angle = 2 * math.pi * turns
+    cos, sin = ((saturation * part)[:, None, None] for part in (angle.cos(), angle.sin()))
+    matrix = grey + cos * (torch.eye(3, device=pixels.device) - grey) + sin * quarter_turn
+    colours = pixels.flatten(1, 2).to(torch.float32)  # (N,H*W,3)
+    luma = colours.mean(1) @ grey[0]
+    offset = (brightness * (1 - contrast) * luma)[:, None, None]
+    result = torch.baddbmm(offset, colours, (brightness * contrast)[:, None, None] * matrix.mT)
+    return result.round_().clamp_(0, 255).to(torch.uint8).view_as(pixels)
 
 
 def _words(rows: Tensor) -> Tensor:

@@ -62,6 +62,7 @@ def plot_augmentation(
 def _describe(a: Augmentation) -> str:
     parts = {
         f"RandAugment (operations: {a.rand_augment}, magnitude: {a.magnitude})": a.rand_augment,
+        "colour jitter": a.brightness or a.contrast or a.saturation or a.hue,
         FLIPS.get(a.flip, ""): a.flip in FLIPS,
         f"shifted by up to {a.translate} pixels ({a.padding} padding)": a.translate,
         f"cutout of {a.cutout}×{a.cutout} pixels": a.cutout,
