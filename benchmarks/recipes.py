@@ -11,7 +11,7 @@ rates, "lr=x1.2" multiplies all of them, and "model.NAME=VALUE" changes an argum
 
 Each run trains on 45,000 of the training images for all epochs, keeps its last state, and is scored
 on the other 5,000. The test set is not used. Each run is recorded in results/recipes/ and not
-repeated. The first variant is compared with each of the others.
+repeated. If there are several variants, the first is compared with each of the others.
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ def compare_recipes(options: Options) -> None:
     """Run what is not recorded yet, and print the comparisons."""
     own = options.own
     names = [name for name, *_ in own.variant]
-    if len(set(names)) < max(2, len(names)):
-        raise InvalidValueError(f"variants are {names}: expected two or more different names")
+    if len(set(names)) < len(names):
+        raise InvalidValueError(f"variants are {names}: expected different names")
     card = zoo.model_card(own.model)
     variants = [make_variant(card, name, changes) for name, *changes in own.variant]
     found: dict[str, list[float]] = {name: [] for name in names}
