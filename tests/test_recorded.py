@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def test_record_was_made_by_the_current_code(name: str) -> None:
     assert record["code"] == tool.code_hash(name), f"run: python docs/record.py {name}"
     assert record["provenance"]["commit"]
     assert record["provenance"]["dirty"] is False
+
+
+def test_training_is_recorded_with_three_seeds() -> None:
+    training = [name for name in tool.EXAMPLES if re.match("task[23]|task4_transfer", name)]
+    assert all("--seeds 0,1,2" in read(name)["command"] for name in training)
 
 
 @pytest.mark.parametrize("name", tool.EXAMPLES)
