@@ -303,33 +303,6 @@ def _time_to_accuracy(found: dict[str, Any]) -> _Parts:
     return header, rows, f"`sprint_m` takes {_spread(found['ratios'], 2)} times as long. "
 
 
-def _inference(found: dict[str, Any]) -> _Parts:
-    ways = {
-        1: ("eager", "compile", "onnxruntime", "openvino"),
-        256: ("eager", "bfloat16", "onnxruntime", "openvino"),
-    }
-    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-    models = sorted(found["models"].items(), key=lambda item: item[1]["1"]["params"])
-    rows = []
-    for name, by_threads in models:
-        for threads, measured in by_threads.items():
-            times = {
-                (size, way): statistics.median(measured["milliseconds"][str(size)][way])
-                for size in ways
-                for way in ways[size]
-                if way in measured["milliseconds"][str(size)]
-            }
-            latencies = (f"{times[1, way]:.2f}" for way in ways[1])
-            speeds = (
-                f"{1000 * 256 / times[256, way]:,.0f}" if (256, way) in times else "–"
-                for way in ways[256]
-            )
-            rows.append((f"`{name}`", threads, *latencies, *speeds))
-    one, many = ([names.get(way, way) for way in ways[size]] for size in ways)
-    one[0], many[0] = f"one image, ms: {one[0]}", f"256 images, images/s: {many[0]}"
-    return ("model", "threads", *one, *many), rows, "Medians. "
-
-
 def _threads(device: str, threads: int) -> str:
     return f"{threads} thread{'s' if threads != 1 else ''}, " if device == "cpu" else ""
 
@@ -353,7 +326,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "throughput": partial(_benchmark, "throughput", _throughput),
     "loading": partial(_benchmark, "loading", _loading),
     "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),
-    "inference": partial(_benchmark, "inference", _inference),
     "scaling": partial(_benchmark, "scaling", _scaling),
     "processes": partial(_benchmark, "processes", _processes),
     "time_to_accuracy": partial(_benchmark, "time-to-accuracy*", _time_to_accuracy),
