@@ -36,7 +36,7 @@ EXAMPLES = {  # and their options
     "task3_ablation": THREE_SEEDS,
     "task3_batch_norm": THREE_SEEDS,
     "task3_best_model": THREE_SEEDS,
-    "task4_transfer": "--backbone efficientnet_lite0 --results results",
+    "task4_transfer": f"--backbone efficientnet_lite0 {THREE_SEEDS}",
     "task4_filters": "--backbone efficientnet_lite0",
     "pictures": "",
 }

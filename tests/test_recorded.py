@@ -41,7 +41,7 @@ def test_record_was_made_by_the_current_code(name: str) -> None:
 
 
 def test_training_is_recorded_with_three_seeds() -> None:
-    training = [name for name in tool.EXAMPLES if re.match("task[23]", name)]
+    training = [name for name in tool.EXAMPLES if re.match("task[23]|task4_transfer", name)]
     assert all("--seeds 0,1,2" in read(name)["command"] for name in training)
 
 
