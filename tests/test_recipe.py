@@ -75,6 +75,7 @@ def test_error_names_the_field_its_value_and_what_is_accepted(
         (zoo.Augmentation, {"cutout": -1}),
         (zoo.Augmentation, {"contrast": 1.1}),
         (zoo.Augmentation, {"hue": 0.6}),
+        (zoo.Augmentation, {"brightness": True}),
         (zoo.Mixing, {"alpha": 0}),
         (zoo.Mixing, {"share": 1.1}),
         (zoo.Averaging, {"decay": 1.0}),
@@ -86,7 +87,7 @@ def test_error_names_the_field_its_value_and_what_is_accepted(
     ],
 )
 def test_parts_of_a_recipe_are_validated(cls: type, changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(reversed(changes))):
+    with pytest.raises((TypeError, ValueError), match=next(reversed(changes))):
         cls(**changes)
 
 

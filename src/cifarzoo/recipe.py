@@ -16,6 +16,7 @@ from cifarzoo.validation import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    UnitInterval,
     settings,
 )
 
@@ -44,8 +45,7 @@ PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16"]
 TtaName: TypeAlias = Literal["none", "flip", "flip_translate", "adaptive"]
 
 _NonEmpty = Annotated[str, Field(min_length=1)]
-_Strength = Annotated[float, Field(ge=0, le=1)]
-_Weight = Annotated[float, Field(gt=0, le=1)]
+_Weight = Annotated[UnitInterval, Field(gt=0)]
 
 
 @settings
@@ -76,10 +76,10 @@ class Augmentation:
     padding: PaddingName = "zero"
     rand_augment: Annotated[NonNegativeInt, Field(le=8)] = 0
     magnitude: Annotated[NonNegativeInt, Field(le=30)] = 9
-    brightness: _Strength = 0.0
-    contrast: _Strength = 0.0
-    saturation: _Strength = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    brightness: UnitInterval = 0.0
+    contrast: UnitInterval = 0.0
+    saturation: UnitInterval = 0.0
+    hue: Annotated[NonNegativeFloat, Field(le=0.5)] = 0.0
 
 
 @settings
