@@ -171,6 +171,13 @@ def _behind(best: Mapping[int, float], other: Mapping[int, float]) -> tuple[str,
     return f"{100 * found.mean:+.2f}{interval}", each
 
 
+def _study(folder: Path) -> str:
+    """Return a table of image sizes and accuracies, which no kind of machine changes."""
+    groups = read_folder(folder)
+    machines = {run.provenance.processor for group in groups.values() for run in group}
+    return _written(_recipes(groups, _image_sizes), " and ".join(sorted(machines)))
+
+
 def _runs(folder: Path, parts_of: Callable[[_Groups], _Parts]) -> str:
     """Return a table of runs per kind of machine; runs on GPUs are in subfolders."""
     places: dict[str, dict[str, list[RunRecord]]] = {}
@@ -289,18 +296,76 @@ def _speedup(step_seconds: float, gradient_bytes: int, machines: int) -> float:
 
 
 def _time_to_accuracy(found: dict[str, Any]) -> _Parts:
-    rows = [
-        (
-            method,
-            _spread([run["seconds"] for run in runs], 1),
-            percent([run["single_view"] for run in runs]),
-            percent([run["six_views"] for run in runs]),
-            len(runs),
+    runs = {method: _columns(each) for method, each in found["runs"].items()}
+    peers = [method for method in runs if not method.startswith("sprint")]
+    rows = []
+    for method, columns in runs.items():
+        shares = (
+            _spread(None if method in peers else _ratios(columns, runs[peer]), 2) for peer in peers
         )
-        for method, runs in found["runs"].items()
-    ]
-    header = ("method", "training, seconds", "single view", "with TTA", "runs")
-    return header, rows, f"`sprint_m` takes {_spread(found['ratios'], 2)} times as long. "
+        # Shortened runs have no accuracies of their own.
+        whole = _whole_runs(method) if found["images"] else columns
+        accuracies = (percent(whole[key]) for key in ("single_view", "six_views"))
+        seconds = columns["seconds"]
+        rows.append((method, _spread(seconds, 1), *shares, *accuracies, len(whole["single_view"])))
+    relative = (f"relative to {peer}" for peer in peers)
+    header = ("method", "seconds", *relative, "single view", "with TTA", "seeds")
+    part = f"of runs with {found['images']:,} images per epoch, " if found["images"] else ""
+    note = f"Seconds {part}median of {len(seconds)} (range); accuracy of whole runs. "
+    return header, rows, note
+
+
+def _columns(runs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    return {key: [run[key] for run in runs] for key in runs[0]}
+
+
+def _ratios(ours: Mapping[str, list[float]], peer: Mapping[str, list[float]]) -> list[float]:
+    return [a / b for a, b in zip(ours["seconds"], peer["seconds"], strict=True)]
+
+
+def _whole_runs(method: str) -> dict[str, list[float]]:
+    """Return the recorded accuracies of a network or, with any allocator, of the peer."""
+    if method.startswith("sprint"):
+        runs = read_folder(RESULTS / "sprint")[method]
+        scores = [(run.test, run.test_tta) for run in runs]
+        return _columns(
+            [
+                {"single_view": one.accuracy, "six_views": six.accuracy}
+                for one, six in scores
+                if one and six
+            ]
+        )
+    found = json.loads((RESULTS / "benchmark-airbench.json").read_text())
+    return _columns(next(iter(found["runs"].values())))
+
+
+def _inference(found: dict[str, Any]) -> _Parts:
+    """Return the latency of one image on one thread, and the throughput on all threads."""
+    names = {
+        "eager": "PyTorch",
+        "bfloat16": "bfloat16",
+        "compile": "compiled",
+        "compile_bfloat16": "compiled, bfloat16",
+        "onnxruntime": "ONNX Runtime",
+        "openvino": "OpenVINO",
+    }
+    models = sorted(found["models"].items(), key=lambda item: item[1]["1"]["params"])
+    ways = [way for way in names if way in models[0][1]["1"]["milliseconds"]["1"]]
+    rows, spreads = [], []
+    for name, by_threads in models:
+        one = by_threads["1"]["milliseconds"]["1"]
+        many = by_threads[str(found["threads"])]["milliseconds"]["256"]
+        spreads += [max(times[way]) / min(times[way]) - 1 for times in (one, many) for way in ways]
+        latency = (f"{statistics.median(one[way]):.2f}" for way in ways)
+        speed = (f"{256_000 / statistics.median(many[way]):,.0f}" for way in ways)
+        rows.append((f"`{name}`", *latency, *speed))
+    latencies = (f"1 image, {names[way]}" for way in ways)
+    speeds = (f"256, {names[way]}" for way in ways)
+    note = (
+        "Milliseconds for one image on one thread; images per second in batches of 256 on all "
+        f"threads.\nMedians; half of the ranges are within {statistics.median(spreads):.0%}. "
+    )
+    return ("model", *latencies, *speeds), rows, note
 
 
 def _threads(device: str, threads: int) -> str:
@@ -320,14 +385,13 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "models": _models,
     "sprint": partial(_runs, RESULTS / "sprint", _sprint),
     "recipes": partial(_runs, RESULTS / "recipes" / "augmentation", _recipes),
-    "image_sizes": partial(
-        _runs, RESULTS / "recipes" / "image_sizes", partial(_recipes, describe=_image_sizes)
-    ),
+    "recipes_sprint": partial(_study, RESULTS / "recipes" / "sprint"),
     "throughput": partial(_benchmark, "throughput", _throughput),
     "loading": partial(_benchmark, "loading", _loading),
     "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),
     "scaling": partial(_benchmark, "scaling", _scaling),
     "processes": partial(_benchmark, "processes", _processes),
+    "inference": partial(_benchmark, "inference", _inference),
     "time_to_accuracy": partial(_benchmark, "time-to-accuracy*", _time_to_accuracy),
 }
 _MARKED = re.compile(
