@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -114,14 +114,20 @@ def escape(text: str) -> str:
 def settings_rows(settings: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any dataclass
     """Return the fields of a dataclass as (name, value) rows, in order.
 
-    A field that is a dataclass itself shows what is neither zero, False nor None.
+    A field that is a dataclass itself shows what is neither zero, False, None nor `unused`.
     """
-    return [(name.replace("_", " "), _text(value)) for name, value in asdict(settings).items()]
+    return [(name.replace("_", " "), _text(value)) for name, value in _items(settings).items()]
+
+
+def _items(settings: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    return {field.name: getattr(settings, field.name) for field in fields(settings)}
 
 
 def _text(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items() if item)
+    if is_dataclass(value):
+        unused = getattr(value, "unused", ())
+        shown = {k: v for k, v in _items(value).items() if v and k not in unused}
+        return ", ".join(f"{key} {_text(item)}" for key, item in shown.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "; ".join(map(_text, value)) or "none"
     if value is None:

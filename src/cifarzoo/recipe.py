@@ -58,16 +58,23 @@ class Augmentation:
         translate: largest shift in pixels in each direction, 0 to 16.
         cutout: side in pixels of the square that is filled with the mean colour, 0 to 32; 0
             disables it (arXiv 1708.04552).
-        padding: how translation fills the border: "zero" or "reflect".
+        padding: how translation and rotation fill the border: "zero" or "reflect".
         rand_augment: number of RandAugment operations (arXiv 1909.13719) applied first, 0 to 8.
-            Each epoch draws 16 policies, and each image uses one of them.
         magnitude: strength of these operations, 0 to 30, as in torchvision's `RandAugment`.
+        trivial_augment: whether to apply one operation of random strength first, as torchvision's
+            `TrivialAugmentWide` (arXiv 2103.10158); not together with `rand_augment`.
         brightness: largest relative change of the brightness, 0 to 1, as in torchvision's
             `ColorJitter`.
         contrast: largest relative change of the contrast, 0 to 1, as there.
         saturation: largest relative change of the saturation, 0 to 1, as there.
         hue: largest rotation of the hues, 0 to 0.5 turns, in the YIQ colour space (`ColorJitter`
             rotates them in HSV).
+        rotation: largest angle of the rotation in degrees, 0 to 180; interpolated bilinearly.
+        sharpness: largest relative change of the sharpness, 0 to 1, as in torchvision's
+            `adjust_sharpness`.
+        erase: probability of filling a random rectangle with the mean colour, 0 to 1, as in
+            torchvision's `RandomErasing` (arXiv 1708.04896): 2 to 33 % of the area, aspect ratio
+            0.3 to 3.3.
     """
 
     flip: Literal["none", "random", "alternating"] = "none"
@@ -76,10 +83,28 @@ class Augmentation:
     padding: PaddingName = "zero"
     rand_augment: Annotated[NonNegativeInt, Field(le=8)] = 0
     magnitude: Annotated[NonNegativeInt, Field(le=30)] = 9
+    trivial_augment: StrictBool = False
     brightness: UnitInterval = 0.0
     contrast: UnitInterval = 0.0
     saturation: UnitInterval = 0.0
     hue: Annotated[NonNegativeFloat, Field(le=0.5)] = 0.0
+    rotation: Annotated[NonNegativeFloat, Field(le=180)] = 0.0
+    sharpness: UnitInterval = 0.0
+    erase: UnitInterval = 0.0
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Names of the fields that have no effect, since what they modify is disabled."""
+        magnitude = () if self.rand_augment else ("magnitude",)
+        padding = () if self.translate or self.rotation else ("padding",)
+        return magnitude + padding
+
+    def __post_init__(self) -> None:
+        """Check the fields that depend on each other."""
+        if self.rand_augment and self.trivial_augment:
+            raise InvalidValueError(
+                f"rand_augment is {self.rand_augment}: expected 0 with trivial_augment"
+            )
 
 
 @settings

@@ -206,7 +206,7 @@ class TensorLoader:
             limit, side = augmentation.translate, min(images.shape[2:])
             if limit >= side:
                 raise InvalidValueError(f"translate is {limit}: expected less than {side} pixels")
-            if augmentation.cutout:
+            if augmentation.cutout or augmentation.erase:
                 self._fill = _mean_colour(self.images)
         self._check_not_empty()
 
