@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from cifarzoo.data.augment import apply, draw, generator_for
+from cifarzoo.data.augment import Stream, apply, draw, generator_for
 from cifarzoo.recipe import Augmentation
 
 FILL = torch.tensor([10, 20, 30], dtype=torch.uint8)
@@ -27,10 +27,6 @@ ALL = Augmentation(
     rotation=20,
     sharpness=0.5,
     erase=0.5,
-)
-OPERATIONS = (  # in the order of torchvision's RandAugment and TrivialAugmentWide
-    *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness"),
-    *("Color", "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize"),
 )
 
 
@@ -103,16 +99,113 @@ def test_a_subset_is_augmented_as_within_the_whole_set(
     assert torch.equal(whole[part], alone)
 
 
-def test_each_policy_is_applied_as_by_torchvision() -> None:
-    augmentation = Augmentation(rand_augment=2, magnitude=14)
-    images = noise(40, 32, 32)
-    policy = draw(augmentation, 40, seed=1, epoch=2)["policy"]
-    assert 8 <= len(set(policy.tolist())) <= POLICIES
-    found = apply(images, {"policy": policy}, augmentation, fill=FILL)
-    for seed in set(policy.tolist()):
-        chosen = policy == seed
-        torch.manual_seed(seed)
-        assert torch.equal(found[chosen], v2.RandAugment(2, 14)(images[chosen]))
+@pytest.mark.parametrize(
+    ("augmentation", "transform", "kinds"),
+    [
+        (Augmentation(trivial_augment=True), v2.TrivialAugmentWide(), 674),
+        (Augmentation(rand_augment=1, magnitude=7), v2.RandAugment(1, 7), 25),
+        (Augmentation(rand_augment=1, magnitude=30), v2.RandAugment(1, 30), 25),
+    ],
+)
+def test_what_torchvision_draws_is_among_what_is_drawn(
+    augmentation: Augmentation, transform: nn.Module, kinds: int
+) -> None:
+    params = draw(augmentation, 9000, size=(12, 16), seed=0, epoch=0)
+    drawn = torch.cat(list(params.values()), dim=1)
+    rows = {tuple(row): i for i, row in enumerate(drawn.tolist())}
+    assert len(rows) == kinds  # 31 strengths, and their signs
+    chosen = {name: values[list(rows.values())] for name, values in params.items()}
+    image = noise(1, 12, 16)
+    ours = apply(image.expand(kinds, -1, -1, -1), chosen, augmentation, fill=FILL).int()
+    torch.manual_seed(0)
+    for _ in range(100):
+        # torchvision rounds saturated colours down twice, and solarizes from 51.000004 on.
+        differs = (ours - transform(image).int()).abs() > 2
+        assert differs.float().mean((1, 2, 3)).min() < 0.005
+
+
+def test_operations_are_drawn_equally_often_and_strengths_for_each_image() -> None:
+    params = draw(Augmentation(rand_augment=2), 7000, seed=0, epoch=0)
+    assert params["operation"].shape == params["strength"].shape == (7000, 2)
+    counts = params["operation"].flatten().bincount()
+    assert len(counts) == 14
+    assert counts.min() > 850  # of 1000
+    assert abs(torch.corrcoef(params["operation"].T.double())[0, 1].item()) < 0.06
+    signs = params["strength"][params["operation"] == 1].sign()
+    assert abs(signs.mean().item()) < 0.15
+
+
+def test_two_operations_are_applied_one_after_the_other() -> None:
+    augmentation, image = Augmentation(rand_augment=2), noise(1, 12, 16)
+    params = {"operation": torch.tensor([[5, 9]]), "strength": torch.tensor([[-9.0, 0.5]])}
+    found = apply(image, params, augmentation, fill=FILL)
+    expected = v2.functional.adjust_sharpness(v2.functional.rotate(image, -9), 1.5)
+    assert (found.int() - expected.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("angle", [-170.0, -33.0, 0.0, 12.5, 90.0])
+def test_images_are_rotated_as_by_torchvision(angle: float) -> None:
+    image = noise(2, 12, 15)
+    found = apply(image, {"angle": torch.full((2,), angle)}, Augmentation(rotation=180), fill=FILL)
+    expected = v2.functional.rotate(image, angle, v2.InterpolationMode.BILINEAR)
+    assert (found.int() - expected.int()).abs().max() <= 1
+    reflected = Augmentation(rotation=180, padding="reflect")
+    found = apply(image, {"angle": torch.full((2,), angle)}, reflected, fill=FILL)
+    padded = functional.pad(image.float(), (7, 7, 7, 7), mode="reflect").to(torch.uint8)
+    expected = v2.functional.rotate(padded, angle, v2.InterpolationMode.BILINEAR)
+    assert (found.int() - expected[..., 7:-7, 7:-7].int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 1.0, 2.0])
+def test_sharpness_is_changed_as_by_torchvision(factor: float) -> None:
+    image = noise(2, 12, 15)
+    params = {"sharpness": torch.full((2,), factor)}
+    found = apply(image, params, Augmentation(sharpness=1), fill=FILL)
+    expected = v2.functional.adjust_sharpness(image, factor)
+    assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_rectangles_are_erased_with_the_ranges_of_random_erasing() -> None:
+    """arXiv 1708.04896: 2 to 33 % of the area here, aspect ratio 0.3 to 3.3."""
+    augmentation = Augmentation(erase=0.25)
+    erased = draw(augmentation, 4000, size=(48, 64), seed=0, epoch=0)["erased"]
+    row, column, height, width = erased[erased[:, 2] > 0].T
+    assert len(row) == pytest.approx(1000, abs=140)  # five standard errors
+    area, aspect = height * width / (48 * 64), height / width
+    assert (area.min().item(), area.max().item()) == pytest.approx((0.02, 0.33), abs=0.01)
+    assert area.mean().item() == pytest.approx(0.175, abs=0.015)
+    assert (aspect.min().item(), aspect.max().item()) == pytest.approx((0.3, 3.3), rel=0.1)
+    assert abs(aspect.log().mean().item()) < 0.12
+    assert min(row.min().item(), column.min().item()) == 0
+    assert (row + height).max() == 48
+    assert (column + width).max() == 64
+    images = noise(4000, 48, 64)[:50]
+    found = apply(images, {"erased": erased[:50]}, augmentation, fill=FILL)
+    for image, result, (top, left, high, wide) in zip(images, found, erased.tolist(), strict=False):
+        expected = image.clone()
+        expected[:, top : top + high, left : left + wide] = FILL[:, None, None]
+        assert torch.equal(result, expected)
+
+
+def test_angles_and_sharpness_are_drawn_from_their_ranges() -> None:
+    params = draw(Augmentation(rotation=30, sharpness=0.4), 4000, seed=0, epoch=0)
+    for values, low, high in ((params["angle"], -30, 30), (params["sharpness"], 0.6, 1.4)):
+        found = [value.item() for value in values.aminmax()]
+        assert found == pytest.approx([low, high], abs=0.001 * (high - low))
+
+
+def test_nothing_depends_on_the_default_dtype() -> None:
+    images = noise(30)
+    params = draw(ALL, 30, size=(8, 8), seed=1, epoch=0)
+    expected = apply(images, params, ALL, fill=FILL)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = draw(ALL, 30, size=(8, 8), seed=1, epoch=0)
+        found = apply(images, again, ALL, fill=FILL)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(again[name], values) for name, values in params.items())
+    assert torch.equal(found, expected)
 
 
 def jitter(images: Tensor, *colour: float) -> Tensor:
@@ -185,7 +278,10 @@ def test_seed_and_epoch_determine_every_stream() -> None:
     first, again, other_seed, other_epoch = (
         draw(ALL, 50, seed=seed, epoch=epoch) for seed, epoch in ((0, 0), (0, 0), (1, 0), (0, 1))
     )
-    assert set(first) == {"flip", "shift", "centre", "policy", "colour"}
+    assert set(first) == {
+        *("operation", "strength", "angle", "sharpness", "colour"),
+        *("flip", "shift", "centre", "erased"),
+    }
     for name, values in first.items():
         assert torch.equal(values, again[name])
         assert not torch.equal(values, other_seed[name])
@@ -199,6 +295,6 @@ def test_a_stream_does_not_depend_on_what_else_is_drawn(seed: int) -> None:
     assert torch.equal(alone, draw(ALL, 50, seed=seed, epoch=2)["flip"])
     drawn = [
         torch.rand(4, generator=generator_for(stream, seed=seed, epoch=1)).tolist()
-        for stream in ("order", "flip", "translate", "cutout", "policy", "colour")
+        for stream in get_args(Stream)
     ]
-    assert len({tuple(values) for values in drawn}) == 6
+    assert len({tuple(values) for values in drawn}) == len(get_args(Stream)) == 10

@@ -123,7 +123,8 @@ def _draw_operations(
 ) -> Params:
     """Draw operations and strengths as torchvision's `RandAugment` and `TrivialAugmentWide` do."""
     if a.trivial_augment:
-        count, shear, degrees, colour, bits, (down, across) = 1, 0.99, 135, 0.99, 6, (32, 32)
+        count, shear, degrees, colour, bits = 1, 0.99, 135, 0.99, 6
+        down = across = 32.0
         level = torch.randint(STRENGTHS, (n, count), generator=generator)
     else:
         count, shear, degrees, colour, bits = a.rand_augment, 0.3, 30, 0.9, 4
@@ -185,7 +186,8 @@ def apply(images: Tensor, params: Params, augmentation: Augmentation, *, fill: T
         corner = params["centre"] - augmentation.cutout // 2
         pixels = _erase(pixels, corner, torch.full_like(corner, augmentation.cutout), fill)
     if "erased" in params:
-        pixels = _erase(pixels, *params["erased"].split(2, dim=1), fill)
+        corner, sides = params["erased"].chunk(2, dim=1)
+        pixels = _erase(pixels, corner, sides, fill)
     return pixels.permute(0, 3, 1, 2)
 
 
@@ -252,7 +254,7 @@ def _operate(pixels: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
     """Apply one operation to each image, to the images of an operation together."""
     order = operation.argsort()
     counts = operation.bincount(minlength=len(OPERATIONS)).tolist()
-    parts = zip(pixels[order].split(counts), strength[order].split(counts), strict=True)
+    parts = zip(*(torch.split(each[order], counts) for each in (pixels, strength)), strict=True)
     result = torch.empty_like(pixels)
     result[order] = torch.cat(
         [apply_to(*part) for apply_to, part in zip(OPERATIONS, parts, strict=True) if len(part[0])]
@@ -294,7 +296,8 @@ def _warp(
         return a * x + b * y[:, None] + c
 
     columns, rows = sampled(*x_from) * (2 / (width - 1)), sampled(*y_from) * (2 / (height - 1))
-    grid = torch.stack(torch.broadcast_tensors(columns, rows), dim=-1)
+    whole = len(pixels), height, width
+    grid = torch.stack([columns.expand(whole), rows.expand(whole)], dim=-1)
     images = pixels.permute(0, 3, 1, 2).to(torch.float32)
     border = "reflection" if padding == "reflect" else "zeros"
     # Corners are aligned so that reflection does not repeat the border, as in `_pad`.
@@ -364,7 +367,7 @@ def _jitter(pixels: Tensor, colour: Tensor) -> Tensor:
     grey, quarter_turn = GREY.to(pixels.device), QUARTER_TURN.to(pixels.device)
     angle = 2 * math.pi * turns
     cos, sin = ((saturation * part)[:, None, None] for part in (angle.cos(), angle.sin()))
-    matrix = grey + cos * (torch.eye(3, device=pixels.device) - grey) + sin * quarter_turn
+    matrix = grey + cos * (torch.eye(3).to(grey) - grey) + sin * quarter_turn
     colours = pixels.flatten(1, 2).to(torch.float32)  # (N,H*W,3)
     luma = colours.mean(1) @ grey[0]
     offset = (brightness * (1 - contrast) * luma)[:, None, None]
