@@ -108,6 +108,21 @@ def test_settings_rows_cover_every_field() -> None:
 
 
 @pytest.mark.parametrize(
+    ("augmentation", "expected"),
+    [
+        (zoo.Augmentation(flip="random"), "flip random"),
+        (zoo.Augmentation(flip="random", rotation=15), "flip random, padding zero, rotation 15"),
+        (zoo.Augmentation(rand_augment=2), "flip none, rand_augment 2, magnitude 9"),
+    ],
+)
+def test_settings_rows_show_what_has_an_effect(
+    augmentation: zoo.Augmentation, expected: str
+) -> None:
+    rows = dict(settings_rows(zoo.Recipe(augmentation=augmentation)))
+    assert rows["augmentation"] == expected
+
+
+@pytest.mark.parametrize(
     ("shown", "expected"),
     [
         (zoo.Recipe(), "Recipe()"),

@@ -25,7 +25,7 @@ RECIPE = zoo.Recipe(
     early_stopping=zoo.EarlyStopping(),
     augmentation=zoo.Augmentation(flip="alternating", translate=4),
     image_sizes=(24, 32),
-    mixing=zoo.Mixing(kind="either", share=0.5),
+    mixing=zoo.Mixing(kind="either", share=0.5, ramp_epochs=5),
     averaging=zoo.Averaging(start_epochs=10),
     distillation=zoo.Distillation(teacher="sprint_m"),
 )
@@ -55,6 +55,7 @@ RECIPE = zoo.Recipe(
         ({"warmup_epochs": 1, "schedule": "one_cycle"}, ValueError, ["warmup_epochs"]),
         ({"warmup_epochs": 10}, ValueError, ["warmup_epochs", "10"]),
         ({"averaging": zoo.Averaging(start_epochs=10)}, ValueError, ["start_epochs"]),
+        ({"mixing": zoo.Mixing(ramp_epochs=10)}, ValueError, ["ramp_epochs", "10"]),
     ],
 )
 def test_error_names_the_field_its_value_and_what_is_accepted(
@@ -76,6 +77,12 @@ def test_error_names_the_field_its_value_and_what_is_accepted(
         (zoo.Augmentation, {"contrast": 1.1}),
         (zoo.Augmentation, {"hue": 0.6}),
         (zoo.Augmentation, {"brightness": True}),
+        (zoo.Augmentation, {"rotation": 181}),
+        (zoo.Augmentation, {"sharpness": -0.1}),
+        (zoo.Augmentation, {"erase": 1.1}),
+        (zoo.Augmentation, {"trivial_augment": 1}),
+        (zoo.Augmentation, {"trivial_augment": True, "rand_augment": 2}),
+        (zoo.Mixing, {"ramp_epochs": -1}),
         (zoo.Mixing, {"alpha": 0}),
         (zoo.Mixing, {"share": 1.1}),
         (zoo.Averaging, {"decay": 1.0}),
@@ -139,6 +146,7 @@ def test_scaling_epochs_preserves_proportions_and_is_reversible() -> None:
     scaled = scale_epochs(RECIPE, 40)
     assert (scaled.epochs, scaled.warmup_epochs, scaled.groups[0].epochs) == (40, 4, 10)
     assert scaled.averaging == zoo.Averaging(start_epochs=20)
+    assert scaled.mixing == zoo.Mixing(kind="either", share=0.5, ramp_epochs=10)
     assert scale_epochs(scaled, 20) == RECIPE
 
 

@@ -116,11 +116,17 @@ class Mixing:
             the two at random for each batch.
         alpha: parameter of the beta distribution of the mixing weight, above 0.
         share: fraction of the batches that are mixed, in (0, 1].
+        ramp_epochs: epochs, from the first, over which this fraction grows linearly from 0.
     """
 
     kind: Literal["mixup", "cutmix", "either"] = "cutmix"
     alpha: PositiveFloat = 1.0
     share: _Weight = 1.0
+    ramp_epochs: NonNegativeFloat = 0.0
+
+    def share_at(self, epoch: float) -> float:
+        """Return the fraction of mixed batches after a number of epochs."""
+        return self.share * min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else self.share
 
 
 @settings
@@ -141,7 +147,8 @@ class Averaging:
 class Distillation:
     """Knowledge distillation from another model of the zoo (arXiv 1503.02531).
 
-    The teacher sees the same augmented and mixed images as the student.
+    The teacher sees the same augmented and mixed images as the student, always at their whole size
+    (see `Recipe.image_sizes`).
 
     Attributes:
         teacher: name of the model; `train` builds it.
@@ -227,7 +234,7 @@ class Recipe(HasTable):
         augmentation: augmentation of the training images, or None.
         image_sizes: sides in pixels to which augmented batches are resized, bilinearly, each for an
             equal share of the epochs: (24, 28, 32) begins with smaller images, which take less
-            time. Empty keeps the size. Checks and scores use whole images.
+            time. Empty keeps the size. Teachers, checks and scores use whole images.
         mixing: mixing of images and labels within a batch, or None.
         averaging: averaging of the weights, or None.
         distillation: distillation from another model of the zoo, or None.
@@ -282,7 +289,9 @@ class Recipe(HasTable):
                 f"{self.batch_size}"
             )
         start = 0.0 if self.averaging is None else self.averaging.start_epochs
-        for name, value in (("warmup_epochs", self.warmup_epochs), ("start_epochs", start)):
+        ramp = 0.0 if self.mixing is None else self.mixing.ramp_epochs
+        delays = {"warmup_epochs": self.warmup_epochs, "start_epochs": start, "ramp_epochs": ramp}
+        for name, value in delays.items():
             if value >= self.epochs:
                 raise InvalidValueError(
                     f"{name} is {value}: expected less than {self.epochs} epochs"
@@ -292,7 +301,7 @@ class Recipe(HasTable):
 def scale_epochs(recipe: Recipe, epochs: int) -> Recipe:
     """Return a recipe with another number of epochs.
 
-    Warm-up, start of averaging and epochs of groups are scaled in proportion.
+    Warm-up, growth of mixing, start of averaging and epochs of groups are scaled in proportion.
 
     Args:
         recipe: recipe to scale.
@@ -303,7 +312,9 @@ def scale_epochs(recipe: Recipe, epochs: int) -> Recipe:
         group if group.epochs is None else replace(group, epochs=factor * group.epochs)
         for group in recipe.groups
     )
-    averaging = recipe.averaging
+    mixing, averaging = recipe.mixing, recipe.averaging
+    if mixing is not None:
+        mixing = replace(mixing, ramp_epochs=factor * mixing.ramp_epochs)
     if averaging is not None:
         averaging = replace(averaging, start_epochs=factor * averaging.start_epochs)
     return replace(
@@ -311,5 +322,6 @@ def scale_epochs(recipe: Recipe, epochs: int) -> Recipe:
         epochs=epochs,
         groups=groups,
         warmup_epochs=factor * recipe.warmup_epochs,
+        mixing=mixing,
         averaging=averaging,
     )

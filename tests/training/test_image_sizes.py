@@ -84,9 +84,26 @@ def test_models_that_need_larger_images_are_refused(
     model = _model(Network(), **limits)
     with pytest.raises(InvalidValueError, match=rf"\(16, 24, 32\).*the model accepts {expected}"):
         fit_quietly(model, make_loaders(), RECIPE)
-    recipe = replace(RECIPE, distillation=zoo.Distillation(teacher="any"))
-    with pytest.raises(InvalidValueError, match=f"the teacher accepts {expected}"):
-        fit_quietly(_model(Network()), make_loaders(), recipe, teacher=model)
+
+
+def test_teacher_sees_the_mixed_images_before_they_are_resized(make_loaders: MakeLoaders) -> None:
+    class Recorder(Network):
+        @override
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(images.clone())
+            return super().forward(images)
+
+    seen, student = list[Tensor](), Recorder()
+    recipe = replace(
+        RECIPE, mixing=zoo.Mixing(kind="mixup"), distillation=zoo.Distillation(teacher="any")
+    )
+    teacher = _model(Recorder(), image_size=32)
+    fit_quietly(_model(student), Loaders(make_loaders().train), recipe, teacher=teacher)
+    assert student.trained == SIDES
+    whole, resized = seen[::2], seen[1::2]
+    for images, found, side in zip(whole, resized, SIDES, strict=True):
+        assert images.shape[2:] == (32, 32)
+        torch.testing.assert_close(found, resize(images, side))
 
 
 def test_images_are_resized_bilinearly() -> None:

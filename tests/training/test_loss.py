@@ -28,7 +28,7 @@ def test_images_and_labels_are_mixed_with_the_same_weights(
 ) -> None:
     torch.manual_seed(3)
     images = _images()
-    batch = mix(images, LABELS, Mixing(kind=kind))
+    batch = mix(images, LABELS, Mixing(kind=kind), 0)
     assert images.min() <= batch.images.min() <= batch.images.max() <= images.max()
     assert batch.weights is not None
     torch.testing.assert_close(batch.weights.sum(1), torch.ones(4))
@@ -42,14 +42,21 @@ def test_images_and_labels_are_mixed_with_the_same_weights(
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_share_is_the_fraction_of_mixed_batches(share: float) -> None:
     mixing = Mixing(kind="mixup", share=share)
-    mixed = sum(mix(_images(2), LABELS[:2], mixing).weights is not None for _ in range(400))
+    mixed = sum(mix(_images(2), LABELS[:2], mixing, 0).weights is not None for _ in range(400))
+    assert mixed == pytest.approx(400 * share, abs=4 * math.sqrt(400 * share * (1 - share)))
+
+
+@pytest.mark.parametrize(("epoch", "share"), [(0, 0), (1.5, 0.15), (5, 0.5), (8, 0.5)])
+def test_share_grows_linearly(epoch: float, share: float) -> None:
+    mixing = Mixing(kind="mixup", share=0.5, ramp_epochs=5)
+    mixed = sum(mix(_images(2), LABELS[:2], mixing, epoch).weights is not None for _ in range(400))
     assert mixed == pytest.approx(400 * share, abs=4 * math.sqrt(400 * share * (1 - share)))
 
 
 def test_either_uses_both_kinds() -> None:
     colours: Counter[int] = Counter()
     for _ in range(100):
-        batch = mix(_images(2), LABELS[:2], Mixing(kind="either"))
+        batch = mix(_images(2), LABELS[:2], Mixing(kind="either"), 0)
         colours[max(len(image.unique()) for image in batch.images)] += 1
     assert colours[1] > 25  # mixup, or cutmix with an empty rectangle
     assert colours[2] > 25  # cutmix
@@ -58,7 +65,7 @@ def test_either_uses_both_kinds() -> None:
 def test_loss_is_cross_entropy() -> None:
     logits, recipe = torch.randn(4, 3), Recipe(label_smoothing=0.1)
     expected = nn.functional.cross_entropy(logits, LABELS, label_smoothing=0.1)
-    assert training_loss(logits, mix(_images(), LABELS, None), recipe) == expected
+    assert training_loss(logits, mix(_images(), LABELS, None, 0), recipe) == expected
     unmixed = Mixed(_images(), LABELS, torch.eye(4))
     assert training_loss(logits, unmixed, recipe).item() == pytest.approx(expected.item())
 
@@ -75,7 +82,7 @@ def test_loss_of_a_mixed_batch_weights_the_labels() -> None:
 def test_distillation_loss_follows_its_formula() -> None:
     """T² KL(teacher/T, student/T), arXiv 1503.02531."""
     logits, teacher_logits = torch.randn(4, 3), torch.randn(4, 3)
-    batch = mix(_images(), LABELS, None)
+    batch = mix(_images(), LABELS, None, 0)
     recipe = Recipe(distillation=Distillation(teacher="any", temperature=2.0, share=0.75))
     p, q = (teacher_logits / 2).softmax(1), (logits / 2).softmax(1)
     distance = 4 * (p * (p.log() - q.log())).sum(1).mean()

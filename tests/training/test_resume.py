@@ -41,7 +41,15 @@ MakeLoaders = Callable[..., Loaders]
 MakeModel = Callable[..., ImageClassifier]
 Result = tuple[list[Tensor], History]
 
-AUGMENTED = Augmentation(flip="alternating", translate=2, cutout=6, rand_augment=1)
+AUGMENTED = Augmentation(
+    flip="alternating",
+    translate=2,
+    cutout=6,
+    rotation=10,
+    sharpness=0.5,
+    erase=0.2,
+    trivial_augment=True,
+)
 RECIPES = {
     "sgd": Recipe(epochs=3, lr=0.1, momentum=0.9, warmup_epochs=1.5, checks_per_epoch=3),
     "adam": Recipe(epochs=3, optimizer="adam", lr=0.01, checks_per_epoch=2, schedule="cosine"),
@@ -62,7 +70,7 @@ RECIPES = {
     ),
     "averaged": Recipe(epochs=3, averaging=Averaging(decay=0.8, start_epochs=0.5)),
     "mean": Recipe(epochs=3, keep="last", averaging=Averaging(decay=None, start_epochs=1.5)),
-    "mixed": Recipe(epochs=3, mixing=Mixing(kind="either", share=0.7)),
+    "mixed": Recipe(epochs=3, mixing=Mixing(kind="either", share=0.7, ramp_epochs=1.5)),
     "early": Recipe(epochs=9, lr=0.5, checks_per_epoch=3, early_stopping=EarlyStopping(patience=3)),
 }
 

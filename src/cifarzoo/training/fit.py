@@ -293,13 +293,12 @@ def _check_arguments(
         validate("teacher", teacher, InstanceOf[nn.Module])
     if teacher is not None:
         _check_model("teacher", teacher)
-    for name, each in (("model", model), ("teacher", teacher)):
-        least, only = getattr(each, "min_image_size", 1), getattr(each, "image_size", None)
-        if any(size < least or only not in (None, size) for size in recipe.image_sizes):
-            accepted = f"at least {least}" if only is None else f"only {only}"
-            raise InvalidValueError(
-                f"image_sizes is {recipe.image_sizes}: the {name} accepts {accepted} pixels"
-            )
+    least, only = getattr(model, "min_image_size", 1), getattr(model, "image_size", None)
+    if any(size < least or only not in (None, size) for size in recipe.image_sizes):
+        accepted = f"at least {least}" if only is None else f"only {only}"
+        raise InvalidValueError(
+            f"image_sizes is {recipe.image_sizes}: the model accepts {accepted} pixels"
+        )
 
 
 def _check_model(what: str, model: nn.Module) -> None:

@@ -57,18 +57,20 @@ class Mixed:
         return [Mixed(i, self.labels, w) for i, w in zip(images, weights, strict=True)]
 
 
-def mix(images: Tensor, labels: Tensor, mixing: Mixing | None) -> Mixed:
+def mix(images: Tensor, labels: Tensor, mixing: Mixing | None, epoch: float) -> Mixed:
     """Mix the images of a batch with torchvision's `MixUp` and `CutMix`.
 
     Args:
         images: uint8 or float (N,3,H,W); mixing converts uint8 to float in [0, 1].
         labels: int64 (N,).
         mixing: mixing settings; None returns the batch unchanged.
+        epoch: time in epochs since the start of the run.
     """
     if mixing is None:
         return Mixed(images, labels)
     images = _to_float(images)
-    if mixing.share < 1 and torch.rand(()) >= mixing.share:
+    share = mixing.share_at(epoch)
+    if share < 1 and torch.rand(()) >= share:
         return Mixed(images, labels)
     from torchvision.transforms import v2
 

@@ -118,10 +118,12 @@ class RunState:
         self.optimizers.set_lr(self.step)
         self.optimizers.zero_grad()
         losses = []
-        images = resize(images, self.recipe.image_size(self.step // self.steps_per_epoch))
+        if self.teacher is None:  # teachers see whole images; mixing small ones takes less time
+            images = self._resize(images)
         # All processes need the same number of backward passes.
         count = min(self.recipe.accumulate, max(1, n // distributed.world_size()))
-        for part in mix(images, labels, self.recipe.mixing).split(count):
+        epoch = self.step / self.steps_per_epoch
+        for part in mix(images, labels, self.recipe.mixing, epoch).split(count):
             loss, guard = self._loss(part)
             share = distributed.world_size() * len(part.images) / n  # DDP averages over processes
             scaled = loss if share == 1 else loss * share
@@ -136,14 +138,18 @@ class RunState:
         self.step += 1
         self.average.update(self.step)
 
+    def _resize(self, images: Tensor) -> Tensor:
+        return resize(images, self.recipe.image_size(self.step // self.steps_per_epoch))
+
     def _loss(self, batch: Mixed) -> tuple[Tensor, SafeConvolutions | None]:
         """Return the loss of a batch and the mode of its convolutions; count correct answers."""
         network, teacher_logits = self._network(), None
+        images = self._resize(batch.images)
         with autocast(self.device, self.dtype, self.model) as guard:
             if self.teacher is not None:
                 with torch.no_grad():
                     teacher_logits = logits_of(self.teacher, batch.images)
-            logits = logits_of(network, batch.images)
+            logits = logits_of(network, images)
         if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
             rows = logits.detach()
             if batch.weights is not None:
