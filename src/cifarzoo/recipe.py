@@ -133,6 +133,8 @@ class Mixing:
 class Averaging:
     """Averaging of the weights over the run; the average is validated and kept.
 
+    The running statistics of batch norms are averaged in the same way.
+
     Attributes:
         decay: decay of an exponential moving average, in (0, 1), limited to (1 + n) / (10 + n)
             after n steps. None selects the plain mean over all steps (arXiv 1803.05407).

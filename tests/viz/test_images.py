@@ -71,7 +71,13 @@ def test_augmentation_shows_what_the_loader_yields(images: torch.Tensor) -> None
 def test_the_title_describes_the_augmentation() -> None:
     strong = Augmentation(flip="random", rand_augment=2)
     expected = "RandAugment (operations: 2, magnitude: 9); random horizontal flips"
-    for augmentation, words in ((Augmentation(), "no augmentation"), (strong, expected)):
+    new = Augmentation(trivial_augment=True, rotation=15, sharpness=0.2, erase=0.25)
+    others = (
+        "TrivialAugment; rotated by up to 15° (zero padding); changed sharpness; "
+        "rectangles erased in 0.25 of the images"
+    )
+    cases = ((Augmentation(), "no augmentation"), (strong, expected), (new, others))
+    for augmentation, words in cases:
         title = plot_augmentation(IMAGES, augmentation, epochs=1).get_suptitle()
         assert title.replace("\n", " ") == words
 

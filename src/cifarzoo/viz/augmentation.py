@@ -62,9 +62,13 @@ def plot_augmentation(
 def _describe(a: Augmentation) -> str:
     parts = {
         f"RandAugment (operations: {a.rand_augment}, magnitude: {a.magnitude})": a.rand_augment,
+        "TrivialAugment": a.trivial_augment,
+        f"rotated by up to {a.rotation:g}° ({a.padding} padding)": a.rotation,
+        "changed sharpness": a.sharpness,
         "colour jitter": a.brightness or a.contrast or a.saturation or a.hue,
         FLIPS.get(a.flip, ""): a.flip in FLIPS,
         f"shifted by up to {a.translate} pixels ({a.padding} padding)": a.translate,
         f"cutout of {a.cutout}×{a.cutout} pixels": a.cutout,
+        f"rectangles erased in {a.erase:.3g} of the images": a.erase,
     }
     return "; ".join(text for text, enabled in parts.items() if enabled) or "no augmentation"
