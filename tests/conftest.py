@@ -55,6 +55,14 @@ def real_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_root100(real_root: Path) -> Path:
+    """Return the folder of the real CIFAR-100, or skip the test."""
+    if not (real_root / "cifar-100-python").is_dir():
+        pytest.skip("needs the real CIFAR-100: CIFARZOO_DATA has no cifar-100-python")
+    return real_root
+
+
+@pytest.fixture(scope="session")
 def load_script() -> Callable[[str], ModuleType]:
     """Return a function that imports a script by its path in the repository."""
 

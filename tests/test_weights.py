@@ -21,19 +21,28 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cifarzoo import ModelCard, Preprocess, Recipe, build_model, model_card, save_weights
-from cifarzoo.data import CLASSES
+from cifarzoo import (
+    ModelCard,
+    Preprocess,
+    Recipe,
+    build_model,
+    list_models,
+    model_card,
+    save_weights,
+)
+from cifarzoo.data import CIFAR100_CLASSES, CLASSES
 from cifarzoo.errors import DownloadError, InvalidTypeError, WeightsError
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import BackboneWeights, TransferClassifier, transfer_classifier
-from cifarzoo.registry import build_from_card
+from cifarzoo.registry import build_from_card, card_without_weights
 from cifarzoo.weights import (
     PRETRAINED,
+    count_classes,
     load_state,
-    load_weights,
     packaged_file,
     read_metadata,
     read_state_dict,
+    read_weights,
     sha256_of,
 )
 
@@ -53,6 +62,11 @@ def classifier(num_classes: int = 10) -> ImageClassifier:
 CARD = ModelCard(
     name="small", family="test", summary="", builder=classifier, recipes={"standard": Recipe()}
 )
+
+
+def load_weights(model: ImageClassifier, weights: str | Path, card: ModelCard) -> None:
+    stored = read_weights(model, weights, card, download=False)
+    load_state(model, stored.state, source=stored.source)
 
 
 def assert_equal(model: nn.Module, other: nn.Module) -> None:
@@ -331,6 +345,36 @@ def test_common_mistakes_get_a_hint() -> None:
             load_state(classifier(), state, source="it")
 
 
+def test_number_of_classes_is_that_of_the_weights(tmp_path: Path) -> None:
+    source, path = classifier(100), tmp_path / "a.safetensors"
+    save_weights(source, path, metadata={"data": "cifar100"})
+    for num_classes in (None, 100):
+        model = build_from_card(CARD, path, num_classes)
+        assert_equal(model, source)
+        assert model.class_names == CIFAR100_CLASSES
+    for num_classes in (10, 20):
+        with pytest.raises(WeightsError, match=r"Try num_classes=100$"):
+            build_from_card(CARD, path, num_classes)
+    for state in (
+        {**source.state_dict(), "network.3.weight": torch.zeros(100, 63)},
+        {**source.state_dict(), "network.0.weight": torch.zeros(5, 3, 3, 3)},
+        {**source.state_dict(), "network.3.weight": torch.zeros(0, 64)},
+    ):
+        save_file(state, path)
+        with pytest.raises(WeightsError, match=r"a\.safetensors does not fit the model"):
+            build_from_card(CARD, path)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_number_of_classes_of_every_model_is_found(name: str) -> None:
+    card = card_without_weights(name)
+    with torch.device("meta"):
+        own, other = (card.builder(n).state_dict() for n in (10, 100))
+    assert count_classes(own, other) == 100
+    assert count_classes(other, own) == 10
+    assert count_classes(own, own) is None
+
+
 def test_counters_of_batch_norms_may_be_missing() -> None:
     state = {k: v for k, v in layers().state_dict().items() if "num_batches_tracked" not in k}
     layers().load_state_dict(state)
@@ -417,7 +461,7 @@ def test_published_backbone_is_read_from_the_cache_and_verified(
     published: BackboneWeights, tmp_path: Path
 ) -> None:
     model = transfer((published,))
-    load_weights(model, "imagenet", CARD, download=False)
+    load_weights(model, "imagenet", CARD)
     path = tmp_path / "checkpoints" / "backbone.pth"
     expected = read_state_dict(path)["0.weight"]
     assert torch.equal(model.state_dict()["network.0.weight"], expected)
@@ -434,5 +478,5 @@ def test_error_of_a_failed_download_names_the_folder(
     monkeypatch.setattr("cifarzoo.weights.download_file", lambda *_, **__: ["it: no route"])
     (tmp_path / "checkpoints" / "backbone.pth").unlink()
     with pytest.raises(DownloadError, match=f"{tmp_path}.*TORCH_HOME") as caught:
-        load_weights(transfer((published,)), "imagenet", CARD, download=download)
+        read_weights(transfer((published,)), "imagenet", CARD, download=download)
     assert ("no route" in str(caught.value)) == download

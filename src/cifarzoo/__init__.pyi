@@ -9,6 +9,7 @@ from .card import Weights as Weights
 from .data.loader import Loaders as Loaders
 from .data.loader import TensorLoader as TensorLoader
 from .data.loader import cifar10_loaders as cifar10_loaders
+from .data.loader import cifar100_loaders as cifar100_loaders
 from .data.loader import shapes_loaders as shapes_loaders
 from .errors import CifarZooError as CifarZooError
 from .evaluation.compare import Comparison as Comparison

@@ -23,7 +23,7 @@ else:
 
 __all__ = ["DEFAULT", "STANDARD", "ModelCard", "Weights"]
 
-DEFAULT = "default"  # selects the best weights of a model
+DEFAULT = "default"  # selects the best CIFAR-10 weights of a model
 STANDARD = "standard"  # tag of a card's first recipe
 
 
@@ -54,6 +54,11 @@ class Weights:
         """The run with the (lower) median test accuracy, whose weights are in the file."""
         ordered = sorted(self.runs, key=lambda run: (_test(run).accuracy, run.seed))
         return ordered[(len(ordered) - 1) // 2]
+
+    @property
+    def data(self) -> str:
+        """Name of the data set of the runs, such as "cifar10"."""
+        return self.run.data
 
     @property
     def sha256(self) -> str:
@@ -104,7 +109,7 @@ class Weights:
 
     @override
     def __str__(self) -> str:
-        own = f"{self.accuracy:.2%}"
+        own = f"{self.accuracy:.2%} on {self.data}"
         if self.std is None:
             return f"{own} (seed {self.run.seed})"
         seeds = ", ".join(map(str, self.seeds))
@@ -161,9 +166,9 @@ class ModelCard(HasTable):
         return replace(self, recipes={tag: recipe}, weights=())
 
     def weights_for(self, tag: str) -> Weights | None:
-        """Return the packaged weights with a tag ("default" for the best), or None."""
+        """Return the packaged weights with a tag ("default": the best for CIFAR-10), or None."""
         if tag == DEFAULT:
-            return next(iter(self.weights), None)
+            return next((each for each in self.weights if each.data == "cifar10"), None)
         return next((weights for weights in self.weights if weights.tag == tag), None)
 
     @override

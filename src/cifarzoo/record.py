@@ -253,7 +253,7 @@ class RunRecord(HasTable):
 
     Attributes:
         name: name of the model.
-        data: "cifar10", "shapes", or "custom" for the caller's own loaders.
+        data: "cifar10", "cifar100", "shapes", or "custom" for the caller's own loaders.
         limit: number of training images and of test images that were used; None for all.
         seed: seed for initial weights, order, augmentation and dropout.
         recipe: training settings.

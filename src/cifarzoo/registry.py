@@ -17,7 +17,7 @@ from cifarzoo.card import ModelCard
 from cifarzoo.errors import InvalidTypeError, InvalidValueError, unknown
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.validation import NonNegativeInt, PositiveInt, validate
-from cifarzoo.weights import load_weights, packaged_weights
+from cifarzoo.weights import count_classes, load_state, packaged_weights, read_weights
 
 __all__ = [
     "build_from_card",
@@ -141,7 +141,7 @@ def card_without_weights(name: str) -> ModelCard:
 
 
 def build_model(
-    name: str, *, weights: str | Path | None = None, num_classes: int = 10
+    name: str, *, weights: str | Path | None = None, num_classes: int | None = None
 ) -> ImageClassifier:
     """Build a model, including its preprocessing, on the CPU in evaluation mode.
 
@@ -149,10 +149,10 @@ def build_model(
 
     Args:
         name: one of `list_models()`.
-        weights: None for random weights, "default" for the best weights in the package, another
-            tag of the card, or the path of a file.
-        num_classes: length of the logits, 1 or more. Trained weights fit only the number of classes
-            that they were trained with.
+        weights: None for random weights, "default" for the best CIFAR-10 weights in the package,
+            another tag of the card, or the path of a file.
+        num_classes: length of the logits, 1 or more; None for that of the weights, and 10 without
+            weights.
 
     Returns:
         A module that maps images, uint8 (N,3,32,32) or float in [0, 1], to logits (N,num_classes).
@@ -172,25 +172,34 @@ def build_model(
 
 
 def build_from_card(
-    card: ModelCard, weights: str | Path | None, num_classes: int, *, download: bool = True
+    card: ModelCard,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    *,
+    download: bool = True,
 ) -> ImageClassifier:
     """Build a model from any card, and load weights as `build_model` does.
 
     Args:
         card: the model's card, which need not be in the zoo.
         weights: as in `build_model`.
-        num_classes: length of the logits, 1 or more.
+        num_classes: as in `build_model`.
         download: whether to download a backbone's weights that are not in torch's cache.
 
     Raises:
         CifarZooError: the errors of `build_model`.
     """
     with torch.inference_mode(mode=False):  # whose tensors cannot be trained
-        model = card.builder(validate("num_classes", num_classes, PositiveInt)).eval()
-        load_weights(model, weights, card, download=download)
-    names = getattr(model, "class_names", None)
-    if names and len(names) != num_classes:
-        model.class_names = None
+        n = 10 if num_classes is None else validate("num_classes", num_classes, PositiveInt)
+        model = card.builder(n).eval()
+        if weights is None:
+            return model
+        stored = read_weights(model, weights, card, download=download)
+        if num_classes is None and (found := count_classes(model.state_dict(), stored.state)):
+            n, model = found, card.builder(found).eval()
+        load_state(model, stored.state, source=stored.source)
+    if stored.class_names and len(stored.class_names) == n:
+        model.class_names = stored.class_names
     return model
 
 

@@ -23,6 +23,7 @@ from cifarzoo.data.loader import (
     TensorLoader,
     TensorLoaders,
     cifar10_loaders,
+    cifar100_loaders,
     shapes_loaders,
 )
 from cifarzoo.device import resolve_device, seeded
@@ -35,7 +36,7 @@ from cifarzoo.errors import (
     WeightsError,
 )
 from cifarzoo.evaluation.evaluate import evaluation_from_logits
-from cifarzoo.evaluation.predict import class_names_of, compute_logits
+from cifarzoo.evaluation.predict import class_names_of, compute_logits, require_classes
 from cifarzoo.files import write_text
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import TransferClassifier
@@ -69,7 +70,7 @@ __all__ = [
 RUN_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
 
-DataName: TypeAlias = Literal["cifar10", "shapes"]
+DataName: TypeAlias = Literal["cifar10", "cifar100", "shapes"]
 _Limit = Annotated[PositiveInt, Field(ge=2)]
 
 # The fields of a record that distinguish runs, in the order in which an error lists them.
@@ -102,9 +103,7 @@ class Run(RunRecord):
                 raise WeightsError(
                     f"{path} was changed: expected SHA-256 {self.weights_sha256}, from {RUN_FILE}"
                 )
-            scores = [score for score in (self.test, self.val, self.train) if score is not None]
-            num_classes = len(scores[0].per_class) if scores else 10
-            self._model = build_model(self.name, weights=path, num_classes=num_classes)
+            self._model = build_model(self.name, weights=path)
         return self._model
 
     def save(self, folder: str | Path) -> Self:
@@ -193,7 +192,7 @@ class TrainOptions(TypedDict, total=False):
     weights: str | Path | None
     seed: int
     limit: int | None
-    num_classes: int
+    num_classes: int | None
     device: str | torch.device
     precision: PrecisionName
     tta: TtaName
@@ -228,7 +227,7 @@ def train(
     weights: str | Path | None = None,
     seed: int = 0,
     limit: int | None = None,
-    num_classes: int = 10,
+    num_classes: int | None = None,
     device: str | torch.device = "auto",
     precision: PrecisionName = "auto",
     tta: TtaName = "none",
@@ -248,9 +247,9 @@ def train(
 
     Args:
         name: one of `list_models()`, or a card of your own.
-        data: "cifar10", "shapes" (built in, no download), or your own loaders; the run's recipe
-            then has their batch size and augmentation.
-        root: folder with CIFAR-10; None for that in the environment variable `CIFARZOO_DATA`, or
+        data: "cifar10", "cifar100", "shapes" (built in, no download), or your own loaders; the
+            run's recipe then has their batch size and augmentation.
+        root: folder with the data; None for that in the environment variable `CIFARZOO_DATA`, or
             else the user's cache folder.
         recipe: a `Recipe`, or the tag of one of the card's recipes, such as "long"; None for the
             first of them. Change single settings with `dataclasses.replace`.
@@ -260,7 +259,8 @@ def train(
         seed: seeds initial weights, order, augmentation and dropout; 0 or more.
         limit: how many training images (including those for validation) and how many test images
             of a named data set to use, 2 or more; None for all.
-        num_classes: length of the logits, 1 or more; 10 for the named data sets.
+        num_classes: length of the logits, 1 or more; None for the number of classes that the data
+            names, and 10 without names.
         device: "auto", or what `torch.device` takes.
         precision: "auto" trains in bfloat16 where the device is faster in it, otherwise float32.
         tta: test-time augmentation for a second test score, `Run.test_tta`, as in `evaluate`;
@@ -272,7 +272,7 @@ def train(
         compile: as in `fit`.
         progress: whether to show a progress bar.
         callbacks: observers of the run.
-        download: whether to download CIFAR-10 and a backbone's published weights if missing.
+        download: whether to download the data and a backbone's published weights if missing.
 
     Returns:
         The trained model, its history and its scores.
@@ -308,6 +308,14 @@ def train(
     _warn_of_seen_images(card, recipe, weights, data)
     path = None if checkpoint is None else expand_path("checkpoint", checkpoint)
     parts = [] if path is None else on_rank_zero(lambda: read_parts(path))
+    if isinstance(data, Loaders):
+        loaders = data
+    else:
+        loaders = load_data(data, recipe, root=root, seed=seed, limit=limit, download=download)
+    if num_classes is None:
+        names = class_names_of(loaders.train, None, None)
+        num_classes = 10 if names is None else len(names)
+    require_classes(loaders.train, num_classes)
     with seeded(seed):
         model = build_from_card(card, weights, num_classes, download=download)
         teacher = None
@@ -318,10 +326,6 @@ def train(
             raise InvalidValueError(
                 f"the recipe of {card.name} has {name}: transfer models do not support it"
             )
-    if isinstance(data, Loaders):
-        loaders = data
-    else:
-        loaders = load_data(data, recipe, root=root, seed=seed, limit=limit, download=download)
     trained: nn.Module = model
     batches = loaders
     if isinstance(model, TransferClassifier):
@@ -495,24 +499,25 @@ def load_data(
     """Load a data set with the batch size, validation split and augmentation of a recipe.
 
     Args:
-        data: "cifar10" or "shapes".
+        data: "cifar10", "cifar100" or "shapes".
         recipe: the training settings.
-        root: folder with CIFAR-10, as in `train`.
+        root: folder with the data, as in `train`.
         seed: seeds order and augmentation.
         limit: how many training images (including those for validation) and how many test images
             to use, 2 or more; None for all.
-        download: whether to download CIFAR-10 if it is missing.
+        download: whether to download the data if it is missing.
 
     Raises:
         InvalidValueError: the data set is unknown, or limit is below 2.
-        DataNotFoundError: CIFAR-10 is missing and could not be downloaded.
+        DataNotFoundError: the data is missing and could not be downloaded.
     """
     validate("data", data, DataName)
     validate("limit", limit, _Limit | None)
     if data == "shapes":
         n_train, n_test = (n if limit is None else min(limit, n) for n in _N_SHAPES)
         return shapes_loaders(recipe=recipe, n_train=n_train, n_test=n_test, seed=seed)
-    loaders = cifar10_loaders(recipe=recipe, root=root, seed=seed, download=download)
+    load = cifar10_loaders if data == "cifar10" else cifar100_loaders
+    loaders = load(recipe=recipe, root=root, seed=seed, download=download)
     if limit is None:
         return loaders
     n_val = round(limit * recipe.val_fraction)

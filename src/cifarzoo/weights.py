@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import torch
@@ -19,8 +20,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeIs
 
 from cifarzoo.card import DEFAULT, ModelCard, Weights
-from cifarzoo.data.cifar import CLASSES
-from cifarzoo.data.shapes import SHAPE_CLASSES
+from cifarzoo.data import CLASS_NAMES
 from cifarzoo.download import download as download_file
 from cifarzoo.errors import DownloadError, WeightsError, suggest
 from cifarzoo.files import replace_file
@@ -31,12 +31,14 @@ from cifarzoo.validation import expand_path
 
 __all__ = [
     "PRETRAINED",
+    "StoredWeights",
+    "count_classes",
     "load_state",
-    "load_weights",
     "packaged_file",
     "packaged_weights",
     "read_metadata",
     "read_state_dict",
+    "read_weights",
     "save_weights",
     "sha256_of",
 ]
@@ -50,31 +52,42 @@ _ACCEPTED = ", ".join(_SUFFIXES)
 _METADATA = "cifarzoo"
 _DIGEST = "tensors_sha256"
 _CLASS_NAMES = "class_names"
-_CLASSES_OF = {"cifar10": CLASSES, "shapes": SHAPE_CLASSES}
 _MAX_HEADER = 4_000_000  # bytes; a tensor takes about a hundred, and 100 µs to read
 _COUNTER = "num_batches_tracked"  # of a batch norm; missing in files of torch before 0.4.1
 
 
-def load_weights(
-    model: ImageClassifier, weights: str | Path | None, card: ModelCard, *, download: bool = True
-) -> None:
-    """Load weights into a model that its card's builder returned, and set its class names.
+class StoredWeights(NamedTuple):
+    """Weights as they were read.
+
+    Attributes:
+        state: tensors by name, like the model's `state_dict()`.
+        source: the file, and the model that it was made for if known; for error messages.
+        class_names: names of the classes; None if unknown.
+    """
+
+    state: dict[str, Tensor]
+    source: str
+    class_names: tuple[str, ...] | None
+
+
+def read_weights(
+    model: ImageClassifier, weights: str | Path, card: ModelCard, *, download: bool = True
+) -> StoredWeights:
+    """Find, verify and read weights.
 
     Args:
-        model: the model to load into.
-        weights: "default" for the best weights in the package, the tag of other packaged weights,
-            the tag of a backbone's published weights, or the path of a file, which holds all
-            weights of the model or those of a transfer model's backbone. None changes nothing.
+        model: a model from the card's builder, whose head completes the weights of a backbone.
+        weights: "default" for the best CIFAR-10 weights in the package, the tag of other
+            packaged weights, the tag of a backbone's published weights, or the path of a file,
+            which holds all weights of the model or those of a transfer model's backbone.
         card: the model's card.
         download: whether to download published weights that are not in torch's cache.
 
     Raises:
         InvalidTypeError: weights is neither a string nor a path.
-        WeightsError: there are no such weights, the file is damaged, or it does not fit the model.
+        WeightsError: there are no such weights, or the file is damaged.
         DownloadError: published weights could not be downloaded.
     """
-    if weights is None:
-        return
     path, tag = expand_path("weights", weights), str(weights)
     packaged = card.weights_for(tag)
     entries = model.published if isinstance(model, TransferClassifier) else ()
@@ -86,7 +99,7 @@ def load_weights(
         path = _published_file(published[tag], download=download)
     elif not path.suffix:
         known = [*(each.tag for each in card.weights), *published]
-        known = [DEFAULT, *known] if card.weights else known
+        known = [DEFAULT, *known] if card.weights_for(DEFAULT) else known
         raise WeightsError(
             f"weights is {tag!r}: expected the path of a file ({_ACCEPTED}), or a tag of "
             f"{card.name} ({', '.join(known) or 'none in the package'}){suggest(tag, known)}"
@@ -100,9 +113,8 @@ def load_weights(
         state |= {name: tensor for name, tensor in own.items() if name.startswith(kept)}
         class_names = None  # those of the backbone's head
     made_for = read_metadata(path).get("model")
-    load_state(model, state, source=f"{path} (weights of {made_for})" if made_for else str(path))
-    if class_names is not None:
-        model.class_names = class_names
+    source = f"{path} (weights of {made_for})" if made_for else str(path)
+    return StoredWeights(state, source, class_names)
 
 
 def packaged_weights(name: str) -> tuple[Weights, ...]:
@@ -205,6 +217,24 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -
     module.load_state_dict({**complete, **state})
 
 
+def count_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
+    """Return the number of classes of a state dict for a model with another number of classes.
+
+    Args:
+        own: the state dict of the model, whatever its number of classes.
+        state: tensors by name.
+
+    Returns:
+        The length of the layer's output, if a single layer differs and only in that length;
+        otherwise None.
+    """
+    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
+    layers = {name.rpartition(".")[0] for name in wrong}
+    if len(layers) == 1 and all(own[name].shape[1:] == state[name].shape[1:] for name in wrong):
+        return state[wrong[0]].shape[:1].numel() or None
+    return None
+
+
 def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     """Return how to fix a common mistake."""
     if not state:
@@ -214,11 +244,8 @@ def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         return f". Remove {prefix!r} from its names"
     if {f"network.{name}" for name in state} <= own.keys():
         return ". Add 'network.' to its names"
-    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
-    layers = {name.rpartition(".")[0] for name in wrong}
-    if len(layers) == 1 and all(own[name].shape[1:] == state[name].shape[1:] for name in wrong):
-        return f". Try num_classes={state[wrong[0]].shape[:1].numel()}"
-    return ""
+    found = count_classes(own, state)
+    return f". Try num_classes={found}" if found else ""
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -275,7 +302,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def _read_class_names(path: Path) -> tuple[str, ...] | None:
     header = _read_header(path)
-    names = header.get(_CLASS_NAMES, _CLASSES_OF.get(str(header.get("data"))))
+    names = header.get(_CLASS_NAMES, CLASS_NAMES.get(str(header.get("data"))))
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
         return tuple(names)
     return None

@@ -1,8 +1,12 @@
-"""Tests of finding, downloading, verifying and decoding CIFAR-10."""
+"""Tests of finding, downloading, verifying and decoding CIFAR-10 and CIFAR-100."""
 
 from __future__ import annotations
 
+import pickle
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +15,15 @@ import pytest
 import torch
 
 from cifarzoo.data import cifar
-from cifarzoo.data.cifar import ARCHIVE, CLASSES, FOLDER, ImageData, load_cifar10
+from cifarzoo.data.cifar import (
+    CIFAR100_CLASSES,
+    CIFAR100_SUPERCLASSES,
+    CLASSES,
+    ImageData,
+    load_cifar10,
+    load_cifar100,
+)
+from cifarzoo.data.loader import cifar100_loaders
 from cifarzoo.errors import DataCorruptError, DataNotFoundError, DownloadError
 
 if TYPE_CHECKING:
@@ -25,47 +37,51 @@ def same(one: ImageData, other: ImageData) -> bool:
 def test_images_and_labels_are_in_the_order_of_the_files(
     published: Release, tmp_path: Path
 ) -> None:
-    data = load_cifar10(published.extract_to(tmp_path))
+    data = published.load(published.extract_to(tmp_path))
     assert data.train_images.shape == (22, 3, 32, 32)
     assert data.train_images.dtype == torch.uint8
     assert data.train_images.is_contiguous(memory_format=torch.channels_last)
-    assert data.train_labels[:9].tolist() == [0, 9, 0, 5, 1, 9, 0, 5, 1]
-    assert data.test_labels.tolist() == [5, 9, 0, 5, 5]
+    assert data.train_labels[:4].tolist() == [0, 9, 0, 5]
+    last = len(published.contents) - 1
+    assert data.test_labels.tolist() == [last, 9, 0, 5, last]
     assert data.test_labels.dtype == torch.int64
     stored = b"".join(bytes(image.flatten().tolist()) for image in data.train_images[:4])
-    assert stored in published.contents["data_batch_1"]  # planes of red, green and blue, row by row
+    assert stored in next(
+        iter(published.contents.values())
+    )  # planes of red, green and blue, row by row
 
 
 # Finding
 
 
-@pytest.mark.parametrize("inside", ["", FOLDER])
+@pytest.mark.parametrize("is_inside", [True, False])
 def test_folder_and_archive_have_the_same_data(
-    published: Release, tmp_path: Path, inside: str
+    published: Release, tmp_path: Path, is_inside: bool
 ) -> None:
-    folder, archive = tmp_path / "folder", tmp_path / "archive" / ARCHIVE
-    published.extract_to(folder / inside)
+    folder, archive = tmp_path / "folder", tmp_path / "archive" / published.data.archive
+    published.extract_to(folder / published.data.folder if is_inside else folder)
     archive.parent.mkdir()
     archive.write_bytes(published.archive)
-    expected = load_cifar10(folder)
-    assert same(load_cifar10(archive.parent), expected)
-    assert same(load_cifar10(archive), expected)
-    assert [path.name for path in archive.parent.iterdir()] == [ARCHIVE]
+    expected = published.load(folder)
+    assert same(published.load(archive.parent), expected)
+    assert same(published.load(archive), expected)
+    assert [*archive.parent.iterdir()] == [archive]
 
 
 def test_a_missing_file_is_named(published: Release, tmp_path: Path) -> None:
-    folder = published.extract_to(tmp_path / FOLDER)
-    (folder / "data_batch_2").unlink()
+    folder = published.extract_to(tmp_path / published.data.folder)
+    first = next(iter(published.contents))
+    (folder / first).unlink()
     for root in (tmp_path, folder):
-        with pytest.raises(DataNotFoundError, match=f"{FOLDER} has no data_batch_2"):
-            load_cifar10(root, download=False)
+        with pytest.raises(DataNotFoundError, match=f"{folder.name} has no {first}"):
+            published.load(root, download=False)
 
 
 def test_an_incomplete_folder_is_skipped(published: Release, tmp_path: Path) -> None:
-    folder = published.extract_to(tmp_path / FOLDER)
-    (folder / "test_batch").unlink()
-    (tmp_path / ARCHIVE).write_bytes(published.archive)
-    assert len(load_cifar10(tmp_path).test_images) == 5
+    folder = published.extract_to(tmp_path / published.data.folder)
+    (folder / [*published.contents][-1]).unlink()
+    (tmp_path / published.data.archive).write_bytes(published.archive)
+    assert len(published.load(tmp_path).test_images) == 5
 
 
 def test_root_overrides_the_variable_and_the_variable_the_cache(
@@ -75,16 +91,16 @@ def test_root_overrides_the_variable_and_the_variable_the_cache(
     monkeypatch.setattr("pooch.os_cache", lambda _: str(cache))
     monkeypatch.setenv("CIFARZOO_DATA", str(named))
     with pytest.raises(DataNotFoundError) as caught:
-        load_cifar10(download=False)
+        published.load(download=False)
     for part in (named, cache, "CIFARZOO_DATA", "root", "download=True", "shapes_loaders()"):
         assert str(part) in str(caught.value)
     published.extract_to(cache)
-    assert len(load_cifar10(download=False).train_images) == 22
+    assert len(published.load(download=False).train_images) == 22
     published.extract_to(named)
-    (cache / "data_batch_1").write_bytes(b"corrupt, but not read")
-    assert len(load_cifar10(download=False).train_images) == 22
+    (cache / next(iter(published.contents))).write_bytes(b"corrupt, but not read")
+    assert len(published.load(download=False).train_images) == 22
     with pytest.raises(FileNotFoundError):
-        load_cifar10(tmp_path / "root", download=False)
+        published.load(tmp_path / "root", download=False)
 
 
 # Verifying
@@ -96,27 +112,28 @@ def changed(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], changed, lambda _: b"<html>"])
-@pytest.mark.parametrize("name", ["data_batch_4", ARCHIVE])
+@pytest.mark.parametrize("is_archive", [True, False])
 def test_a_damaged_file_is_named_and_kept(
-    published: Release, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+    published: Release, tmp_path: Path, is_archive: bool, damage: Callable[[bytes], bytes]
 ) -> None:
-    path = tmp_path / name
-    if name != ARCHIVE:
+    path = tmp_path / (published.data.archive if is_archive else next(iter(published.contents)))
+    if not is_archive:
         published.extract_to(tmp_path)
-    bad = damage({**published.contents, ARCHIVE: published.archive}[name])
+    bad = damage(published.archive if is_archive else published.contents[path.name])
     path.write_bytes(bad)
     with pytest.raises(DataCorruptError, match="Delete it") as caught:
-        load_cifar10(tmp_path)
+        published.load(tmp_path)
     assert f"{path} ({len(bad):,} bytes)" in str(caught.value)
     assert path.read_bytes() == bad
 
 
-def test_nothing_is_unpickled_before_it_is_verified(published: Release, tmp_path: Path) -> None:
+def test_no_code_in_a_file_is_executed(published: Release, tmp_path: Path) -> None:
     published.extract_to(tmp_path)
     trap = tmp_path / "sprung"
-    (tmp_path / "data_batch_1").write_bytes(b"cos\nmkdir\n(V" + str(trap).encode() + b"\ntR.")
-    with pytest.raises(DataCorruptError):
-        load_cifar10(tmp_path)
+    name = next(iter(published.contents))
+    (tmp_path / name).write_bytes(b"cos\nmkdir\n(V" + str(trap).encode() + b"\ntR.")
+    with pytest.raises(DataCorruptError, match=name):
+        published.load(tmp_path)
     assert not trap.exists()
 
 
@@ -128,42 +145,114 @@ def test_an_unreadable_file_is_named(
 
     published.extract_to(tmp_path)
     monkeypatch.setattr(Path, "read_bytes", denied)  # root is never denied
-    with pytest.raises(DataNotFoundError, match=r"data_batch_1 cannot be read: Permission denied"):
-        load_cifar10(tmp_path)
+    with pytest.raises(DataNotFoundError, match=r"cannot be read: Permission denied"):
+        published.load(tmp_path)
 
 
 # Downloading
 
 
-@pytest.mark.parametrize("suffix", ["", "/", f"/{ARCHIVE}"])
+@pytest.mark.parametrize("suffix", ["", "/", "/{}"])
 def test_the_archive_is_downloaded_once_and_the_mirror_is_tried_first(
     published: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     requested: list[str] = []
+    archive = published.data.archive
 
     def download(urls: list[str], path: Path, *, known_hash: str, size_bytes: int) -> list[str]:
-        assert (known_hash, size_bytes) == (f"md5:{cifar.MD5}", len(published.archive))
+        assert (known_hash, size_bytes) == (f"md5:{published.data.md5}", len(published.archive))
         requested.extend(urls)
         path.parent.mkdir()
         path.write_bytes(published.archive)
         return []
 
     monkeypatch.setattr(cifar, "download_file", download)
-    monkeypatch.setenv("CIFARZOO_MIRROR", f"https://mirror.example/cifar{suffix}")
+    monkeypatch.setenv("CIFARZOO_MIRROR", f"https://mirror.example/cifar{suffix.format(archive)}")
     for _ in range(2):
-        assert len(load_cifar10(tmp_path / "new").train_images) == 22
-    assert requested == [f"https://mirror.example/cifar/{ARCHIVE}", cifar.URL]
+        assert len(published.load(tmp_path / "new").train_images) == 22
+    assert requested == [f"https://mirror.example/cifar/{archive}", published.data.url]
 
 
-@pytest.mark.usefixtures("published")
+def test_a_downloaded_archive_is_verified_and_read(
+    published: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / published.data.archive).write_bytes(published.archive)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("CIFARZOO_MIRROR", f"http://127.0.0.1:{server.server_address[1]}")
+        found = published.load(tmp_path / "new")
+        server.shutdown()
+        thread.join()
+    assert same(found, published.load(tmp_path, download=False))
+    assert (tmp_path / "new" / published.data.archive).read_bytes() == published.archive
+
+
 def test_the_error_for_a_failed_download_says_why_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)
     with pytest.raises(DownloadError) as caught:
-        load_cifar10(tmp_path)
-    for part in (f"{cifar.URL}: ", str(tmp_path), "CIFARZOO_MIRROR", "root"):
+        published.load(tmp_path)
+    for part in (f"{published.data.url}: ", str(tmp_path), "CIFARZOO_MIRROR", "root"):
         assert part in str(caught.value)
+
+
+# CIFAR-100
+
+
+cifar100 = pytest.mark.parametrize("published", ["cifar100"], indirect=True)
+
+
+def reordered(content: bytes) -> dict[bytes, Any]:
+    batch: dict[bytes, Any] = pickle.loads(content, encoding="bytes")
+    return {key: values[::-1] for key, values in batch.items()}
+
+
+@cifar100
+def test_superclasses_are_the_coarse_labels(published: Release, tmp_path: Path) -> None:
+    root = published.extract_to(tmp_path)
+    fine, coarse = (load_cifar100(root, superclasses=each) for each in (False, True))
+    assert torch.equal(coarse.test_images, fine.test_images)
+    assert coarse.test_labels.tolist() == [0, 1, 0, 1, 0]
+    loaders = [cifar100_loaders(4, root=root, superclasses=each) for each in (False, True)]
+    assert [loader.train.classes for loader in loaders] == [CIFAR100_CLASSES, CIFAR100_SUPERCLASSES]
+    assert loaders[1].test.labels.tolist() == coarse.test_labels.tolist()
+
+
+def test_another_order_is_accepted_where_the_hash_of_the_content_is_known(
+    published: Release, tmp_path: Path
+) -> None:
+    expected = published.load(published.extract_to(tmp_path))
+    name = [*published.contents][-1]
+    (tmp_path / name).write_bytes(pickle.dumps(reordered(published.contents[name])))
+    if not published.data.contents:
+        with pytest.raises(DataCorruptError, match=name):
+            published.load(tmp_path)
+        return
+    with pytest.warns(UserWarning, match=f"{name} has the published images.* order"):
+        found = published.load(tmp_path)
+    assert torch.equal(found.test_images, expected.test_images.flip(0))
+    assert torch.equal(found.test_labels, expected.test_labels.flip(0))
+
+
+@cifar100
+@pytest.mark.parametrize("key", [b"data", b"fine_labels", b"coarse_labels"])
+def test_images_with_other_labels_are_refused(
+    published: Release, tmp_path: Path, key: bytes
+) -> None:
+    published.extract_to(tmp_path)
+    batch = reordered(published.contents["train"])
+    for content in (
+        {**batch, key: batch[key][::-1]},
+        {**batch, key: batch[key][:-1]},
+        {name: values for name, values in batch.items() if name != key},
+        batch[key],
+    ):
+        (tmp_path / "train").write_bytes(pickle.dumps(content))
+        with pytest.raises(DataCorruptError, match="train"):
+            published.load(tmp_path)
 
 
 # The real data
@@ -195,3 +284,23 @@ def test_images_and_labels_agree_with_torchvision(real: ImageData, real_root: Pa
         assert np.array_equal(theirs.data, images.permute(0, 2, 3, 1).numpy())
         assert theirs.targets == labels.tolist()
         assert tuple(theirs.classes) == CLASSES
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore:.*not in the published order")
+def test_the_real_cifar100_has_the_published_statistics(real_root100: Path) -> None:
+    data, coarse = (
+        load_cifar100(real_root100, superclasses=each, download=False) for each in (False, True)
+    )
+    pixels = data.train_images.permute(1, 0, 2, 3).flatten(1).double() / 255
+    mean, std = pixels.mean(dim=1), pixels.std(dim=1, correction=0)
+    assert mean.tolist() == pytest.approx([0.50708, 0.48655, 0.44092], abs=5e-6)
+    assert std.tolist() == pytest.approx([0.26733, 0.25644, 0.27615], abs=5e-6)
+    for fine_labels, coarse_labels, n in (
+        (data.train_labels, coarse.train_labels, 500),
+        (data.test_labels, coarse.test_labels, 100),
+    ):
+        assert fine_labels.bincount().tolist() == [n] * len(CIFAR100_CLASSES)
+        assert coarse_labels.bincount().tolist() == [5 * n] * len(CIFAR100_SUPERCLASSES)
+    first = data.test_labels[:3].tolist()  # as shown in many tutorials
+    assert [CIFAR100_CLASSES[label] for label in first] == ["mountain", "forest", "seal"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from cifarzoo import ImageClassifier, Loaders, Predictions, TensorLoader, evaluate, predict
+from cifarzoo import (
+    ImageClassifier,
+    Loaders,
+    Predictions,
+    TensorLoader,
+    compare,
+    evaluate,
+    predict,
+)
 from cifarzoo.data.image_file import Images
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.evaluation.predict import batches_to, compute_logits
@@ -139,12 +148,16 @@ def test_names_come_from_the_data_or_else_the_model() -> None:
         (data, ("r", "g", "b")),
         (DataLoader(dataset), ("R", "G", "B")),
         ([(EXPECTED, labels)], ("red", "green", "blue")),
-        (TensorLoader(pixels, labels, classes=("r", "g", "b", "a")), ("red", "green", "blue")),
     ):
         found, score = predict(Named(), source), evaluate(Named(), source)
         assert found.class_names == score.class_names == names
         assert found.names == tuple(names[i] for i in found.classes)
         assert (names[1], f"{score.per_class[1]:.2%}") in score.table().rows
+    other = TensorLoader(pixels, labels, classes=("r", "g", "b", "a"))
+    assert predict(Named(), other).class_names == ("red", "green", "blue")
+    for function in (evaluate, partial(compare, Named())):
+        with pytest.raises(InvalidValueError, match="model has 3 classes and the data 4"):
+            function(Named(), data=other)
     assert predict(Means(), EXPECTED).class_names is None
     assert predict(Means(), EXPECTED[:1]).names == (str(int(EXPECTED[0].mean((1, 2)).argmax())),)
 

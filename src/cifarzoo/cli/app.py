@@ -68,7 +68,7 @@ def _errors_become_messages(*, debug: bool) -> Iterator[None]:
 app = typer.Typer(
     name="cifarzoo",
     cls=_Commands,
-    help="Train, evaluate and use small CIFAR-10 models.",
+    help="Train, evaluate and use small CIFAR models.",
     epilog="A first run without any download: cifarzoo train report_baseline --data shapes",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -41,7 +41,10 @@ def list_command(
     rows = []
     for card in cards:
         params, macs = _cost(card)
-        accuracy = "; ".join(f"{each.tag} {_mean(each)}" for each in card.weights) or "no weights"
+        accuracy = (
+            "; ".join(f"{each.tag} {_mean(each)} on {each.data}" for each in card.weights)
+            or "no weights"
+        )
         size = (f"{params:,}", f"{macs / 1e6:,.1f} M")
         rows.append((card.name, *size, summarize(card.recipe), accuracy))
     sizes = ("parameters", "MACs")
@@ -56,7 +59,7 @@ def info_command(
     from cifarzoo.registry import build_from_card, model_card
 
     card = model_card(name)
-    layers = layer_table(build_from_card(card, None, 10))
+    layers = layer_table(build_from_card(card))
     if json:
         show_json({**_record(card), "layers": list(layers)})
         return
@@ -100,6 +103,7 @@ def _settings(recipe: Recipe) -> dict[str, str]:
 
 def _show_weights(weights: tuple[Weights, ...]) -> None:
     rows = [
+        ("data set", *(each.data for each in weights)),
         ("accuracy", *(percent(each.accuracy) for each in weights)),
         ("95 % interval", *(interval(each.interval) for each in weights)),
         ("with TTA (6 views)", *(percent(each.tta_accuracy) for each in weights)),
@@ -137,7 +141,17 @@ def _cost(card: ModelCard) -> tuple[int, int]:
 def _record(card: ModelCard) -> dict[str, Any]:
     params, macs = _cost(card)
     names = ("family", "summary", "paper", "initial_weights", "recipes")
-    weights = ("tag", "sha256", "size_bytes", "accuracy", "interval", "tta_accuracy", "mean", "std")
+    weights = (
+        "tag",
+        "data",
+        "sha256",
+        "size_bytes",
+        "accuracy",
+        "interval",
+        "tta_accuracy",
+        "mean",
+        "std",
+    )
     return {
         "name": card.name,
         "params": params,

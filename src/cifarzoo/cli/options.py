@@ -13,7 +13,9 @@ from cifarzoo.cli.completion import complete_model, complete_weights
 from cifarzoo.errors import CifarZooError
 from cifarzoo.recipe import PrecisionName, TtaName
 
-DataName: TypeAlias = Literal["cifar10", "shapes"]  # as in `cifarzoo.run`, which imports torch
+DataName: TypeAlias = Literal[
+    "cifar10", "cifar100", "shapes"
+]  # as in `cifarzoo.run`, which imports torch
 
 
 def _register_cards(ctx: Context, values: list[str] | None) -> list[str] | None:
@@ -73,7 +75,7 @@ WeightsData = Annotated[
 ]
 Root = Annotated[
     Path | None,
-    Option(metavar="FOLDER", help="Folder with CIFAR-10; default: $CIFARZOO_DATA, or a cache."),
+    Option(metavar="FOLDER", help="Folder with the data; default: $CIFARZOO_DATA, or a cache."),
 ]
 NoDownload = Annotated[
     bool, Option("--no-download", help="Do not download data or published weights.")

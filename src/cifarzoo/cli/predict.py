@@ -34,11 +34,11 @@ def predict_command(
     import torch
 
     from cifarzoo.cli.trained import load_trained
-    from cifarzoo.data import CLASSES, SHAPE_CLASSES
+    from cifarzoo.data import CLASS_NAMES
     from cifarzoo.data.image_file import read_image
     from cifarzoo.evaluation.predict import predict
 
-    model, weights, data = load_trained(name, weights, data)
+    model, weights, data_name = load_trained(name, weights, data)
     pixels = {}
     for path in images:
         try:
@@ -48,9 +48,14 @@ def predict_command(
     found = []
     if pixels:
         batch = torch.stack(list(pixels.values()))
-        rows = predict(model, batch, device=device, precision=precision, tta=tta).probabilities
-        classes = SHAPE_CLASSES if data == "shapes" else CLASSES
-        for path, row in zip(pixels, rows.tolist(), strict=True):
+        result = predict(model, batch, device=device, precision=precision, tta=tta)
+        own = result.class_names if data is None else None
+        classes, n = own or CLASS_NAMES[data_name], result.probabilities.shape[1]
+        if len(classes) != n:
+            raise InvalidValueError(
+                f"{weights} has {n} classes and {data_name} {len(classes)}: expected another --data"
+            )
+        for path, row in zip(pixels, result.probabilities.tolist(), strict=True):
             best = sorted(zip(classes, row, strict=True), key=lambda pair: -pair[1])[:top]
             found.append((str(path), best))
     if json:
@@ -58,8 +63,9 @@ def predict_command(
             {"image": path, "predictions": [{"class": c, "probability": p} for c, p in best]}
             for path, best in found
         ]
-        result = {"model": name, "weights": weights, "data": data, "tta": tta, "images": entries}
-        show_json(result)
+        show_json(
+            {"model": name, "weights": weights, "data": data_name, "tta": tta, "images": entries}
+        )
     elif found:
         table = [(path, label, percent(p)) for path, best in found for label, p in best]
         show_table(("image", "class", "probability"), table, numbers=("probability",))

@@ -75,6 +75,7 @@ def train_command(
     size is the total over all processes.
     """
     from cifarzoo.cli import training
+    from cifarzoo.data import CLASS_NAMES
     from cifarzoo.registry import build_from_card, build_model, model_card
     from cifarzoo.run import load_data, provenance, run_settings, train
     from cifarzoo.training.callbacks import Callback, TensorBoardCallback
@@ -111,9 +112,10 @@ def train_command(
                     machine = provenance(device, precision).machine
                     # Whatever cannot be loaded fails here, before a file is written or deleted.
                     test = load().test
-                    model = build_from_card(card, start, 10, download=download)
+                    n = len(CLASS_NAMES[data])
+                    model = build_from_card(card, start, n, download=download)
                     if teacher := chosen.distillation:
-                        build_model(teacher.teacher, weights=teacher.weights)
+                        build_model(teacher.teacher, weights=teacher.weights, num_classes=n)
                     callbacks: list[Callback] = []
                     if tensorboard is not None and is_rank_zero():
                         callbacks.append(TensorBoardCallback(tensorboard / subfolder))

@@ -56,11 +56,14 @@ def load_trained(
                 f"{weights} contains only the backbone of {name}: expected weights of the whole "
                 f"model; train it with: cifarzoo train {name} --weights {weights}"
             )
-    model = build_from_card(card, weights, 10)
+    model = build_from_card(card, weights)
     trained_on = read_metadata(path).get("data")
-    if data not in (None, trained_on) and trained_on in get_args(DataName):
+    known: tuple[DataName, ...] = get_args(DataName)
+    if data not in (None, trained_on) and trained_on in known:
         log(f"warning: these weights were trained on {trained_on}, not on {data}")
-    return model, weights, data or ("shapes" if trained_on == "shapes" else "cifar10")
+    if data is None:
+        data = next((each for each in known if each == trained_on), known[0])
+    return model, weights, data
 
 
 def load_test(

@@ -23,7 +23,14 @@ from cifarzoo.data.augment import (
     generator_for,
     transform_images,
 )
-from cifarzoo.data.cifar import CLASSES, ImageData, load_cifar10
+from cifarzoo.data.cifar import (
+    CIFAR100_CLASSES,
+    CIFAR100_SUPERCLASSES,
+    CLASSES,
+    ImageData,
+    load_cifar10,
+    load_cifar100,
+)
 from cifarzoo.data.shapes import SHAPE_CLASSES, load_shapes
 from cifarzoo.device import resolve_device
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
@@ -48,6 +55,7 @@ __all__ = [
     "TensorLoader",
     "TensorLoaders",
     "cifar10_loaders",
+    "cifar100_loaders",
     "is_dense",
     "labelled_batch",
     "shapes_loaders",
@@ -500,6 +508,47 @@ def cifar10_loaders(
     data = load_cifar10(root, download=download)
     options = {"batch_size": batch_size, "val_fraction": val_fraction, "augmentation": augmentation}
     return _split(data, CLASSES, recipe, options, transform=transform, seed=seed)
+
+
+def cifar100_loaders(
+    batch_size: int | None = None,
+    *,
+    superclasses: bool = False,
+    recipe: Recipe | None = None,
+    root: str | Path | None = None,
+    val_fraction: float | None = None,
+    augmentation: Augmentation | None = None,
+    transform: Transform | None = None,
+    seed: int = 0,
+    download: bool = True,
+) -> TensorLoaders:
+    """Load CIFAR-100 as three loaders, as `cifar10_loaders` does for CIFAR-10.
+
+    Args:
+        batch_size: as in `cifar10_loaders`.
+        superclasses: whether labels are the 20 superclasses instead of the 100 classes.
+        recipe: as in `cifar10_loaders`.
+        root: as in `cifar10_loaders`.
+        val_fraction: as in `cifar10_loaders`.
+        augmentation: as in `cifar10_loaders`.
+        transform: as in `cifar10_loaders`.
+        seed: as in `cifar10_loaders`.
+        download: as in `cifar10_loaders`.
+
+    Returns:
+        Loaders of float32 images (N,3,32,32) in [0, 1] and labels (N,), on the CPU.
+
+    Raises:
+        DataNotFoundError, DataCorruptError, DownloadError: as in `load_cifar10`.
+
+    Example:
+        >>> run = train("resnet20", data=cifar100_loaders(superclasses=True))  # doctest: +SKIP
+    """
+    superclasses = validate("superclasses", superclasses, StrictBool)
+    data = load_cifar100(root, superclasses=superclasses, download=download)
+    classes = CIFAR100_SUPERCLASSES if superclasses else CIFAR100_CLASSES
+    options = {"batch_size": batch_size, "val_fraction": val_fraction, "augmentation": augmentation}
+    return _split(data, classes, recipe, options, transform=transform, seed=seed)
 
 
 def shapes_loaders(

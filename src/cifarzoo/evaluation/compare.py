@@ -19,7 +19,13 @@ from cifarzoo.data.loader import Batch
 from cifarzoo.display import HasTable, Table
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.evaluation.classifier import Classifier, is_classifier
-from cifarzoo.evaluation.predict import Predictions, check_labels, check_probabilities, predict
+from cifarzoo.evaluation.predict import (
+    Predictions,
+    check_labels,
+    check_probabilities,
+    predict,
+    require_classes,
+)
 from cifarzoo.recipe import PrecisionName
 from cifarzoo.record import RunRecord
 from cifarzoo.validation import UnitInterval, validate
@@ -157,6 +163,8 @@ def compare(
             )
         a = predict(a, data, device=device, precision=precision)
         b = predict(b, data, device=device, precision=precision)
+        for each in (a, b):
+            require_classes(data, each.probabilities.shape[1])
     elif data is not None:
         raise InvalidValueError("data is set: expected None except for two models")
     if isinstance(a, Predictions) and isinstance(b, Predictions):

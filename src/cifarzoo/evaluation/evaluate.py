@@ -15,6 +15,7 @@ from cifarzoo.evaluation.predict import (
     check_logits,
     class_names_of,
     compute_logits,
+    require_classes,
     unshared,
 )
 from cifarzoo.evaluation.statistics import accuracy_interval, calibration_error
@@ -54,7 +55,8 @@ def evaluate(
     Raises:
         InvalidTypeError: an argument, the images or the labels have the wrong type.
         InvalidValueError: no images, a wrong shape, pixels out of range, a label outside the
-            classes, NaN or infinite logits, or an unknown option.
+            classes, a loader that names another number of classes, NaN or infinite logits, or an
+            unknown option.
 
     Example:
         >>> print(evaluate(model, cifar10_loaders().test))  # doctest: +SKIP
@@ -65,6 +67,7 @@ def evaluate(
     logits, labels = compute_logits(
         classify, data, device=target, dtype=dtype, tta=tta, progress=progress
     )
+    require_classes(data, logits.shape[1])
     names = class_names_of(data, model, logits.shape[1])
     return evaluation_from_logits(logits, labels, tta=tta, class_names=names)
 

@@ -47,6 +47,7 @@ __all__ = [
     "compute_logits",
     "logits_of",
     "predict",
+    "require_classes",
     "unshared",
 ]
 
@@ -192,14 +193,24 @@ def unshared(
     return evaluation_copy(classify), target
 
 
-def class_names_of(data: object, model: object, classes: int) -> tuple[str, ...] | None:
-    """Return the names of K classes that the data, its dataset or the model has."""
+def class_names_of(data: object, model: object, classes: int | None) -> tuple[str, ...] | None:
+    """Return the names that the data, its dataset or the model has of K classes (None: any K)."""
     owners = (data, "classes"), (getattr(data, "dataset", None), "classes"), (model, "class_names")
     for owner, attribute in owners:
         names = getattr(owner, attribute, None)
-        if isinstance(names, list | tuple) and len(names) == classes:
+        if isinstance(names, list | tuple) and classes in (None, len(names)):
             return tuple(map(str, names))
     return None
+
+
+def require_classes(data: object, classes: int) -> None:
+    """Raise `InvalidValueError` if a `TensorLoader` names another number of classes."""
+    names = data.classes if isinstance(data, TensorLoader) else None
+    if names and len(names) != classes:
+        raise InvalidValueError(
+            f"the model has {classes} classes and the data {len(names)} ({names[0]} to "
+            f"{names[-1]}): expected the same number"
+        )
 
 
 def compute_logits(
