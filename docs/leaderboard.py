@@ -79,12 +79,13 @@ def _figure(name: str, alt: str) -> str:
 
 
 def _leaderboard(found: Sequence[Standing]) -> str:
-    best = sorted(found, key=lambda each: -each.mean)
+    best = sorted(found, key=lambda each: (each.data, -each.mean))
     places = dict.fromkeys(trained_on(each.runs) for each in best if each.runs)
     marks = dict(zip(places, "abcdefghij", strict=False))
     rows = [
         (
             f"[`{each.label}`]({each.card.family}.md#{each.card.name.replace('_', '-')})",
+            f"`{each.data}`",
             each.single_view,
             each.with_tta,
             f"{each.params:,}",
@@ -97,7 +98,9 @@ def _leaderboard(found: Sequence[Standing]) -> str:
         for each in best
     ]
     sizes = ("parameters", "million MACs")
-    ours = table(("model", "single view", "with TTA", *sizes, "seeds", "weights", "minutes"), rows)
+    accuracies = ("data set", "single view", "with TTA")
+    header = ("model", *accuracies, *sizes, "seeds", "weights", "minutes")
+    ours = table(header, rows, left=2)
     theirs = table(
         ("model", "source", *sizes, "accuracy", "views"),
         [
@@ -152,6 +155,7 @@ def _network(same: Sequence[Standing]) -> str:
 def _description(each: Standing) -> str:
     """Return all that is known about a model trained with one recipe."""
     facts = {
+        "data set": f"`{each.data}`",
         "test accuracy, single view": each.single_view,
         "test accuracy, with TTA": each.with_tta,
         "seeds": ", ".join(str(run.seed) for run in each.runs) or "–",
@@ -195,7 +199,7 @@ def _points(found: Sequence[Standing], size: zoo.viz.SizeName) -> list[zoo.viz.M
     points = [
         point(name=each.label, size=size_of(each), accuracy=each.mean, std=each.std)
         for each in found
-        if each.runs
+        if each.runs and each.data == "cifar10"  # as the published ones
     ]
     names = Counter(each.name for each in PUBLISHED)
     for each in PUBLISHED:

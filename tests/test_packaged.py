@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import pytest
 
-from cifarzoo import Weights, build_model, cifar10_loaders, evaluate, list_models, model_card
+from cifarzoo import Recipe, Weights, build_model, evaluate, list_models, model_card
 from cifarzoo.evaluation.statistics import accuracy_interval
+from cifarzoo.run import load_data
 from cifarzoo.weights import PRETRAINED, packaged_file, read_metadata
 
 LIMIT_BYTES = 45_000_000
@@ -42,11 +42,11 @@ def test_file_loads_without_the_network(
 
 @each_file
 def test_runs_differ_only_in_their_seeds(name: str, weights: Weights) -> None:
-    params = sum(each.numel() for each in build_model(name).parameters())
+    params = sum(each.numel() for each in build_model(name, weights=weights.tag).parameters())
     assert len(weights.runs) >= 3 or weights.seconds >= HALF_AN_HOUR
     assert len({*weights.seeds}) == len(weights.runs)
     for run in weights.runs:
-        assert (run.name, run.data, run.limit, run.params) == (name, "cifar10", None, params)
+        assert (run.name, run.data, run.limit, run.params) == (name, weights.data, None, params)
         assert run.recipe == weights.recipe
         assert run.provenance.commit
         assert run.provenance.dirty is False
@@ -68,6 +68,7 @@ def test_tag_names_the_recipe(name: str, weights: Weights) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.filterwarnings("ignore:.*not in the published order")
 @pytest.mark.parametrize(
     ("name", "weights"),
     [
@@ -79,7 +80,10 @@ def test_tag_names_the_recipe(name: str, weights: Weights) -> None:
         for each in PACKAGED
     ],
 )
-def test_evaluate_returns_the_cards_accuracy(name: str, weights: Weights, real_root: Path) -> None:
-    test = cifar10_loaders(root=real_root, download=False).test
+def test_evaluate_returns_the_cards_accuracy(
+    name: str, weights: Weights, request: pytest.FixtureRequest
+) -> None:
+    root = request.getfixturevalue("real_root100" if weights.data == "cifar100" else "real_root")
+    test = load_data(weights.data, Recipe(), root=root).test  # type: ignore[arg-type]
     found = evaluate(build_model(name, weights=weights.tag), test)
     assert found.accuracy == pytest.approx(weights.accuracy, abs=TWO_IMAGES)

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 import cifarzoo as zoo
 from cifarzoo import errors
+from cifarzoo.data import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES
 from cifarzoo.models.report import report_model
 from cifarzoo.record import RunRecord
 from cifarzoo.run import load_data, load_runs, provenance
@@ -224,6 +225,38 @@ def test_limit_of_cifar10(real_root: Path) -> None:
     assert part.val is not None
     assert (whole.train.n, part.train.n, part.val.n, part.test.n) == (45_000, 90, 10, 100)
     assert torch.equal(part.test.images, whole.test.images[:100])
+
+
+def test_number_of_classes_is_that_of_the_data(make_loaders: MakeLoaders, tmp_path: Path) -> None:
+    own = make_loaders()
+    for loader in (own.train, own.val, own.test):
+        assert isinstance(loader, zoo.TensorLoader)
+        loader.classes = CIFAR100_SUPERCLASSES
+    assert isinstance(own.train, zoo.TensorLoader)
+    dataset: Any = TensorDataset(own.train.images, own.train.labels)
+    dataset.classes = [*CIFAR100_SUPERCLASSES]
+    for data in (own, zoo.Loaders(DataLoader(dataset, batch_size=8))):
+        done = train_quietly("tiny_s", data=data, recipe=zoo.Recipe(epochs=1, batch_size=8))
+        done.save(tmp_path)
+        for model in (
+            zoo.Run.load(tmp_path).model,
+            zoo.build_model("tiny_s", weights=tmp_path / "weights.safetensors"),
+        ):
+            assert model.class_names == CIFAR100_SUPERCLASSES
+            assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 20)
+    with pytest.raises(errors.InvalidValueError, match="has 10 classes and the data 20"):
+        train_quietly("tiny_s", data=own, num_classes=10)
+    with pytest.raises(errors.WeightsError, match=r"tiny_s-standard.* does not fit"):
+        train_quietly("tiny_s", data=own, weights="default")
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore:.*not in the published order")
+def test_limit_of_cifar100(real_root100: Path) -> None:
+    part = load_data("cifar100", zoo.Recipe(), root=real_root100, limit=100)
+    assert part.val is not None
+    assert (part.train.n, part.val.n, part.test.n) == (90, 10, 100)
+    assert part.train.classes == part.test.classes == CIFAR100_CLASSES
 
 
 def test_recipe_has_the_settings_of_own_loaders(make_loaders: MakeLoaders) -> None:

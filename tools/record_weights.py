@@ -1,6 +1,6 @@
 """Train a model with several seeds, and put the median run's weights into the package.
 
-    python tools/record_weights.py sprint_m [--recipe long] [--seeds 0,1,2]
+    python tools/record_weights.py sprint_m [--recipe long] [--data cifar10] [--seeds 0,1,2]
 
 The test set is not used during training. The weights of each run are rounded to half precision
 unless that changes the accuracy on the training images, and written to a file; the model that
@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import cifarzoo as zoo
 from cifarzoo.card import STANDARD
 from cifarzoo.errors import RunError, WeightsError
 from cifarzoo.files import replace_file, write_text
 from cifarzoo.record import RunRecord, read_record
-from cifarzoo.run import RUN_FILE, load_data, provenance
+from cifarzoo.run import RUN_FILE, DataName, load_data, provenance
 from cifarzoo.weights import packaged_file, packaged_weights, sha256_of
 
 __all__ = ["Recording", "main"]
@@ -37,6 +38,7 @@ class Recording:
 
     card: zoo.ModelCard
     tag: str  # of the recipe, and of the weights
+    data: DataName = "cifar10"
     work: Path  # folder of unfinished runs and of every run's weights
     device: str = "auto"
 
@@ -49,27 +51,29 @@ class Recording:
         """Return the finished runs by seed, including those in the package.
 
         Raises:
-            RunError: a run was trained by another recipe.
+            RunError: a run was trained by another recipe, or on other data.
         """
         runs = [read_record(path) for path in sorted(self.work.glob("seed*.json"))]
         for weights in packaged_weights(self.card.name):
             runs += weights.runs if weights.tag == self.tag else ()
-        if any((run.name, run.recipe) != (self.card.name, self.recipe) for run in runs):
+        settings = (self.card.name, self.data, self.recipe)
+        if any((run.name, run.data, run.recipe) != settings for run in runs):
             raise RunError(
-                f"some runs of {self.card.name} {self.tag} were trained by another recipe: move "
-                f"those in the package to results/superseded, and empty {self.work}"
+                f"some runs of {self.card.name} {self.tag} were trained by another recipe or on "
+                f"other data than {self.data}: move those in the package to results/superseded, "
+                f"and empty {self.work}"
             )
         return {run.seed: run for run in runs}
 
     def record(self, seed: int) -> RunRecord:
         """Train and score one run; write its weights, then its record, to the work folder."""
-        loaders = load_data("cifar10", self.recipe, seed=seed)
+        loaders = load_data(self.data, self.recipe, seed=seed)
         trained = self._trained(seed, zoo.Loaders(loaders.train, loaders.val))
         assert trained.train is not None
         evaluate = partial(zoo.evaluate, device=self.device)
         path = self._weights_file(seed)
         for half in (True, False):
-            metadata = {"model": self.card.name, "data": "cifar10", "tag": self.tag}
+            metadata = {"model": self.card.name, "data": self.data, "tag": self.tag}
             zoo.save_weights(trained.model, path, metadata=metadata, half=half)
             model = zoo.build_model(self.card.name, weights=path)
             train = evaluate(model, loaders.train.in_order())
@@ -77,7 +81,7 @@ class Recording:
                 break
         test_tta = evaluate(model, loaders.test, tta="flip_translate")
         record = trained.replace(
-            data="cifar10",
+            data=self.data,
             train=replace(train, confusion=None),
             test=evaluate(model, loaders.test),
             test_tta=replace(test_tta, confusion=None),
@@ -130,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("name", help="model")
     parser.add_argument("--recipe", dest="tag", default=STANDARD, help="tag of the recipe")
+    parser.add_argument("--data", choices=get_args(DataName), default="cifar10")
     parser.add_argument("--seeds", default="0", help="seeds, separated by commas")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
@@ -140,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         recording = Recording(
             card=zoo.model_card(options.name),
             tag=options.tag,
+            data=options.data,
             work=Path("runs", "record", f"{options.name}-{options.tag}"),
             device=options.device,
         )

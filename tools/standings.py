@@ -14,6 +14,7 @@ import numpy as np
 
 import cifarzoo as zoo
 from cifarzoo.card import STANDARD
+from cifarzoo.data import CLASS_NAMES
 from cifarzoo.evaluation.statistics import mean_and_std
 from cifarzoo.record import Evaluation, RunRecord, read_record
 
@@ -92,6 +93,7 @@ class Standing:
     """A model trained by one recipe."""
 
     card: zoo.ModelCard
+    data: str  # name of the data set
     params: int
     macs: int  # multiply-accumulates per image
     tag: str  # of the recipe
@@ -146,17 +148,22 @@ def standings() -> list[Standing]:
     found = []
     for name in zoo.list_models():
         card = zoo.model_card(name)
-        model = zoo.build_model(name)
-        params, macs = zoo.count_params(model), sum(row.macs for row in zoo.layer_table(model))
         by_tag = {weights.tag: weights.runs for weights in card.weights}
         for tag, recipe in card.recipes.items():
             runs = tuple(run for run in others if (run.name, run.recipe) == (name, recipe))
             if runs:
                 by_tag.setdefault(tag, runs)
         for tag, runs in (by_tag or {STANDARD: ()}).items():
-            weights = card.weights_for(tag)
+            data = runs[0].data if runs else "cifar10"
+            model = zoo.build_model(name, num_classes=len(CLASS_NAMES[data]))
             standing = Standing(
-                card=card, params=params, macs=macs, tag=tag, runs=runs, weights=weights
+                card=card,
+                data=data,
+                params=zoo.count_params(model),
+                macs=sum(row.macs for row in zoo.layer_table(model)),
+                tag=tag,
+                runs=runs,
+                weights=card.weights_for(tag),
             )
             found.append(standing)
     return found

@@ -78,12 +78,14 @@ def _reported(experiment: Experiment) -> str:
 
 
 def _models() -> str:
-    """Return the table of the models with weights in the package, the most accurate first."""
-    found = sorted((each for each in standings() if each.weights), key=lambda each: -each.mean)
+    """Return the table of the weights in the package by data set, the most accurate first."""
+    packaged = (each for each in standings() if each.weights)
+    found = sorted(packaged, key=lambda each: (each.data, -each.mean))
     rows = [
         (
             f"`{each.card.name}`",
             f"`{each.tag}`",
+            f"`{each.data}`",
             f"{each.params:,}",
             each.single_view,
             each.with_tta,
@@ -94,8 +96,9 @@ def _models() -> str:
         for each in found
     ]
     accuracies = ("single view", "with TTA")
-    header = ("model", "weights", "parameters", *accuracies, "seeds", "minutes", "trained on")
-    return table(header, rows, left=2)
+    sizes = ("data set", "parameters")
+    header = ("model", "weights", *sizes, *accuracies, "seeds", "minutes", "trained on")
+    return table(header, rows, left=3)
 
 
 def _sprint(groups: _Groups) -> _Parts:

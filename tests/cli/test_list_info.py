@@ -22,6 +22,7 @@ def test_list_shows_every_model(call: Call) -> None:
     for name in list_models():
         for weights in model_card(name).weights:
             assert f"{weights.tag} {100 * weights.mean:.2f}" in rows[name]
+            assert f"on {weights.data}" in rows[name]
 
 
 def test_list_prints_json(call: Call) -> None:
@@ -51,6 +52,7 @@ def test_info_shows_card_recipes_weights_and_layers(call: Call, name: str) -> No
         assert ["epochs", str(card.recipes[tag].epochs)] in lines
     for weights in card.weights:
         assert weights.sha256 in result.stdout
+        assert ["data", "set", *(each.data for each in card.weights)] in lines
     assert ("no weights" in result.stdout) == (not card.weights)
     assert ("starts from" in result.stdout) == (card.initial_weights is not None)
     for row in layer_table(build_model(name)):

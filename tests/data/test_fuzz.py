@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,10 +25,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
+from cifarzoo.data import cifar
 from cifarzoo.data.image_file import read_image
 from cifarzoo.errors import (
     CheckpointError,
     CifarZooError,
+    DataCorruptError,
     InvalidValueError,
     RunError,
     WeightsError,
@@ -40,6 +44,18 @@ from cifarzoo.weights import PRETRAINED, read_state_dict, save_weights
 Edit: TypeAlias = tuple[float, int, bytes]
 
 LENGTHS = st.integers(0, 8) | st.sampled_from([-100, 10**9])  # -100 repeats bytes
+
+BATCH: dict[bytes, Any] = {
+    b"data": np.random.default_rng(0).integers(0, 256, (3, 3072), np.uint8),
+    b"fine_labels": [0, 99, 5],
+    b"coarse_labels": [0, 19, 5],
+}
+HUNDRED = replace(  # files are read although their hash is not the published one
+    cifar.CIFAR100,
+    files={"damaged.cifar100": "md5:0"},
+    contents={"damaged.cifar100": cifar._digest(BATCH, cifar.CIFAR100.labels)},
+)
+
 EDITS = st.lists(st.tuples(st.floats(0, 1), LENGTHS, st.binary(max_size=8)), min_size=1, max_size=4)
 
 
@@ -96,6 +112,16 @@ def assert_record(record: RunRecord) -> None:
         assert score is None or score.interval[0] <= score.interval[1]
 
 
+def read_batch(path: Path) -> dict[bytes, Any]:
+    with warnings.catch_warnings(action="ignore"):  # about the order
+        return cifar._batch(HUNDRED, path, path.read_bytes())
+
+
+def assert_batch(batch: dict[bytes, Any]) -> None:
+    assert np.array_equal(batch[b"data"], BATCH[b"data"])
+    assert [*batch[b"fine_labels"]] == BATCH[b"fine_labels"]
+
+
 @dataclass(frozen=True)
 class Reader:
     """How files with a suffix are read, the error for damaged ones, and what holds for others."""
@@ -115,6 +141,7 @@ READERS = {
         lambda path: Checkpoint(path, {"seed": 0}).load(), CheckpointError, assert_payload
     ),
     ".json": Reader(read_record, RunError, assert_record),
+    ".cifar100": Reader(read_batch, DataCorruptError, assert_batch),
 }
 
 
@@ -148,6 +175,7 @@ def intact(
     modes = {"PNG": "P", "JPEG": "RGB", "GIF": "P", "BMP": "RGB", "TIFF": "RGB", "WEBP": "RGB"}
     return {
         ".image": [image(kind, mode) for kind, mode in modes.items()] + [image("PNG", "LA")],
+        ".cifar100": [pickle.dumps(BATCH, protocol) for protocol in (2, 4)],
         ".json": [next(iter(sorted(PRETRAINED.glob("*.json")))).read_bytes()],
         **{path.suffix: [path.read_bytes()] for path in folder.iterdir()},
     }
@@ -160,7 +188,7 @@ def test_a_damaged_file_is_read_or_named_in_an_error(
     suffix: str, intact: dict[str, list[bytes]], edits: list[Edit], member: int | None
 ) -> None:
     content = intact[suffix][(member or 0) % len(intact[suffix])]
-    if member is None or suffix in (".image", ".json"):
+    if member is None or suffix in (".image", ".json", ".cifar100"):
         content = edited(content, edits)
     elif suffix == ".safetensors":
         content = edited_header(content, edits)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import cifarzoo as zoo
+from cifarzoo.data import CLASS_NAMES
 from cifarzoo.errors import RunError, WeightsError
 from cifarzoo.weights import packaged_file, packaged_weights, read_metadata, read_state_dict
 
@@ -33,8 +34,11 @@ def tool(
     monkeypatch.setattr("cifarzoo.weights.PRETRAINED", tmp_path / "pretrained")
 
     def load_data(data: str, recipe: zoo.Recipe, *, seed: int) -> zoo.Loaders:
-        assert data == "cifar10"
-        return make_loaders(batch_size=recipe.batch_size, seed=seed)
+        loaders = make_loaders(batch_size=recipe.batch_size, seed=seed)
+        for loader in (loaders.train, loaders.val, loaders.test):
+            assert isinstance(loader, zoo.TensorLoader)
+            loader.classes = CLASS_NAMES[data]
+        return loaders
 
     monkeypatch.setattr(module, "load_data", load_data)
     return module
@@ -105,6 +109,29 @@ def test_runs_by_another_recipe_are_refused(recording: Recording, recipe: zoo.Re
     card = replace(recording.card, recipes={"standard": replace(recipe, lr=0.1)})
     with pytest.raises(RunError, match="another recipe"):
         replace(recording, card=card).recorded()
+
+
+def test_weights_for_cifar100_are_recorded_with_their_data_set(recording: Recording) -> None:
+    recipes = {"standard": recording.recipe, "cifar100": recording.recipe}
+    card = replace(recording.card, recipes=recipes)
+    work = recording.work / "cifar100"
+    hundred = replace(recording, card=card, tag="cifar100", data="cifar100", work=work)
+    hundred.record(0)
+    shipped = hundred.ship()
+    assert (shipped.tag, shipped.data) == ("cifar100", "cifar100")
+    assert "on cifar100 (seed 0)" in str(shipped)
+    model = zoo.build_model(NAME, weights="cifar100")
+    assert model.class_names == CLASS_NAMES["cifar100"]
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 100)
+    with pytest.raises(WeightsError, match="Try num_classes=100"):
+        zoo.build_model(NAME, weights="cifar100", num_classes=10)
+    with pytest.raises(WeightsError, match=r"a tag of report_baseline \(cifar100\)"):
+        zoo.build_model(NAME, weights="default")  # means the best for CIFAR-10
+    recording.record(0)
+    recording.ship()
+    assert zoo.build_model(NAME, weights="default").class_names == CLASS_NAMES["cifar10"]
+    with pytest.raises(RunError, match="on other data than cifar10"):
+        replace(hundred, data="cifar10").recorded()
 
 
 @pytest.mark.parametrize(("commit", "dirty"), [(None, None), ("da19027", True)])

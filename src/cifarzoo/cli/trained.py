@@ -61,9 +61,8 @@ def load_trained(
     known: tuple[DataName, ...] = get_args(DataName)
     if data not in (None, trained_on) and trained_on in known:
         log(f"warning: these weights were trained on {trained_on}, not on {data}")
-    if data is None:
-        data = next((each for each in known if each == trained_on), known[0])
-    return model, weights, data
+    default: DataName = next((each for each in known if each == trained_on), "cifar10")
+    return model, weights, data or default
 
 
 def load_test(
