@@ -41,11 +41,9 @@ def list_command(
     rows = []
     for card in cards:
         params, macs = _cost(card)
-        accuracy = (
-            "; ".join(f"{each.tag} {_mean(each)} on {each.data}" for each in card.weights)
-            or "no weights"
-        )
+        accuracies = (f"{each.tag} {_mean(each)} on {each.data}" for each in card.weights)
         size = (f"{params:,}", f"{macs / 1e6:,.1f} M")
+        accuracy = "; ".join(accuracies) or "no weights"
         rows.append((card.name, *size, summarize(card.recipe), accuracy))
     sizes = ("parameters", "MACs")
     show_table(("name", *sizes, "recipe", "test accuracy"), rows, numbers=sizes)
@@ -141,24 +139,14 @@ def _cost(card: ModelCard) -> tuple[int, int]:
 def _record(card: ModelCard) -> dict[str, Any]:
     params, macs = _cost(card)
     names = ("family", "summary", "paper", "initial_weights", "recipes")
-    weights = (
-        "tag",
-        "data",
-        "sha256",
-        "size_bytes",
-        "accuracy",
-        "interval",
-        "tta_accuracy",
-        "mean",
-        "std",
-    )
+    weights = ("tag", "data", "sha256", "size_bytes", "accuracy", "interval", "tta_accuracy")
     return {
         "name": card.name,
         "params": params,
         "macs": macs,
         **{name: getattr(card, name) for name in names},
         "weights": [
-            {name: getattr(each, name) for name in (*weights, "seeds", "seconds")}
+            {name: getattr(each, name) for name in (*weights, "mean", "std", "seeds", "seconds")}
             for each in card.weights
         ],
     }

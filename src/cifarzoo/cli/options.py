@@ -13,9 +13,8 @@ from cifarzoo.cli.completion import complete_model, complete_weights
 from cifarzoo.errors import CifarZooError
 from cifarzoo.recipe import PrecisionName, TtaName
 
-DataName: TypeAlias = Literal[
-    "cifar10", "cifar100", "shapes"
-]  # as in `cifarzoo.run`, which imports torch
+# As in `cifarzoo.run`, which imports torch.
+DataName: TypeAlias = Literal["cifar10", "cifar100", "shapes"]
 
 
 def _register_cards(ctx: Context, values: list[str] | None) -> list[str] | None:

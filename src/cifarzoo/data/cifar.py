@@ -119,7 +119,7 @@ CIFAR100 = Published(
         "train": "md5:16019d7e3df5f24257cddd939b257f8d",
         "test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
     },
-    # Collections of the images as picture files do not preserve the order of all images.
+    # Copies that were put together from picture files are in another order; see `_digest`.
     contents={
         "train": "6a3da500cc493da0a1a9bbcfcfe109d7ba2efc9bf82503ad5cd36858a6028615",
         "test": "7a30d5898455b2aa521118b56fc9747346f212bc6a121d7a7e1a93bcee07e598",

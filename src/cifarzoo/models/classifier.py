@@ -167,7 +167,7 @@ class ImageClassifier(nn.Module):
 
     Attributes:
         class_names: names of the classes, in the order of the logits; None if unknown.
-            `load_weights` and `fit` set them.
+            `build_model` and `fit` set them.
     """
 
     class_names: tuple[str, ...] | None = None
