@@ -86,6 +86,8 @@ from torch import nn
 from cifarzoo import *
 from cifarzoo.arithmetic import *
 from cifarzoo.errors import *
+from cifarzoo.evaluation.corruptions import *
+from cifarzoo.evaluation.statistics import *
 from cifarzoo.viz import *
 """
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -36,7 +36,14 @@ PAGES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...] | None]]] = {
             "training.callbacks": None,
         },
     ),
-    "Evaluation": (("evaluation.",), {"evaluation.statistics": None}),
+    "Evaluation": (
+        ("evaluation.",),
+        {
+            "evaluation.statistics": None,
+            "evaluation.corruptions": None,
+            "evaluation.attack": None,
+        },
+    ),
     "Arithmetic": (("arithmetic.",), {"arithmetic": None}),
     "Errors": (("errors",), {"errors": None}),
 }

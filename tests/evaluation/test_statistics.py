@@ -4,13 +4,18 @@ import math
 import statistics
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.evaluation.statistics import (
     Estimate,
     accuracy_interval,
+    auroc,
+    calibration_error,
+    fit_temperature,
     mean_and_std,
     paired_difference,
 )
@@ -64,3 +69,42 @@ def test_invalid_values_are_rejected() -> None:
             mean_and_std(values)
     with pytest.raises(InvalidValueError, match="after has 1 values and before 2"):
         paired_difference([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_temperature_recovers_a_known_scaling(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    calibrated = 2 * torch.randn(20_000, 5, generator=generator)
+    labels = torch.multinomial(calibrated.softmax(1), 1, generator=generator)[:, 0]
+    logits = temperature * calibrated
+    found = fit_temperature(logits, labels)
+    assert found == pytest.approx(temperature, rel=0.03)
+    assert calibration_error((logits / found).softmax(1), labels) < 0.01
+
+
+def test_invalid_logits_and_labels_are_rejected() -> None:
+    with pytest.raises(InvalidValueError, match=r"labels are in 0\.\.3"):
+        fit_temperature(torch.zeros(2, 3), torch.tensor([0, 3]))
+    with pytest.raises(InvalidValueError, match="NaN"):
+        fit_temperature(torch.full((2, 3), math.nan), torch.tensor([0, 1]))
+
+
+def test_auroc_counts_ties_half() -> None:
+    known, others = torch.tensor([3.0, 2.0, 1.0]), torch.tensor([2.0, 0.0])
+    # Of six pairs: 3 > 2, 3 > 0, 2 = 2, 2 > 0, 1 < 2, 1 > 0.
+    assert auroc(known, others) == pytest.approx(4.5 / 6)
+    assert auroc(others, known) == pytest.approx(1.5 / 6)
+    assert auroc(torch.ones(5), torch.ones(7)) == 0.5
+
+
+@given(*[st.lists(st.integers(0, 9), min_size=1, max_size=20)] * 2)
+def test_auroc_equals_that_of_scikit_learn(known: list[int], others: list[int]) -> None:
+    truth = [1] * len(known) + [0] * len(others)
+    expected = roc_auc_score(truth, known + others)
+    assert auroc(torch.tensor(known), torch.tensor(others)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scores", [[], [[1.0]], [math.nan]])
+def test_invalid_scores_are_rejected(scores: list[float]) -> None:
+    with pytest.raises(InvalidValueError, match="scores_out"):
+        auroc(torch.ones(2), torch.tensor(scores))

@@ -1,4 +1,4 @@
-"""Means with 95 % confidence intervals, and the calibration error."""
+"""Means with 95 % confidence intervals, calibration, and the area under the ROC curve."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from cifarzoo.errors import InvalidValueError
+from cifarzoo.evaluation.predict import check_labels, check_logits
 from cifarzoo.validation import NonNegativeInt, PositiveInt, validate
 
 __all__ = [
     "Estimate",
     "accuracy_interval",
+    "auroc",
     "calibration_error",
+    "fit_temperature",
     "mean_and_std",
     "paired_difference",
 ]
@@ -124,3 +127,71 @@ def calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) 
     index = torch.bucketize(confidences, edges)
     gaps.index_add_(0, index, (predictions == labels).float() - confidences)
     return gaps.abs().sum().item() / len(labels)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature, in [0.01, 100], at which logits have the lowest cross-entropy.
+
+    Divide other logits of the model by it: the predicted classes stay the same, and probabilities
+    are closer to accuracies. Fit it on images that the model was not trained on, if there are any.
+
+    Args:
+        logits: float (N,K), finite.
+        labels: int64 (N,) in 0..K-1.
+
+    Raises:
+        InvalidTypeError: the labels are not integers.
+        InvalidValueError: logits are NaN or infinite, or a label is outside the classes.
+
+    Example:
+        >>> logits, labels = torch.tensor([[9.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
+        >>> temperature = fit_temperature(logits, labels)
+        >>> print((logits / temperature).softmax(1)[0])
+        tensor([0.7500, 0.2500])
+
+    Source: Guo et al., arXiv 1706.04599, section 4.2.
+    """
+    check_labels(labels, logits)
+    check_logits(logits)
+    from scipy.optimize import minimize_scalar
+
+    scores, labels = logits.double().cpu(), labels.long().cpu()
+
+    def loss(log_temperature: float) -> float:
+        scaled = scores / math.exp(log_temperature)
+        return nn.functional.cross_entropy(scaled, labels).item()
+
+    bounds = (math.log(0.01), math.log(100))  # the loss has a single minimum
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
+def auroc(scores_in: Tensor, scores_out: Tensor) -> float:
+    """Return the probability that a score of the first set exceeds one of the second.
+
+    This is the area under the ROC curve, in [0, 1]; 0.5 is chance, and ties count half. To detect
+    images of other classes, use the highest probability, or the energy `logits.logsumexp(1)` (arXiv
+    2010.03759), of known images and of others.
+
+    Args:
+        scores_in: (N,), N >= 1, without NaN.
+        scores_out: (M,), M >= 1, without NaN.
+
+    Raises:
+        InvalidValueError: a set is not one-dimensional, is empty or contains NaN.
+
+    Example:
+        >>> auroc(torch.tensor([0.9, 0.8, 0.6]), torch.tensor([0.7, 0.6]))
+        0.75
+
+    Source: the statistic of Mann and Whitney, as implemented by `scipy.stats.mannwhitneyu`.
+    """
+    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
+        if scores.ndim != 1 or not len(scores) or scores.isnan().any():
+            raise InvalidValueError(
+                f"{name} has shape {tuple(scores.shape)}: expected (N,), N >= 1, without NaN"
+            )
+    from scipy.stats import mannwhitneyu
+
+    known, other = (scores.double().cpu().numpy() for scores in (scores_in, scores_out))
+    statistic = mannwhitneyu(known, other, method="asymptotic").statistic
+    return float(statistic) / (len(known) * len(other))
