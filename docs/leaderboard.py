@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 
-from standings import PUBLISHED, Standing, minutes, standings, table, trained_on
+from standings import PUBLISHED, Standing, minutes, scores_table, standings, table, trained_on
 
 import cifarzoo as zoo
 from cifarzoo.display import settings_rows
+from cifarzoo.record import Scores
 
 __all__ = ["write_models", "write_page"]
 
@@ -39,6 +40,15 @@ standard deviation. TTA is test-time augmentation over 6 views. Minutes are the 
 without disturbances, with the threads and precision in the footnotes, on the machine that the
 model's page names. MACs are multiply-accumulates per image. Weights in the package are named by
 their tag. A dash means not available or not measured. See [](../numbers.md).
+"""
+BEYOND = """\
+## Beyond accuracy
+
+Of the packaged files that were scored: accuracy on all test images, and without those that have a
+near-duplicate in the training set; calibration error, before and after dividing the logits by the
+temperature; mean accuracy over 15 common corruptions (drawn by cifarzoo, so not comparable to that
+on CIFAR-10-C) and five severities; detection of CIFAR-100 images; accuracy under attack. See
+[](../howto/beyond_accuracy.md).
 """
 SOURCES = """\
 Sources: [pytorchcv](https://github.com/osmr/pytorchcv), whose sizes are also used for two
@@ -123,8 +133,9 @@ def _leaderboard(found: Sequence[Standing]) -> str:
     ]
     contents = "\n".join(["```{toctree}", ":hidden:", "", *FAMILIES, "```", ""])
     published = "## Published by others\n"
-    ours = f"::::{{div}} compact\n{ours}::::\n"
-    parts = ("# Models\n", ours, footnotes + "\n", NOTES, *figures, published, theirs, SOURCES)
+    ours, scores = (f"::::{{div}} compact\n{each}::::\n" for each in (ours, scores_table(found)))
+    notes = (footnotes + "\n", NOTES, *figures)
+    parts = ("# Models\n", ours, *notes, BEYOND, scores, published, theirs, SOURCES)
     return "\n".join((*parts, contents))
 
 
@@ -167,6 +178,7 @@ def _description(each: Standing) -> str:
         facts["SHA-256"] = f"`{each.weights.sha256}`"
         accuracy = f"{each.weights.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})"
         facts["accuracy of these weights"] = accuracy
+        facts |= dict(each.weights.scores.rows()) if each.weights.scores else {}
     if each.runs:
         machines = [run.provenance.machine for run in each.runs]
         facts["training, minutes"] = minutes(each.runs)
@@ -177,7 +189,20 @@ def _description(each: Standing) -> str:
     recipe = table(("setting", "value"), settings_rows(each.recipe), left=2)
     heading = f"### {each.card.name}, recipe `{each.tag}`"
     results = table(("result", "value"), known, left=2)
-    return f"{heading}\n\n{results}\n:::{{dropdown}} Settings\n{recipe}:::\n"
+    parts = [f"{heading}\n\n{results}\n:::{{dropdown}} Settings\n{recipe}:::\n"]
+    if each.weights is not None and each.weights.scores is not None:
+        corruptions = _corruptions(each.weights.scores)
+        parts.append(f":::{{dropdown}} Accuracy by corruption and severity\n{corruptions}:::\n")
+    return "\n".join(parts)
+
+
+def _corruptions(scores: Scores) -> str:
+    """Return the accuracy by corruption and severity."""
+    rows = [
+        (f"`{name}`", *(f"{each:.2%}" for each in (*accuracies, scores.by_corruption[name])))
+        for name, accuracies in scores.corruptions.items()
+    ]
+    return table(("corruption, drawn by cifarzoo", "1", "2", "3", "4", "5", "mean"), rows)
 
 
 def _draw(found: Sequence[Standing], folder: Path) -> None:

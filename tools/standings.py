@@ -27,6 +27,7 @@ __all__ = [
     "minutes",
     "percent",
     "read_folder",
+    "scores_table",
     "standings",
     "table",
     "trained_on",
@@ -167,6 +168,34 @@ def standings() -> list[Standing]:
             )
             found.append(standing)
     return found
+
+
+def scores_table(found: Iterable[Standing]) -> str:
+    """Return the table of what is known about weights files beyond their accuracy."""
+    rows = []
+    for each in sorted(found, key=lambda each: -each.mean):
+        weights = each.weights
+        if weights is None or (scores := weights.scores) is None:
+            continue
+        rows.append(
+            (
+                f"`{each.label}`",
+                f"{weights.accuracy:.2%}",
+                f"{scores.unique_accuracy:.2%}",
+                f"{scores.calibration_error:.2%}",
+                f"{scores.scaled_calibration_error:.2%}",
+                f"{scores.temperature:.3f}",
+                f"{scores.corruption_accuracy:.2%}",
+                f"{scores.auroc_probability:.3f}",
+                f"{scores.auroc_energy:.3f}",
+                f"{scores.pgd_accuracy:.2%}",
+            )
+        )
+    header = (
+        *("weights", "accuracy", "without near-duplicates", "calibration error", "scaled"),
+        *("temperature", "common corruptions", "AUROC, probability", "AUROC, energy", "PGD-20"),
+    )
+    return table(header, rows)
 
 
 def read_folder(folder: Path) -> dict[str, list[RunRecord]]:

@@ -27,6 +27,7 @@ from standings import (
     minutes,
     percent,
     read_folder,
+    scores_table,
     standings,
     table,
     trained_on,
@@ -386,6 +387,7 @@ def _spread(values: Sequence[float] | None, digits: int) -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "results": _results,
     "models": _models,
+    "scores": lambda: scores_table(standings()),
     "sprint": partial(_runs, RESULTS / "sprint", _sprint),
     "recipes": partial(_runs, RESULTS / "recipes" / "augmentation", _recipes),
     "recipes_sprint": partial(_study, RESULTS / "recipes" / "sprint"),

@@ -13,7 +13,7 @@ from typing_extensions import override
 from cifarzoo.display import HasTable, Table, settings_rows
 from cifarzoo.errors import InvalidValueError, unknown
 from cifarzoo.recipe import Recipe
-from cifarzoo.record import Evaluation, RunRecord
+from cifarzoo.record import Evaluation, RunRecord, Scores
 from cifarzoo.validation import Name, PositiveInt, Tag, settings
 
 if TYPE_CHECKING:
@@ -36,11 +36,13 @@ class Weights:
         size_bytes: size of the file in bytes.
         runs: one run per seed, all with the same recipe. The file holds the weights of the run with
             the median test accuracy rather than the best one.
+        scores: calibration, robustness and more of the file; None if not measured.
     """
 
     tag: Tag
     size_bytes: PositiveInt
     runs: tuple[RunRecord, ...] = Field(min_length=1, repr=False)
+    scores: Scores | None = Field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check that every run has a test score."""
@@ -173,7 +175,11 @@ class ModelCard(HasTable):
 
     @override
     def table(self) -> Table:
-        weights = [(f"weights {each.tag!r}", str(each)) for each in self.weights]
+        weights = []
+        for each in self.weights:
+            weights.append((f"weights {each.tag!r}", str(each)))
+            scores = each.scores.rows() if each.scores else []
+            weights += [(f"weights {each.tag!r}: {name}", value) for name, value in scores]
         rows = [
             ("family", self.family),
             ("summary", self.summary),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import torch
 from pydantic import (
@@ -21,6 +23,7 @@ from cifarzoo.validation import (
     Name,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     Seed,
     UnitInterval,
@@ -29,7 +32,19 @@ from cifarzoo.validation import (
     to_json,
 )
 
-__all__ = ["Check", "Evaluation", "History", "Provenance", "RunRecord", "StopReason", "read_record"]
+__all__ = [
+    "Check",
+    "Evaluation",
+    "History",
+    "Provenance",
+    "RunRecord",
+    "Scores",
+    "StopReason",
+    "read_record",
+    "read_scores",
+]
+
+T = TypeVar("T")
 
 StopReason: TypeAlias = Literal["epochs", "early", "interrupted", "diverged", "failed"]
 
@@ -46,6 +61,7 @@ def _to_confusion(value: object) -> object:
 
 _Loss = Annotated[float, BeforeValidator(_nan_for_null)]  # JSON has no NaN
 _ClassAccuracy = Annotated[float, BeforeValidator(_nan_for_null)]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Confusion = Annotated[
     Tensor,
     BeforeValidator(_to_confusion),
@@ -287,7 +303,7 @@ class RunRecord(HasTable):
     val: Evaluation | None
     test: Evaluation | None
     test_tta: Evaluation | None = None
-    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    weights_sha256: _Sha256 | None = None
     provenance: Provenance
     earlier_parts: tuple[str, ...] = ()
     note: str = ""
@@ -327,15 +343,119 @@ class RunRecord(HasTable):
         return to_json(self)
 
 
+@settings
+class Scores(HasTable):
+    """What is known about a weights file beyond its accuracy, as stored in `NAME-TAG-scores.json`.
+
+    All accuracies are on test images, with a single view, in [0, 1].
+
+    Attributes:
+        weights_sha256: SHA-256 of the weights file that was scored.
+        unique_accuracy: accuracy without the test images that have a near-duplicate among the
+            training images (list of ciFAIR, arXiv 1902.00423).
+        unique_images: number of the other test images.
+        calibration_error: expected calibration error on the test set, as in `Evaluation`.
+        temperature: divisor of the logits with the lowest loss on `temperature_images`.
+        temperature_images: description of the images that the temperature was fitted on.
+        scaled_calibration_error: expected calibration error with that temperature.
+        corruptions: accuracies at severity 1 to 5, by corruption: common corruptions (arXiv
+            1903.12261) drawn by `cifarzoo.evaluation.corruptions`. The published CIFAR-10-C is
+            another set of images.
+        corruption_images: number of test images for each corruption and severity.
+        auroc_probability: area under the ROC curve, in [0, 1], when the maximum probability
+            distinguishes the test images from those of CIFAR-100.
+        auroc_energy: the same for the energy, the log-sum-exp of the logits (arXiv 2010.03759).
+        pgd_accuracy: accuracy against 20 steps of PGD within 8/255 in the L∞ norm (arXiv
+            1706.06083).
+        pgd_images: number of attacked test images.
+        provenance: code and machine of the measurement.
+    """
+
+    weights_sha256: _Sha256
+    unique_accuracy: UnitInterval
+    unique_images: PositiveInt
+    calibration_error: UnitInterval
+    temperature: PositiveFloat
+    temperature_images: str
+    scaled_calibration_error: UnitInterval
+    corruptions: Annotated[Mapping[str, tuple[UnitInterval, ...]], Field(min_length=1)]
+    corruption_images: PositiveInt
+    auroc_probability: UnitInterval
+    auroc_energy: UnitInterval
+    pgd_accuracy: UnitInterval
+    pgd_images: PositiveInt
+    provenance: Provenance = Field(repr=False)
+
+    @property
+    def by_corruption(self) -> dict[str, float]:
+        """The mean accuracy over the severities, by corruption."""
+        return {name: statistics.fmean(values) for name, values in self.corruptions.items()}
+
+    @property
+    def corruption_accuracy(self) -> float:
+        """The mean accuracy over all corruptions and severities."""
+        return statistics.fmean(self.by_corruption.values())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the scores as (name, text), without the single corruptions."""
+        return [
+            (
+                "accuracy without near-duplicates",
+                f"{self.unique_accuracy:.2%} ({self.unique_images:,} images)",
+            ),
+            ("calibration error", f"{self.calibration_error:.2%}"),
+            ("calibration error, scaled", f"{self.scaled_calibration_error:.2%}"),
+            ("temperature", f"{self.temperature:.3f} (fitted on {self.temperature_images})"),
+            (
+                "accuracy under common corruptions",
+                f"{self.corruption_accuracy:.2%} (drawn by cifarzoo, "
+                f"{self.corruption_images:,} images each)",
+            ),
+            ("AUROC of CIFAR-100, probability", f"{self.auroc_probability:.3f}"),
+            ("AUROC of CIFAR-100, energy", f"{self.auroc_energy:.3f}"),
+            (
+                "accuracy under PGD-20, 8/255",
+                f"{self.pgd_accuracy:.2%} ({self.pgd_images:,} images)",
+            ),
+        ]
+
+    @override
+    def table(self) -> Table:
+        single = [(name, f"{accuracy:.2%}") for name, accuracy in self.by_corruption.items()]
+        return Table(
+            title="Scores",
+            header=("what", "value"),
+            rows=(*self.rows(), *single),
+            note=f"{self.provenance.source}, {self.provenance.machine}",
+        )
+
+    def to_json(self) -> str:
+        """Return the scores as JSON text."""
+        return to_json(self)
+
+
 def read_record(path: Path) -> RunRecord:
     """Read the JSON file of a run.
 
     Raises:
         RunError: the file cannot be read, or is not the record of a run.
     """
+    return _read(path, RunRecord, "the record of a run")
+
+
+def read_scores(path: Path) -> Scores:
+    """Read the JSON file of a weights file's scores.
+
+    Raises:
+        RunError: the file cannot be read, or does not hold scores.
+    """
+    return _read(path, Scores, "a record of scores")
+
+
+def _read(path: Path, kind: type[T], expected: str) -> T:
     try:
-        return from_json(RunRecord, path.read_bytes())
+        return from_json(kind, path.read_bytes())
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     except CifarZooError as error:
-        raise RunError(f"{path} is not the record of a run: {error}") from error
+        raise RunError(f"{path} is not {expected}: {error}") from error

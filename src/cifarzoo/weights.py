@@ -11,6 +11,7 @@ import json
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from cifarzoo.errors import DownloadError, WeightsError, suggest
 from cifarzoo.files import replace_file
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.models.transfer import BackboneWeights, TransferClassifier
-from cifarzoo.record import RunRecord, read_record
+from cifarzoo.record import RunRecord, read_record, read_scores
 from cifarzoo.validation import expand_path
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "read_state_dict",
     "read_weights",
     "save_weights",
+    "scores_file",
     "sha256_of",
 ]
 
@@ -121,7 +123,7 @@ def packaged_weights(name: str) -> tuple[Weights, ...]:
     """Return a model's weights in the package, the highest test accuracy first.
 
     They are described by the records of the runs behind them, one JSON file per seed next to the
-    weights.
+    weights. Scores of the file itself, if there are any, are in another JSON file.
 
     Args:
         name: the model's name.
@@ -139,7 +141,13 @@ def packaged_weights(name: str) -> tuple[Weights, ...]:
         path = packaged_file(name, tag)
         if not path.is_file():
             raise WeightsError(f"{path} does not exist: reinstall cifarzoo")
-        found.append(Weights(tag=tag, size_bytes=path.stat().st_size, runs=tuple(same)))
+        weights = Weights(tag=tag, size_bytes=path.stat().st_size, runs=tuple(same))
+        if scores_file(name, tag).exists():
+            scores = read_scores(scores_file(name, tag))
+            # Scores of weights that were since replaced do not count.
+            if scores.weights_sha256 == weights.sha256:
+                weights = replace(weights, scores=scores)
+        found.append(weights)
     return tuple(sorted(found, key=lambda weights: -weights.accuracy))
 
 
@@ -151,6 +159,16 @@ def packaged_file(name: str, tag: str) -> Path:
         tag: the tag of the weights.
     """
     return PRETRAINED / f"{name}-{tag}.safetensors"
+
+
+def scores_file(name: str, tag: str) -> Path:
+    """Return the path of the scores of a model's weights, whether or not the file exists.
+
+    Args:
+        name: the model's name.
+        tag: the tag of the weights.
+    """
+    return PRETRAINED / f"{name}-{tag}-scores.json"
 
 
 def sha256_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
@@ -12,6 +13,7 @@ from cifarzoo.cli.console import interval, log, percent, say, show_json, show_ta
 if TYPE_CHECKING:
     from cifarzoo.card import ModelCard, Weights
     from cifarzoo.recipe import Recipe
+    from cifarzoo.record import Scores
 
 __all__ = ["info_command", "list_command"]
 
@@ -107,12 +109,22 @@ def _show_weights(weights: tuple[Weights, ...]) -> None:
         ("with TTA (6 views)", *(percent(each.tta_accuracy) for each in weights)),
         ("mean of all runs", *map(_mean, weights)),
         ("seeds", *(", ".join(map(str, each.seeds)) for each in weights)),
+        *_score_rows([each.scores for each in weights]),
         ("training time", *(f"{each.seconds:,.0f} s" for each in weights)),
         ("trained on", *(each.run.provenance.machine for each in weights)),
         ("bytes", *(f"{each.size_bytes:,}" for each in weights)),
         ("SHA-256", *(each.sha256 for each in weights)),
     ]
     show_table(("weights", *(each.tag for each in weights)), rows)
+
+
+def _score_rows(found: Sequence[Scores | None]) -> list[tuple[str, ...]]:
+    """Return a row per score, with a dash for weights that were not scored."""
+    tables = [each.table().rows if each else () for each in found]
+    columns = [{row[0]: row[1] for row in rows} for rows in tables]
+    names = dict.fromkeys(name for column in columns for name in column)
+    cells = [[column.get(name, "–").replace("%", " %") for column in columns] for name in names]
+    return [(name, *row) for name, row in zip(names, cells, strict=True)]
 
 
 def _mean(weights: Weights) -> str:
@@ -146,7 +158,10 @@ def _record(card: ModelCard) -> dict[str, Any]:
         "macs": macs,
         **{name: getattr(card, name) for name in names},
         "weights": [
-            {name: getattr(each, name) for name in (*weights, "mean", "std", "seeds", "seconds")}
+            {
+                name: getattr(each, name)
+                for name in (*weights, "mean", "std", "seeds", "seconds", "scores")
+            }
             for each in card.weights
         ],
     }
