@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from cifarzoo import Recipe, Weights, build_model, evaluate, list_models, model_card
+from cifarzoo.evaluation.corruptions import CORRUPTIONS
 from cifarzoo.evaluation.statistics import accuracy_interval
 from cifarzoo.run import load_data
 from cifarzoo.weights import PRETRAINED, packaged_file, read_metadata
@@ -25,8 +26,10 @@ each_file = pytest.mark.parametrize(
 def test_folder_holds_weights_and_records_only_and_is_small() -> None:
     stems = {f"{name}-{weights.tag}": weights.seeds for name, weights in PACKAGED}
     records = {f"{stem}-seed{seed}.json" for stem, seeds in stems.items() for seed in seeds}
-    weights_files = {f"{stem}.safetensors" for stem in stems}
-    assert {path.name for path in PRETRAINED.iterdir()} == records | weights_files
+    files = {f"{stem}.safetensors" for stem in stems}
+    # Scores of replaced weights are not in use: score the weights again.
+    files |= {f"{name}-{each.tag}-scores.json" for name, each in PACKAGED if each.scores}
+    assert {path.name for path in PRETRAINED.iterdir()} == records | files
     assert sum(weights.size_bytes for _, weights in PACKAGED) <= LIMIT_BYTES
 
 
@@ -65,6 +68,21 @@ def test_tag_names_the_recipe(name: str, weights: Weights) -> None:
         assert "only commit da19027 can run" in weights.run.note
     else:
         assert model_card(name).recipe_for(weights.tag) == weights.recipe
+
+
+@each_file
+def test_scores_were_measured_on_whole_sets_by_committed_code(name: str, weights: Weights) -> None:
+    if (scores := weights.scores) is None:
+        return
+    assert scores.provenance.commit
+    assert scores.provenance.dirty is False
+    assert scores.unique_images == 10_000 - 286
+    assert weights.run.test is not None
+    recorded = weights.run.test.calibration_error
+    assert scores.calibration_error == pytest.approx(recorded, abs=1e-3)
+    assert tuple(scores.corruptions) == CORRUPTIONS
+    assert all(len(accuracies) == 5 for accuracies in scores.corruptions.values())
+    assert (scores.corruption_images, scores.pgd_images) == (2_000, 1_000)
 
 
 @pytest.mark.data

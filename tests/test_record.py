@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import cifarzoo as zoo
 from cifarzoo.errors import RunError
-from cifarzoo.record import Provenance, RunRecord, read_record
+from cifarzoo.record import Provenance, RunRecord, Scores, read_record, read_scores
 from cifarzoo.validation import from_json
 
 CHECK = zoo.Check(
@@ -63,6 +63,24 @@ RECORD = RunRecord(
         versions={"cifarzoo": "1", "torch": "2"},
         date="2026-01-01T00:00:00+00:00",
     ),
+)
+
+
+SCORES = Scores(
+    weights_sha256="ab" * 32,
+    unique_accuracy=0.74,
+    unique_images=18,
+    calibration_error=0.02,
+    temperature=0.5,
+    temperature_images="5 images",
+    scaled_calibration_error=0.01,
+    corruptions={"fog": (0.7, 0.6, 0.5, 0.4, 0.3), "snow": (0.3, 0.3, 0.3, 0.3, 0.3)},
+    corruption_images=10,
+    auroc_probability=0.8,
+    auroc_energy=0.7,
+    pgd_accuracy=0.0,
+    pgd_images=5,
+    provenance=RECORD.provenance,
 )
 
 
@@ -117,6 +135,18 @@ def test_record_with_an_invalid_field_is_rejected(
     path.write_text(json.dumps(json.loads(RECORD.to_json()) | change))
     with pytest.raises(RunError, match=r"run\.json"):
         read_record(path)
+
+
+def test_scores_survive_json_and_average_over_corruptions(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text(SCORES.to_json())
+    assert read_scores(path) == SCORES
+    assert SCORES.by_corruption == pytest.approx({"fog": 0.5, "snow": 0.3})
+    assert SCORES.corruption_accuracy == pytest.approx(0.4)
+    assert {("calibration error", "2.00%"), ("fog", "50.00%")} <= {*SCORES.table().rows}
+    path.write_text(RECORD.to_json())
+    with pytest.raises(RunError, match=r"scores\.json is not a record of scores"):
+        read_scores(path)
 
 
 @given(st.integers(0, 4000), st.binary(max_size=3))

@@ -171,12 +171,10 @@ def _temperature_images(
     if loaders.val is not None:
         held_out = loaders.val.first(n)
         return held_out, f"the first {held_out.n:,} validation images"
-    train = loaders.train.first(n)
-    augmented = zoo.TensorLoader(
-        train.images, train.labels, batch_size=BATCH_SIZE, augmentation=AUGMENTATION
-    )
+    images, labels = loaders.train.images[:n], loaders.train.labels[:n]
+    train = zoo.TensorLoader(images, labels, batch_size=BATCH_SIZE, augmentation=AUGMENTATION)
     changes = f"flipped and shifted by up to {AUGMENTATION.translate} pixels"
-    return augmented, f"the first {train.n:,} training images, {changes}"
+    return train, f"the first {train.n:,} training images, {changes}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -42,16 +42,19 @@ ICE: NDArray[np.float64] = np.array([0.78, 0.88, 1.0])  # colour of the frost
 def corrupt(images: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor:
     """Corrupt images in one of the 15 common ways of arXiv 1903.12261.
 
-    The random numbers of an image depend on the seed and its pixels alone: the result is the same
-    in any batch. Noise, blurs, fog, brightness, contrast, pixelation and JPEG compute what the
-    published script does, including its glass blur, which copies pixels where the paper swaps them.
-    Motion blur and snow follow ImageMagick's filter. Frost is drawn here, from two fractals in
-    place of the script's photographs. Call the result "common corruptions (drawn by cifarzoo)": it
-    is not the published CIFAR-10-C, and accuracies on the two differ.
+    The formulas and constants are those of the authors' script, including its glass blur, which
+    copies pixels where the paper swaps them. Frost is the exception: it is drawn from two fractals
+    in place of photographs. The random numbers of an image depend on the seed and its pixels alone,
+    so the result is the same in any batch.
+
+    Call these images "common corruptions (drawn by cifarzoo)": they are not the published
+    CIFAR-10-C, and accuracies on the two differ.
 
     Args:
         images: uint8 (N,3,32,32).
-        name: one of `CORRUPTIONS`.
+        name: one of `CORRUPTIONS`: "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur",
+            "glass_blur", "motion_blur", "zoom_blur", "snow", "frost", "fog", "brightness",
+            "contrast", "elastic_transform", "pixelate" or "jpeg_compression".
         severity: 1 to 5.
         seed: seed of the random numbers, 0 or more.
 
