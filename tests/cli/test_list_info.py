@@ -59,6 +59,16 @@ def test_info_shows_card_recipes_weights_and_layers(call: Call, name: str) -> No
         assert any(f"{row.params:,}" in line and f"{row.macs:,}" in line for line in lines)
 
 
+def test_info_shows_scores(call: Call) -> None:
+    scores = model_card("tiny_m").weights[0].scores
+    assert scores is not None
+    lines = [" ".join(line.split()) for line in call("info", "tiny_m").stdout.splitlines()]
+    assert f"calibration error {100 * scores.calibration_error:.2f} %" in lines
+    assert f"fog {100 * scores.by_corruption['fog']:.2f} %" in lines
+    record = json.loads(call("info", "tiny_m", "--json").stdout)
+    assert record["weights"][0]["scores"]["temperature"] == scores.temperature
+
+
 def test_info_prints_json(call: Call) -> None:
     record = json.loads(call("info", "report_model2", "--json").stdout)
     assert record["params"] == sum(layer["params"] for layer in record["layers"])

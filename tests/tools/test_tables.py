@@ -132,6 +132,10 @@ def test_leaderboard_and_family_pages_show_every_standing(
         text = page._family_page(each.card.family, found)
         assert f"## {each.card.name}\n" in text
         assert each.weights is None or each.weights.sha256 in text
+        if each.weights and each.weights.scores:
+            shown = f"{each.weights.scores.corruption_accuracy:.2%}"
+            assert shown in text
+            assert shown in ours
 
 
 def test_reference_documents_every_public_name(
