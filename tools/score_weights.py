@@ -1,8 +1,8 @@
-"""Measure what the model cards report beyond accuracy, for weights in the package.
+"""Measure what the model cards report beyond accuracy, for CIFAR-10 weights in the package.
 
     python tools/score_weights.py [NAME ...] --duplicates duplicates_cifar10.csv [--data ROOT]
 
-Without names, all packaged weights are scored; each file takes minutes on a CPU. The list of
+Without names, all of these weights are scored; each file takes minutes on a CPU. The list of
 near-duplicates is that of ciFAIR (https://github.com/cvjena/cifair). ROOT, or CIFARZOO_DATA, holds
 the folders of CIFAR-10 and CIFAR-100. Everything is computed in float32 on fixed images:
 
@@ -194,7 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         validate("limit", options.limit, PositiveInt | None)
         cards = [zoo.model_card(name) for name in options.names or zoo.list_models()]
-        files = [(card.name, weights) for card in cards for weights in card.weights]
+        pairs = [(card.name, weights) for card in cards for weights in card.weights]
+        files = [pair for pair in pairs if pair[1].run.data == "cifar10"]
         images = load(options.data, options.duplicates, limit=options.limit)
         for name, weights in files:
             start = time.perf_counter()
