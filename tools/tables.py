@@ -300,6 +300,7 @@ def _speedup(step_seconds: float, gradient_bytes: int, machines: int) -> float:
 
 
 def _time_to_accuracy(found: dict[str, Any]) -> _Parts:
+    images = found.get("images")
     runs = {method: _columns(each) for method, each in found["runs"].items()}
     peers = [method for method in runs if not method.startswith("sprint")]
     rows = []
@@ -308,13 +309,13 @@ def _time_to_accuracy(found: dict[str, Any]) -> _Parts:
             _spread(None if method in peers else _ratios(columns, runs[peer]), 2) for peer in peers
         )
         # Shortened runs have no accuracies of their own.
-        whole = _whole_runs(method) if found["images"] else columns
+        whole = _whole_runs(method) if images else columns
         accuracies = (percent(whole[key]) for key in ("single_view", "six_views"))
         seconds = columns["seconds"]
         rows.append((method, _spread(seconds, 1), *shares, *accuracies, len(whole["single_view"])))
     relative = (f"relative to {peer}" for peer in peers)
     header = ("method", "seconds", *relative, "single view", "with TTA", "seeds")
-    part = f"of runs with {found['images']:,} images per epoch, " if found["images"] else ""
+    part = f"of runs with {images:,} images per epoch, " if images else ""
     note = f"Seconds {part}median of {len(seconds)} (range); accuracy of whole runs. "
     return header, rows, note
 
@@ -343,35 +344,6 @@ def _whole_runs(method: str) -> dict[str, list[float]]:
     return _columns(next(iter(found["runs"].values())))
 
 
-def _inference(found: dict[str, Any]) -> _Parts:
-    """Return the latency of one image on one thread, and the throughput on all threads."""
-    names = {
-        "eager": "PyTorch",
-        "bfloat16": "bfloat16",
-        "compile": "compiled",
-        "compile_bfloat16": "compiled, bfloat16",
-        "onnxruntime": "ONNX Runtime",
-        "openvino": "OpenVINO",
-    }
-    models = sorted(found["models"].items(), key=lambda item: item[1]["1"]["params"])
-    ways = [way for way in names if way in models[0][1]["1"]["milliseconds"]["1"]]
-    rows, spreads = [], []
-    for name, by_threads in models:
-        one = by_threads["1"]["milliseconds"]["1"]
-        many = by_threads[str(found["threads"])]["milliseconds"]["256"]
-        spreads += [max(times[way]) / min(times[way]) - 1 for times in (one, many) for way in ways]
-        latency = (f"{statistics.median(one[way]):.2f}" for way in ways)
-        speed = (f"{256_000 / statistics.median(many[way]):,.0f}" for way in ways)
-        rows.append((f"`{name}`", *latency, *speed))
-    latencies = (f"1 image, {names[way]}" for way in ways)
-    speeds = (f"256, {names[way]}" for way in ways)
-    note = (
-        "Milliseconds for one image on one thread; images per second in batches of 256 on all "
-        f"threads.\nMedians; half of the ranges are within {statistics.median(spreads):.0%}. "
-    )
-    return ("model", *latencies, *speeds), rows, note
-
-
 def _threads(device: str, threads: int) -> str:
     return f"{threads} thread{'s' if threads != 1 else ''}, " if device == "cpu" else ""
 
@@ -396,7 +368,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),
     "scaling": partial(_benchmark, "scaling", _scaling),
     "processes": partial(_benchmark, "processes", _processes),
-    "inference": partial(_benchmark, "inference", _inference),
     "time_to_accuracy": partial(_benchmark, "time-to-accuracy*", _time_to_accuracy),
 }
 _MARKED = re.compile(
