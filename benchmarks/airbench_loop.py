@@ -3,8 +3,8 @@
 Source: Jordan 2024, arXiv 2404.00498, and github.com/KellerJordan/cifar10-airbench, with the same
 settings: eight epochs in batches of 2,000, network and images in half precision, each epoch's
 images cropped before its first batch, Muon for the filters and SGD for the rest. On a GPU the
-network is compiled and computes in float16, as in the source; on a CPU in bfloat16 and not
-compiled, since compiling makes it slower.
+network is compiled and computes in float16, as in the source; on a CPU it is not compiled, since
+that makes it slower, and computes in bfloat16 where that is faster, and in float32 elsewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.datasets import CIFAR10
 from typing_extensions import override
+
+from cifarzoo.device import resolve_precision
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDTHS = (24, 64, 256, 256)
@@ -220,7 +222,7 @@ def train_once(
     """
     torch.manual_seed(seed)
     on_gpu = device.type == "cuda"
-    dtype = torch.float16 if on_gpu else torch.bfloat16
+    dtype = torch.float16 if on_gpu else resolve_precision("auto", device)
     images, labels = (x[:limit] for x in load(root, train=True, device=device, dtype=dtype))
     network = Network().to(device, dtype).to(memory_format=torch.channels_last)
     for module in network.modules():

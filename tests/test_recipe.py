@@ -56,6 +56,14 @@ RECIPE = zoo.Recipe(
         ({"warmup_epochs": 10}, ValueError, ["warmup_epochs", "10"]),
         ({"averaging": zoo.Averaging(start_epochs=10)}, ValueError, ["start_epochs"]),
         ({"mixing": zoo.Mixing(ramp_epochs=10)}, ValueError, ["ramp_epochs", "10"]),
+        (
+            {
+                "mixing": zoo.Mixing(ramp_epochs=1),
+                "distillation": zoo.Distillation(teacher="x", views=2),
+            },
+            ValueError,
+            ["ramp_epochs", "1.0", "views"],
+        ),
     ],
 )
 def test_error_names_the_field_its_value_and_what_is_accepted(
@@ -88,6 +96,7 @@ def test_error_names_the_field_its_value_and_what_is_accepted(
         (zoo.Averaging, {"decay": 1.0}),
         (zoo.Distillation, {"teacher": ""}),
         (zoo.Distillation, {"teacher": "x", "temperature": 0}),
+        (zoo.Distillation, {"teacher": "x", "views": 0}),
         (zoo.EarlyStopping, {"patience": 1}),
         (zoo.ParamGroup, {"params": ""}),
         (zoo.ParamGroup, {"params": "*", "epochs": 0}),

@@ -157,12 +157,15 @@ class Distillation:
         weights: weights of the teacher, as in `build_model`.
         temperature: divisor of both networks' logits, above 0.
         share: weight of the distillation loss, in (0, 1]; the loss on the labels has the rest.
+        views: number of epochs after which the same augmented and mixed images come again, so that
+            the teacher computes each batch once; None draws new images in every epoch.
     """
 
     teacher: _NonEmpty
     weights: _NonEmpty = "default"
     temperature: PositiveFloat = 4.0
     share: _Weight = 0.9
+    views: PositiveInt | None = None
 
 
 @settings
@@ -298,6 +301,11 @@ class Recipe(HasTable):
                 raise InvalidValueError(
                     f"{name} is {value}: expected less than {self.epochs} epochs"
                 )
+        if ramp and self.distillation is not None and self.distillation.views is not None:
+            raise InvalidValueError(
+                f"ramp_epochs is {ramp}: expected 0 with distillation.views, which repeats the "
+                "mixed images"
+            )
 
 
 def scale_epochs(recipe: Recipe, epochs: int) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,11 @@ from cifarzoo.training.loss import resize
 MakeLoaders = Callable[..., Loaders]
 
 RECIPE = Recipe(epochs=5, batch_size=8, image_sizes=(16, 24, 32))
+TAUGHT = replace(
+    RECIPE,
+    mixing=zoo.Mixing(kind="mixup", share=0.5),
+    distillation=zoo.Distillation(teacher="any", views=2),
+)
 STEPS = 6  # per epoch
 SIDES = [side for side in (16, 24, 24, 32, 32) for _ in range(STEPS)]
 
@@ -59,13 +65,16 @@ def test_sizes_share_the_epochs_and_checks_see_whole_images(make_loaders: MakeLo
     assert network.checked == {32}
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, TAUGHT])
 @pytest.mark.parametrize("step", [3, STEPS, 20])
 def test_interrupted_run_ends_with_the_same_bits(
-    make_loaders: MakeLoaders, tmp_path: Path, step: int
+    make_loaders: MakeLoaders, tmp_path: Path, recipe: Recipe, step: int
 ) -> None:
-    run = partial(fit_quietly, recipe=RECIPE, checkpoint=tmp_path / "run.pt")
+    teacher = _model(Network()) if recipe.distillation else None
+    run = partial(fit_quietly, recipe=recipe, teacher=teacher)
     whole, stopped, resumed = Network(), Network(fails_at=step), Network()
-    fit_quietly(_model(whole), make_loaders(), RECIPE)
+    run(_model(whole), make_loaders())
+    run = partial(run, checkpoint=tmp_path / "run.pt")
     with pytest.raises(OSError, match="unplugged"):
         run(_model(stopped), make_loaders())
     run(_model(resumed), make_loaders())
@@ -86,22 +95,36 @@ def test_models_that_need_larger_images_are_refused(
         fit_quietly(model, make_loaders(), RECIPE)
 
 
-def test_teacher_sees_the_mixed_images_before_they_are_resized(make_loaders: MakeLoaders) -> None:
-    class Recorder(Network):
-        @override
-        def forward(self, images: Tensor) -> Tensor:
-            seen.append(images.clone())
-            return super().forward(images)
+class Recorder(Network):
+    """A network that keeps the images of its batches."""
 
-    seen, student = list[Tensor](), Recorder()
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.clone())
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("views", [None, 2])
+def test_teacher_sees_the_mixed_images_before_they_are_resized(
+    make_loaders: MakeLoaders, views: int | None
+) -> None:
+    """And each only once, if the images of some epochs come again."""
+    teacher, student = Recorder(), Recorder()
     recipe = replace(
-        RECIPE, mixing=zoo.Mixing(kind="mixup"), distillation=zoo.Distillation(teacher="any")
+        RECIPE,
+        mixing=zoo.Mixing(kind="mixup"),
+        distillation=zoo.Distillation(teacher="any", views=views),
     )
-    teacher = _model(Recorder(), image_size=32)
-    fit_quietly(_model(student), Loaders(make_loaders().train), recipe, teacher=teacher)
+    loaders = Loaders(make_loaders(augmentation=zoo.Augmentation(translate=4)).train)
+    fit_quietly(_model(student), loaders, recipe, teacher=_model(teacher, image_size=32))
     assert student.trained == SIDES
-    whole, resized = seen[::2], seen[1::2]
-    for images, found, side in zip(whole, resized, SIDES, strict=True):
+    assert len(teacher.seen) == (len(SIDES) if views is None else views * STEPS)
+    whole = itertools.cycle(teacher.seen)
+    for images, found, side in zip(whole, student.seen, SIDES, strict=False):
         assert images.shape[2:] == (32, 32)
         torch.testing.assert_close(found, resize(images, side))
 

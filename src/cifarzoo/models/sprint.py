@@ -145,7 +145,12 @@ def sprint(
 
 
 def _recipe(
-    *, width: int, epochs: int, batch_size: int, augmentation: Augmentation = WEAK
+    *,
+    width: int,
+    epochs: int,
+    batch_size: int,
+    augmentation: Augmentation = WEAK,
+    image_sizes: tuple[int, ...] = (),
 ) -> Recipe:
     """Return airbench94_muon's recipe, converted from sums of losses to means."""
     decay = 2e-6 * batch_size  # per step at the peak learning rate
@@ -170,6 +175,7 @@ def _recipe(
         keep="last",
         val_fraction=0.0,
         augmentation=augmentation,
+        image_sizes=image_sizes,
     )
 
 
@@ -181,7 +187,11 @@ CARDS = (
         name="sprint_s",
         summary="89 % in one minute on two AMX cores; 90 % with TTA.",
         builder=functools.partial(sprint, filters=(32, 128, 128), activation=nn.Hardswish),
-        recipes={"standard": _recipe(width=128, epochs=4, batch_size=500)},
+        recipes={
+            "standard": _recipe(
+                width=128, epochs=5, batch_size=500, image_sizes=(16, 20, 24, 28, 32)
+            )
+        },
     ),
     _card(
         name="sprint_m",

@@ -22,7 +22,7 @@ from cifarzoo.validation import stable_repr
 
 __all__ = ["Checkpoint", "identity_of", "names_of", "read_parts"]
 
-_FORMAT = 4
+_FORMAT = 5
 
 
 class Checkpoint:

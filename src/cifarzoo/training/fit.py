@@ -424,8 +424,9 @@ def _batches(state: RunState, loader: BatchLoader, seed: int) -> Iterator[Batch]
     """Yield the batches of epoch after epoch, starting at the current step."""
     while True:
         epoch, first = divmod(state.step, state.steps_per_epoch)
+        view = epoch % state.views if state.views else epoch
         batches = batches_to(
-            _rest_of_epoch(loader, epoch, first, seed, state.device),
+            _rest_of_epoch(loader, view, first, seed, state.device),
             state.device,
             channels_last=not plain_float32(state.model, state.device),
         )

@@ -72,6 +72,9 @@ class RunState:
     ) -> None:
         self.model, self.recipe, self.teacher, self.loss = model, recipe, teacher, loss
         self.device, self.dtype = device, dtype
+        self.views = None if recipe.distillation is None else recipe.distillation.views
+        self.teacher_logits: dict[int, Tensor] = {}  # by step, for the first `views` epochs
+        self._mixing_seed = torch.initial_seed() + distributed.rank()
         self.steps_per_epoch = steps_per_epoch
         self.steps_between_checks = max(1, steps_per_epoch // recipe.checks_per_epoch)
         self.total_steps = recipe.epochs * steps_per_epoch
@@ -120,11 +123,13 @@ class RunState:
         losses = []
         if self.teacher is None:  # teachers see whole images; mixing small ones takes less time
             images = self._resize(images)
+        mixed = self._mix(images, labels)
         # All processes need the same number of backward passes.
         count = min(self.recipe.accumulate, max(1, n // distributed.world_size()))
-        epoch = self.step / self.steps_per_epoch
-        for part in mix(images, labels, self.recipe.mixing, epoch).split(count):
-            loss, guard = self._loss(part)
+        taught = self._ask_teacher(mixed.images)
+        targets = [None] * count if taught is None else taught.tensor_split(count)
+        for part, teacher_logits in zip(mixed.split(count), targets, strict=True):
+            loss, guard = self._loss(part, teacher_logits)
             share = distributed.world_size() * len(part.images) / n  # DDP averages over processes
             scaled = loss if share == 1 else loss * share
             # `torch.utils.checkpoint` calls modules again; `Tensor.backward` would leave the mode.
@@ -141,14 +146,35 @@ class RunState:
     def _resize(self, images: Tensor) -> Tensor:
         return resize(images, self.recipe.image_size(self.step // self.steps_per_epoch))
 
-    def _loss(self, batch: Mixed) -> tuple[Tensor, SafeConvolutions | None]:
+    def _mix(self, images: Tensor, labels: Tensor) -> Mixed:
+        mixing, epoch = self.recipe.mixing, self.step / self.steps_per_epoch
+        if self.views is None or mixing is None:
+            return mix(images, labels, mixing, epoch)
+        # Images that come again must be mixed alike, however many numbers dropout has drawn.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self._mixing_seed + self.step % (self.views * self.steps_per_epoch))
+            return mix(images, labels, mixing, epoch)
+
+    def _ask_teacher(self, images: Tensor) -> Tensor | None:
+        """Return the teacher's logits, stored ones if the images have been seen before."""
+        if self.teacher is None:
+            return None
+        step = self.step % (self.views * self.steps_per_epoch) if self.views else self.step
+        logits = self.teacher_logits.get(step)
+        if logits is None:
+            with torch.no_grad(), autocast(self.device, self.dtype, self.teacher):
+                logits = logits_of(self.teacher, images)
+            if self.views:
+                logits = self.teacher_logits[step] = logits.half()
+        return logits
+
+    def _loss(
+        self, batch: Mixed, teacher_logits: Tensor | None
+    ) -> tuple[Tensor, SafeConvolutions | None]:
         """Return the loss of a batch and the mode of its convolutions; count correct answers."""
-        network, teacher_logits = self._network(), None
+        network = self._network()
         images = self._resize(batch.images)
         with autocast(self.device, self.dtype, self.model) as guard:
-            if self.teacher is not None:
-                with torch.no_grad():
-                    teacher_logits = logits_of(self.teacher, batch.images)
             logits = logits_of(network, images)
         if self.device.type == "cpu" or self.step % self.steps_per_epoch == 0:
             rows = logits.detach()
@@ -287,6 +313,7 @@ class RunState:
             "losses": self.losses.cpu(),
             "correct": self.correct.cpu(),
             "counts": list(self.counts),
+            "teacher_logits": {step: rows.cpu() for step, rows in self.teacher_logits.items()},
         }
         return {
             "model": self.model.state_dict(),
@@ -312,6 +339,9 @@ class RunState:
         self.losses.copy_(own["losses"])
         self.correct.copy_(own["correct"])
         self.counts = own["counts"]
+        self.teacher_logits = {
+            step: rows.to(self.device) for step, rows in own["teacher_logits"].items()
+        }
         self.checks = [Check(**check) for check in payload["checks"]]
         for name in _STORED:
             setattr(self, name, payload[name])
