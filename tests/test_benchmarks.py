@@ -114,7 +114,7 @@ def test_recorded_recipes_are_read_and_compared(
 ) -> None:
     monkeypatch.setattr(zoo, "train", lambda *args, **options: pytest.fail("trained"))
     options = ("--quick", "--data", "shapes", "--seeds", "0,1", "--out", RECIPES)
-    same = ("epochs=16", "batch_size=1000", "augmentation.translate=4")
+    same = ("epochs=16", "image_sizes=()", "batch_size=1000", "augmentation.translate=4")
     cutout = ("--variant", "cutout", *same, "augmentation.cutout=12")
     cutmix = ("--variant", "cutmix", *same, "mixing.share=0.5")
     run_script("recipes", "sprint_s", *cutout, *cutmix, *options)

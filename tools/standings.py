@@ -35,13 +35,14 @@ __all__ = [
 
 RESULTS = Path(__file__).parents[1] / "results"
 _OTHER_RUNS = (".", "sprint", "zoo/without_weights")  # folders of RESULTS
-_AFTER_A_TEST_SCORE = {  # recipes and a network added when another had missed a target
+_AFTER_A_TEST_SCORE = {  # recipes and a network added when the score of an earlier one was known
     ("sprint_l", "standard"),
     ("sprint_l", "long"),
     ("sprint_m", "long"),
     ("sprint_m3", "standard"),
     ("resnet20", "distilled"),
     ("resnet20", "long"),
+    ("sprint_s", "standard"),
 }
 
 
@@ -124,7 +125,7 @@ class Standing:
 
     @property
     def mark(self) -> str:
-        """A dagger if the recipe was added after a test score missed a target."""
+        """A dagger if the recipe was added when the test score of an earlier one was known."""
         return "†" if (self.card.name, self.tag) in _AFTER_A_TEST_SCORE else ""
 
     @property
@@ -237,12 +238,15 @@ def minutes(runs: Sequence[RunRecord]) -> str:
     """Format the training time in minutes, the median of the runs; a dash without runs.
 
     The time of a run is its median time per epoch times the number of epochs, if that is shorter
-    than the measured time: other processes may have slowed down some epochs.
+    than the measured time: other processes may have slowed down some epochs. Epochs of different
+    image sizes are added up as measured.
     """
     return f"{statistics.median(map(_steady_seconds, runs)) / 60:,.1f}" if runs else "–"
 
 
 def _steady_seconds(run: RunRecord) -> float:
+    if run.recipe.image_sizes:
+        return run.history.seconds
     points = [(0.0, 0.0), *((check.epoch, check.seconds) for check in run.history.checks)]
     epochs, seconds = np.array(points).T
     steady = np.median(np.diff(seconds) / np.diff(epochs)) * epochs[-1]

@@ -34,6 +34,7 @@ from standings import (
 )
 
 import cifarzoo as zoo
+from cifarzoo.card import STANDARD
 from cifarzoo.evaluation.statistics import paired_difference
 from cifarzoo.record import RunRecord
 
@@ -102,21 +103,22 @@ def _models() -> str:
     return table(header, rows, left=3)
 
 
-def _sprint(groups: _Groups) -> _Parts:
-    networks = sorted(groups.items(), key=lambda item: item[1][0].params)
+def _sprint() -> str:
+    found = [each for each in standings() if each.card.family == "sprint" and each.tag == STANDARD]
     rows = [
         (
-            f"`{name}`",
-            f"{group[0].params:,}",
-            _spread([run.history.seconds for run in group], 1),
-            measured([run.test for run in group]),
-            measured([run.test_tta for run in group]),
-            len(group),
+            f"`{each.card.name}`",
+            f"{each.params:,}",
+            each.single_view,
+            each.with_tta,
+            len(each.runs),
+            minutes(each.runs),
+            trained_on(each.runs),
         )
-        for name, group in networks
+        for each in sorted(found, key=lambda each: each.params)
     ]
-    header = ("network", "parameters", "training, seconds", "single view", "with TTA", "seeds")
-    return header, rows, "Seconds: median (range); accuracy: mean ± standard deviation. "
+    accuracies = ("single view", "with TTA")
+    return table(("network", "parameters", *accuracies, "seeds", "minutes", "trained on"), rows)
 
 
 def _duration(runs: Sequence[RunRecord]) -> dict[str, str]:
@@ -330,16 +332,12 @@ def _ratios(ours: Mapping[str, list[float]], peer: Mapping[str, list[float]]) ->
 
 def _whole_runs(method: str) -> dict[str, list[float]]:
     """Return the recorded accuracies of a network or, with any allocator, of the peer."""
-    if method.startswith("sprint"):
-        runs = read_folder(RESULTS / "sprint")[method]
-        scores = [(run.test, run.test_tta) for run in runs]
-        return _columns(
-            [
-                {"single_view": one.accuracy, "six_views": six.accuracy}
-                for one, six in scores
-                if one and six
-            ]
-        )
+    for each in standings():
+        if (each.card.name, each.tag) == (method, STANDARD):
+            return {
+                "single_view": [run.test.accuracy for run in each.runs if run.test],
+                "six_views": [run.test_tta.accuracy for run in each.runs if run.test_tta],
+            }
     found = json.loads((RESULTS / "benchmark-airbench.json").read_text())
     return _columns(next(iter(found["runs"].values())))
 
@@ -360,7 +358,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "results": _results,
     "models": _models,
     "scores": lambda: scores_table(standings()),
-    "sprint": partial(_runs, RESULTS / "sprint", _sprint),
+    "sprint": _sprint,
     "recipes": partial(_runs, RESULTS / "recipes" / "augmentation", _recipes),
     "recipes_sprint": partial(_study, RESULTS / "recipes" / "sprint"),
     "throughput": partial(_benchmark, "throughput", _throughput),

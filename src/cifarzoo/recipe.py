@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fractions
 from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
@@ -317,21 +318,25 @@ def scale_epochs(recipe: Recipe, epochs: int) -> Recipe:
         recipe: recipe to scale.
         epochs: new number of epochs, 1 or more.
     """
-    factor = epochs / recipe.epochs
+
+    def scaled(value: float) -> float:
+        # As fractions, so that a third of the epochs remains exactly a third.
+        return float(fractions.Fraction(value).limit_denominator(1000) * epochs / recipe.epochs)
+
     groups = tuple(
-        group if group.epochs is None else replace(group, epochs=factor * group.epochs)
+        group if group.epochs is None else replace(group, epochs=scaled(group.epochs))
         for group in recipe.groups
     )
     mixing, averaging = recipe.mixing, recipe.averaging
     if mixing is not None:
-        mixing = replace(mixing, ramp_epochs=factor * mixing.ramp_epochs)
+        mixing = replace(mixing, ramp_epochs=scaled(mixing.ramp_epochs))
     if averaging is not None:
-        averaging = replace(averaging, start_epochs=factor * averaging.start_epochs)
+        averaging = replace(averaging, start_epochs=scaled(averaging.start_epochs))
     return replace(
         recipe,
         epochs=epochs,
         groups=groups,
-        warmup_epochs=factor * recipe.warmup_epochs,
+        warmup_epochs=scaled(recipe.warmup_epochs),
         mixing=mixing,
         averaging=averaging,
     )

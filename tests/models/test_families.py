@@ -184,7 +184,7 @@ def test_hardswish_approximates_gelu() -> None:
 @pytest.mark.parametrize(
     ("name", "muon", "bias", "head", "decay", "whiten_epochs"),
     [
-        ("sprint_s", 0.12, 26.5, 0.0204468, 0.001, 4 / 3),
+        ("sprint_s", 0.12, 26.5, 0.0204468, 0.001, 5 / 3),
         ("sprint_m", 0.24, 106, 0.0204468, 0.004, 3),
         ("sprint_m3", 0.1697056, 53, 0.0261719, 0.002, 40 / 3),
         ("sprint_l", 0.1697056, 53, 0.0025558, 0.002, 16),

@@ -87,6 +87,7 @@ def test_figures_of_recipes_that_followed_a_test_score_are_marked(found: list[An
         ("sprint_m3", "standard"),
         ("resnet20", "distilled"),
         ("resnet20", "long"),
+        ("sprint_s", "standard"),
     }
 
 
