@@ -71,7 +71,8 @@ def test_accuracy_is_the_mean_over_the_seeds_or_an_interval(tables: ModuleType) 
 def test_minutes_leave_out_disturbances(tables: ModuleType) -> None:
     def run(seconds: list[float]) -> SimpleNamespace:
         checks = [SimpleNamespace(epoch=i, seconds=s) for i, s in enumerate(seconds, 1)]
-        return SimpleNamespace(history=SimpleNamespace(checks=checks, seconds=seconds[-1]))
+        history = SimpleNamespace(checks=checks, seconds=seconds[-1])
+        return SimpleNamespace(history=history, recipe=zoo.Recipe())
 
     assert tables.minutes([run([60, 120, 780, 840])]) == "4.0"  # ten minutes were lost
     assert tables.minutes([run([10, 70, 130])]) == "2.2"
