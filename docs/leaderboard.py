@@ -36,8 +36,8 @@ Accuracy on all 10,000 test images, scored once per run. Several seeds: mean ± 
 to which the finite test set adds 0.4 to 0.9 points of uncertainty in either direction. One seed:
 the 95 % interval of the test set, which says nothing about other seeds. † marks a recipe that was
 added when the test score of an earlier one was known, which can bias its figure upward. Error bars
-show the standard deviation. TTA is test-time augmentation over 6 views. Minutes are the training time
-without disturbances, with the threads and precision in the footnotes, on the machine that the
+show the standard deviation. TTA is test-time augmentation over 6 views. Minutes are the training
+time without disturbances, with the threads and precision in the footnotes, on the machine that the
 model's page names. MACs are multiply-accumulates per image. Weights in the package are named by
 their tag. A dash means not available or not measured. See [](../numbers.md).
 """

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,8 @@ class Standing:
         return measured([run.test_tta for run in self.runs]) + self.mark
 
 
-def standings() -> list[Standing]:
+@functools.cache
+def standings() -> tuple[Standing, ...]:
     """Return a standing for every recipe that was run, and one for every model that was not run.
 
     Weights in the package come with the runs behind them. The runs of other recipes are read from
@@ -168,7 +170,7 @@ def standings() -> list[Standing]:
                 weights=card.weights_for(tag),
             )
             found.append(standing)
-    return found
+    return tuple(found)
 
 
 def scores_table(found: Iterable[Standing]) -> str:
