@@ -41,11 +41,13 @@ LAZY = {
     "filelock",
     "matplotlib",
     "pooch",
+    "pyarrow",
     "requests",
     "rich",
     "safetensors",
     "scipy",
     "torchvision",
+    "urllib3",
 }
 MAY_DOWNLOAD = {"data/cifar.py", "weights.py"}
 

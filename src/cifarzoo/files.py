@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replace_file", "write_text"]
+__all__ = ["flush_to_disk", "replace_file", "write_text"]
 
 
 @contextlib.contextmanager
@@ -33,8 +33,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            flush_to_disk(file)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -46,3 +45,9 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
     with replace_file(path) as file:
         file.write(text.encode())
+
+
+def flush_to_disk(file: BinaryIO) -> None:
+    """Write what is buffered, by Python or by the system."""
+    file.flush()
+    os.fsync(file.fileno())

@@ -15,6 +15,7 @@ from typing_extensions import override
 from cifarzoo import __version__
 from cifarzoo.cli.compare import compare_command
 from cifarzoo.cli.console import log, say
+from cifarzoo.cli.data import data_command
 from cifarzoo.cli.evaluate import evaluate_command
 from cifarzoo.cli.list_info import info_command, list_command
 from cifarzoo.cli.predict import predict_command
@@ -101,3 +102,4 @@ app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("compare")(compare_command)
+app.command("data")(data_command)
