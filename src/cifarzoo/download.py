@@ -61,17 +61,20 @@ def download(
     import filelock
 
     failures = []
+    partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.parent / ".cifarzoo.lock"):
             if path.is_file():
                 return []
             for url in urls:
-                failure = _fetch(_Host(url, size_bytes, timeout), partial_path(path), known_hash)
+                failure = _fetch(_Host(url, size_bytes, timeout), partial, known_hash)
                 if not failure:
-                    partial_path(path).replace(path)
+                    partial.replace(path)
                     return []
                 failures.append(escape(f"{url}: {failure}"))
+            if partial.is_file() and not partial.stat().st_size:
+                partial.unlink()
     except (OSError, NotImplementedError) as error:  # some file systems have no locks
         return [f"cannot write to {path.parent}: {error}"]
     return failures

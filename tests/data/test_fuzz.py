@@ -23,10 +23,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.data.conftest import Split, planes, write_parquet
 from torch import Tensor, nn
 
-from cifarzoo.data import cifar
+from cifarzoo.data import cifar, forms
+from cifarzoo.data.content import checked_splits
+from cifarzoo.data.forms import Part
 from cifarzoo.data.image_file import read_image
+from cifarzoo.data.published import Published, content_digest, image_hashes
 from cifarzoo.errors import (
     CheckpointError,
     CifarZooError,
@@ -45,15 +49,15 @@ Edit: TypeAlias = tuple[float, int, bytes]
 
 LENGTHS = st.integers(0, 8) | st.sampled_from([-100, 10**9])  # -100 repeats bytes
 
-BATCH: dict[bytes, Any] = {
-    b"data": np.random.default_rng(0).integers(0, 256, (3, 3072), np.uint8),
-    b"fine_labels": [0, 99, 5],
-    b"coarse_labels": [0, 19, 5],
-}
-HUNDRED = replace(  # files are read although their hash is not the published one
+RNG = np.random.default_rng(0)
+TRAIN = (
+    RNG.integers(0, 256, (3, 32, 32, 3), np.uint8),
+    np.array([[0, 0], [99, 19], [5, 5]], np.uint8),
+)
+HUNDRED = replace(
     cifar.CIFAR100,
-    files={"damaged.cifar100": "md5:0"},
-    contents={"damaged.cifar100": cifar._digest(BATCH, cifar.CIFAR100.labels)},
+    hashes={"damaged.cifar100": "md5:0"},
+    contents={"train": content_digest(image_hashes(*TRAIN))},
 )
 
 EDITS = st.lists(st.tuples(st.floats(0, 1), LENGTHS, st.binary(max_size=8)), min_size=1, max_size=4)
@@ -112,14 +116,21 @@ def assert_record(record: RunRecord) -> None:
         assert score is None or score.interval[0] <= score.interval[1]
 
 
-def read_batch(path: Path) -> dict[bytes, Any]:
+def read_split(read: Callable[[Published, Path], Part], path: Path) -> Split:
     with warnings.catch_warnings(action="ignore"):  # about the order
-        return cifar._batch(HUNDRED, path, path.read_bytes())
+        return checked_splits(HUNDRED, {"train": [read(HUNDRED, path)]})["train"]
 
 
-def assert_batch(batch: dict[bytes, Any]) -> None:
-    assert np.array_equal(batch[b"data"], BATCH[b"data"])
-    assert [*batch[b"fine_labels"]] == BATCH[b"fine_labels"]
+def read_python(data: Published, path: Path) -> Part:
+    return forms._decode_python(data, path, path.read_bytes())
+
+
+def read_binary(data: Published, path: Path) -> Part:
+    return forms._decode_binary(data, path, path.read_bytes())
+
+
+def assert_split(split: Split) -> None:
+    assert all(map(np.array_equal, split, TRAIN))
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,9 @@ READERS = {
         lambda path: Checkpoint(path, {"seed": 0}).load(), CheckpointError, assert_payload
     ),
     ".json": Reader(read_record, RunError, assert_record),
-    ".cifar100": Reader(read_batch, DataCorruptError, assert_batch),
+    ".cifar100": Reader(partial(read_split, read_python), DataCorruptError, assert_split),
+    ".bin": Reader(partial(read_split, read_binary), DataCorruptError, assert_split),
+    ".parquet": Reader(partial(read_split, forms._parquet_part), DataCorruptError, assert_split),
 }
 
 
@@ -172,12 +185,20 @@ def intact(
     torch.save(state, folder / "a.pth")
     payload = {"state": state, "step": 3, "history": [{"loss": 0.5}]}
     Checkpoint(folder / "a.checkpoint", {"seed": 0}).save(lambda: payload)
+    images, labels = TRAIN
+    columns = zip(HUNDRED.labels, labels.T.tolist(), strict=True)
+    batch = {b"data": planes(images), **{f"{name}s".encode(): each for name, each in columns}}
+    split = {"train": TRAIN, "test": TRAIN}
+    parquet = write_parquet(HUNDRED, split, folder / "written") / "train-00000-of-00001.parquet"
+    rows = np.concatenate([labels[:, ::-1], planes(images)], axis=1)
     modes = {"PNG": "P", "JPEG": "RGB", "GIF": "P", "BMP": "RGB", "TIFF": "RGB", "WEBP": "RGB"}
     return {
         ".image": [image(kind, mode) for kind, mode in modes.items()] + [image("PNG", "LA")],
-        ".cifar100": [pickle.dumps(BATCH, protocol) for protocol in (2, 4)],
+        ".cifar100": [pickle.dumps(batch, protocol) for protocol in (2, 4)],
         ".json": [next(iter(sorted(PRETRAINED.glob("*.json")))).read_bytes()],
-        **{path.suffix: [path.read_bytes()] for path in folder.iterdir()},
+        ".bin": [rows.tobytes()],
+        ".parquet": [parquet.read_bytes()],
+        **{path.suffix: [path.read_bytes()] for path in folder.iterdir() if path.is_file()},
     }
 
 
@@ -188,7 +209,7 @@ def test_a_damaged_file_is_read_or_named_in_an_error(
     suffix: str, intact: dict[str, list[bytes]], edits: list[Edit], member: int | None
 ) -> None:
     content = intact[suffix][(member or 0) % len(intact[suffix])]
-    if member is None or suffix in (".image", ".json", ".cifar100"):
+    if member is None or suffix in (".image", ".json", ".cifar100", ".bin", ".parquet"):
         content = edited(content, edits)
     elif suffix == ".safetensors":
         content = edited_header(content, edits)

@@ -165,9 +165,10 @@ def _first(data: Published, searched: Mapping[str, Path]) -> Copy | None:
         if first is not None and first.form in DECODED:
             second = next(found, first)
             if second != first and second.form == first.form:
+                names = " and ".join(str(each.path.relative_to(place)) for each in (first, second))
                 raise DataNotFoundError(
                     f"{place} has several folders with {data.name} as {first.form}, such as "
-                    f"{first.path.name} and {second.path.name}: set root or CIFARZOO_DATA to one"
+                    f"{names}: set root or CIFARZOO_DATA to one of them"
                 )
         if first is not None:
             return first

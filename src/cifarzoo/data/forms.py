@@ -102,6 +102,12 @@ def hints(data: Published, place: Path) -> Iterator[str]:
             missing = [name for name in version.files if not (folder / name).is_file()]
             if len(missing) < len(version.files):
                 yield f"{folder} has no {', '.join(missing)}"
+    files = {split: _parquet_files(place / data.config, split) for split in data.sizes}
+    for split, found in files.items():
+        if not found and any(files.values()):
+            yield f"{place / data.config} has no {split}-*.parquet"
+        elif found and not _has_columns(data, found[0]):
+            yield f"{found[0]} is no Parquet file with columns img and {' and '.join(data.labels)}"
     for folder in (place, *_subfolders(place)):
         inner = _class_folders(data, folder)
         missing = [str(path.relative_to(folder)) for path in inner if not _is_folder(path)]
