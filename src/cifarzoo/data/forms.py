@@ -173,7 +173,7 @@ def _decode_python(data: Published, path: Path, content: bytes) -> Part:
     try:
         batch: dict[bytes, Any] = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         planes = batch[b"data"]
-        columns = [bytes(batch[f"{name}s".encode()]) for name in data.labels]
+        columns = [bytes(iter(batch[f"{name}s".encode()])) for name in data.labels]
         labels = np.stack([np.frombuffer(column, np.uint8) for column in columns], axis=1)
         return _part(path, planes, labels, is_published)
     except Exception as error:  # damaged bytes make a parser raise anything
