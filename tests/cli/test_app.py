@@ -29,7 +29,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(call: Call) -> None:
     text = call("--help").stdout
-    for command in ("list", "info", "train", "evaluate", "predict", "compare"):
+    for command in ("list", "info", "train", "evaluate", "predict", "compare", "data"):
         assert command in text
         call(command, "-h")
 
@@ -146,6 +146,7 @@ def test_consoles_without_unicode_show_every_command(
         ["--help"],
         ["train", "--help"],
         ["list", "tiny_s"],
+        ["data"],
         ["info", "tiny_s"],
         ["evaluate", "report_baseline", "--weights", weights, "--limit", "30"],
         ["predict", "report_baseline", str(tmp_path / "犬.png"), "--weights", weights],

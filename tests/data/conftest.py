@@ -174,6 +174,19 @@ def contents_of(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
+def make_release(key: str, folder: Path) -> Release:
+    """Make a small release of a data set; the folder is for temporary files."""
+    data: Published = getattr(cifar, key.upper())
+    n_test = len(data.classes)
+    n_train = n_test * max(2, len(data.python.files) - 1)
+    splits = {"train": random_split(data, n_train, 0), "test": random_split(data, n_test, 1)}
+    data = replace(data, **digests(data, splits))
+    contents = contents_of(write_python(data, splits, folder), data.python.files)
+    archive = tar(data.python.folder, {**contents, "batches.meta": b""})
+    data = pinned(data, contents, archive)
+    return Release(data, getattr(cifar, f"load_{key}"), contents, archive, splits)
+
+
 @pytest.fixture(params=["cifar10", "cifar100"])
 def published(
     request: pytest.FixtureRequest,
@@ -181,18 +194,9 @@ def published(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Release:
     """A small release of each data set in place of the real one."""
-    variable = request.param.upper()
-    data: Published = getattr(cifar, variable)
-    n_test = len(data.classes)
-    n_train = n_test * max(2, len(data.python.files) - 1)
-    splits = {"train": random_split(data, n_train, 0), "test": random_split(data, n_test, 1)}
-    data = replace(data, **digests(data, splits))
-    folder = write_python(data, splits, tmp_path_factory.mktemp("release"))
-    contents = contents_of(folder, data.python.files)
-    archive = tar(data.python.folder, {**contents, "batches.meta": b""})
-    data = pinned(data, contents, archive)
-    monkeypatch.setattr(cifar, variable, data)
-    return Release(data, getattr(cifar, f"load_{request.param}"), contents, archive, splits)
+    release = make_release(request.param, tmp_path_factory.mktemp("release"))
+    monkeypatch.setattr(cifar, request.param.upper(), release.data)
+    return release
 
 
 @pytest.fixture(autouse=True)

@@ -415,10 +415,17 @@ def test_pinned_digests_are_those_of_the_real_data(real_root: Path) -> None:
         assert len(images) == CIFAR10.sizes[split]
 
 
+@pytest.fixture
+def gigabyte(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder that is emptied after the test; pytest keeps others."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_forms_of_the_real_data_have_equal_tensors(
-    real: ImageData, real_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real: ImageData, real_root: Path, gigabyte: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits = {
         split: (images.permute(0, 2, 3, 1).numpy(), labels.numpy().astype(np.uint8)[:, None])
@@ -430,15 +437,15 @@ def test_the_forms_of_the_real_data_have_equal_tensors(
     contents = contents_of(real_root / CIFAR10.python.folder, CIFAR10.python.files)
     archive = tar(CIFAR10.python.folder, contents)
     monkeypatch.setattr(cifar, "CIFAR10", pinned(CIFAR10, contents, archive))
-    (tmp_path / "archive").mkdir()
-    (tmp_path / "archive" / CIFAR10.python.archive).write_bytes(archive)
+    (gigabyte / "archive").mkdir()
+    (gigabyte / "archive" / CIFAR10.python.archive).write_bytes(archive)
     for writer in (write_binary, write_pngs, write_parquet):
-        writer(CIFAR10, splits, tmp_path / writer.__name__)
+        writer(CIFAR10, splits, gigabyte / writer.__name__)
     png.cache_clear()
-    for folder in tmp_path.iterdir():
+    for folder in sorted(gigabyte.iterdir()):
         found = load_cifar10(folder, download=False)
         assert all(map(torch.equal, found, real))
-    path = tmp_path / "write_binary" / CIFAR10.binary.folder / "data_batch_4.bin"
+    path = gigabyte / "write_binary" / CIFAR10.binary.folder / "data_batch_4.bin"
     content = bytearray(path.read_bytes())
     content[12345] ^= 1
     path.write_bytes(content)
