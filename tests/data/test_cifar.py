@@ -141,6 +141,19 @@ def test_no_code_in_a_file_is_executed(published: Release, tmp_path: Path) -> No
     assert not trap.exists()
 
 
+def test_sizes_in_a_damaged_file_allocate_no_memory(
+    published: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published.extract_to(tmp_path)
+    monkeypatch.setattr("cifarzoo.data.forms._Unpickler.load", lambda _: pytest.fail("loaded"))
+    name = next(iter(published.contents))
+    long_index, long_string = b"\x80\x02}r\xff\xff\xff\x7f.", b"\x80\x05\x96" + b"\xff" * 8 + b"."
+    for content in (long_index, long_string):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataCorruptError, match=name):
+            published.load(tmp_path)
+
+
 def test_an_unreadable_file_is_named(
     published: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import pickletools
 import re
 import tarfile
 import warnings
@@ -171,6 +172,8 @@ def _decode_python(data: Published, path: Path, content: bytes) -> Part:
     algorithm, _, expected = data.hashes[path.name].partition(":")
     is_published = hashlib.new(algorithm, content).hexdigest() == expected
     try:
+        if not is_published:
+            _require_small_memo(content)
         batch: dict[bytes, Any] = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         planes = batch[b"data"]
         columns = [bytes(iter(batch[f"{name}s".encode()])) for name in data.labels]
@@ -195,6 +198,16 @@ def _part(path: Path, planes: Array, labels: Array, is_published: bool = False) 
         raise corrupt(path)
     images = planes.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return Part(path, images, labels, is_published)
+
+
+def _require_small_memo(content: bytes) -> None:
+    """Raise for damaged sizes, for which an unpickler would allocate gigabytes."""
+    puts = 0
+    for opcode, argument, _ in pickletools.genops(content):  # raises for too long strings
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            puts += 1
+            if argument > puts:
+                raise pickle.UnpicklingError(f"{argument} is too large an index")
 
 
 class _Unpickler(pickle.Unpickler):
