@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -416,10 +417,12 @@ def test_pinned_digests_are_those_of_the_real_data(real_root: Path) -> None:
 
 
 @pytest.fixture
-def gigabyte(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder that is emptied after the test; pytest keeps others."""
-    yield tmp_path
-    shutil.rmtree(tmp_path)
+def gigabyte(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a temporary folder, in memory if possible: disks may delete files slowly."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        monkeypatch.setattr("pooch.os_cache", lambda _: f"{folder}/user_cache")
+        yield Path(folder)
 
 
 @pytest.mark.data
