@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
+import requests
 from typing_extensions import override
 
 from cifarzoo.download import CHUNK_BYTES, download
@@ -241,6 +242,24 @@ def test_without_progress_waits_grow_and_the_next_url_is_tried(
     assert "404" in gone
     assert host.requested == ["busy", "busy", "busy", "gone"]
     assert waits == [1, 2]
+
+
+def test_an_unreachable_host_is_tried_once(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, tried = requests.get, []
+
+    def unreachable(url: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        if url.endswith("/file"):
+            return get(url, **options)
+        tried.append(options["timeout"])
+        raise requests.ConnectTimeout("no route")
+
+    monkeypatch.setattr("cifarzoo.download.RETRIES", 2)
+    monkeypatch.setattr("requests.get", unreachable)
+    host.answers["file"] = [send()]
+    assert host.get(tmp_path, "blocked", "file", timeout=20) == []
+    assert tried == [(10, 20)]
 
 
 # Parts of a file

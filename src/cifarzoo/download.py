@@ -27,6 +27,7 @@ CHUNK_BYTES = 2**16
 PIECE_BYTES = 2**22  # of a range that is fetched next to others
 CONNECTIONS = 4
 RETRIES = 2  # per URL without any progress, after 1 and 2 seconds
+CONNECT_SECONDS = 10
 STALLED = 1000  # bytes per second; a slower host counts as silent
 
 
@@ -112,6 +113,8 @@ def _fetch_rest(host: _Host, partial: Path) -> str:
         start = partial.stat().st_size
         try:
             _append(host, partial)
+        except requests.ConnectTimeout as error:  # as where a firewall drops packets
+            return _line(error)
         except (_CutError, HTTPError, requests.ConnectionError, requests.Timeout) as error:
             host.cuts += 1
             failed = 1 if partial.stat().st_size > start else failed + 1
@@ -259,8 +262,8 @@ class _Host:
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{end - 1}"}
         if self.etag:
             headers["If-Range"] = self.etag
-        get = {"stream": True, "timeout": self.timeout, "headers": headers}
-        with requests.get(self.url, **get) as answer:  # type: ignore[arg-type]
+        timeouts = (min(self.timeout, CONNECT_SECONDS), self.timeout)
+        with requests.get(self.url, stream=True, timeout=timeouts, headers=headers) as answer:
             has_ranges = self._check(answer, start)
             if is_piece and not has_ranges:
                 raise _CutError("the host no longer sends ranges")

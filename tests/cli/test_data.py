@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,19 @@ def test_copies_are_verified(call: Call, releases: dict[str, Release], root: Pat
     result = call("data", "--verify", code=1)
     assert [line.split()[-1] for line in result.stdout.splitlines()[1:]] == ["verified", "refused"]
     assert f"{folder / 'test.bin'} (0 bytes) is not as published" in result.stderr
+
+
+def test_the_files_are_verified_not_the_cache(
+    call: Call, releases: dict[str, Release], root: Path
+) -> None:
+    release = releases["cifar10"]
+    tree = write_pngs(release.data, release.splits, root)
+    release.load(root)
+    path, other = sorted((tree / "train" / "cat").iterdir())[:2]
+    status = path.stat()
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "refused" in call("data", "--data", "cifar10", "--verify", code=1).stdout
 
 
 def test_data_is_fetched_where_it_is_missing(

@@ -125,7 +125,7 @@ def test_a_damaged_file_is_named_and_kept(
         published.extract_to(tmp_path)
     bad = damage(published.archive if is_archive else published.contents[path.name])
     path.write_bytes(bad)
-    with pytest.raises(DataCorruptError, match="Delete it") as caught:
+    with pytest.raises(DataCorruptError, match="Delete this copy") as caught:
         published.load(tmp_path)
     assert f"{path} ({len(bad):,} bytes)" in str(caught.value)
     assert path.read_bytes() == bad

@@ -129,7 +129,7 @@ def _load(data: Published, root: str | Path | None, *, download: bool, label: st
             copy = _first(data, searched)
         if copy is None:
             raise DataNotFoundError(not_found(data, searched))
-        splits = verify(data, copy)
+        splits = _read(data, copy)
     except PermissionError as error:
         raise DataNotFoundError(f"{error.filename} cannot be read: {error.strerror}") from error
     column = data.labels.index(label)
@@ -219,6 +219,13 @@ def verify(data: Published, copy: Copy) -> dict[str, Split]:
         DataCorruptError: the copy is not what was published.
         MissingExtraError: pyarrow is not installed.
     """
+    return checked_splits(data, read_copy(data, copy))
+
+
+def _read(data: Published, copy: Copy) -> dict[str, Split]:
+    """Read a copy like `verify`, or its decoded images, which are kept in the user's cache."""
+    if copy.form not in DECODED:
+        return verify(data, copy)
     if kept := kept_images(data, copy):
         with contextlib.suppress(DataCorruptError):  # the cache was changed
             return checked_splits(data, kept)

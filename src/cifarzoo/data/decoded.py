@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarzoo.data.forms import DECODED, Copy, Part, Splits, files_of
+from cifarzoo.data.forms import Copy, Part, Splits, files_of
 from cifarzoo.data.published import Published
 from cifarzoo.files import replace_file
 
@@ -24,8 +24,6 @@ def kept_images(data: Published, copy: Copy) -> Splits | None:
 
     They are to be checked like those of the copy itself.
     """
-    if copy.form not in DECODED:
-        return None
     try:
         with np.load(_path(data, copy), allow_pickle=False) as kept:
             if kept["fingerprint"].item() != _fingerprint(data, copy):
@@ -40,8 +38,6 @@ def kept_images(data: Published, copy: Copy) -> Splits | None:
 
 def keep_decoded(data: Published, copy: Copy, parts: Splits) -> None:
     """Write the images of a copy to the cache, if it can be written, in place of older ones."""
-    if copy.form not in DECODED:
-        return
     arrays: dict[str, Any] = {"fingerprint": np.array(_fingerprint(data, copy))}
     for split, each in parts.items():
         arrays[f"{split}_images"] = np.concatenate([part.images for part in each])

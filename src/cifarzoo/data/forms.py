@@ -1,6 +1,6 @@
 """The forms in which people have CIFAR-10 and CIFAR-100: find them, and read them.
 
-Readers do not check the content; `cifarzoo.data.cifar` does.
+Readers do not check the content; `cifarzoo.data.content` does.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def corrupt(path: Path, reason: str = "it is truncated, changed or misnamed") ->
     """Return the error for a file or folder that does not hold what was published."""
     size = f" ({path.stat().st_size:,} bytes)" if path.is_file() else ""
     return DataCorruptError(
-        f"{path}{size} is not as published: {reason}. Delete it to download it again, or set "
-        "CIFARZOO_DATA to another copy."
+        f"{path}{size} is not as published: {reason}. Delete this copy to download the data, or "
+        "set CIFARZOO_DATA to another one."
     )
 
 
@@ -206,7 +206,7 @@ def _require_small_memo(content: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(content):  # raises for too long strings
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
             puts += 1
-            if argument > puts:
+            if puts < (argument or 0):
                 raise pickle.UnpicklingError(f"{argument} is too large an index")
 
 
