@@ -20,7 +20,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 INSTALLED = "import cifarzoo as zoo; assert 'site-packages' in zoo.__file__, zoo.__file__"
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # per process
-CODE = ("src", "tests", "examples", "tools", "benchmarks", "docs", "noxfile.py")
+CODE = ("src", "tests", "examples", "tools", "benchmarks", "docs", "hubconf.py", "noxfile.py")
 
 
 def group(*names: str) -> tuple[str, ...]:
