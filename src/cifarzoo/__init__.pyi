@@ -38,6 +38,7 @@ from .run import Run as Run
 from .run import train as train
 from .training.callbacks import Callback as Callback
 from .training.fit import fit as fit
+from .weights import load_weights as load_weights
 from .weights import save_weights as save_weights
 
 __all__: list[str]

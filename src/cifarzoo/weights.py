@@ -1,13 +1,14 @@
 """Find, verify, load and save trained weights.
 
-A weights file is in the safetensors format, or a state dict saved by torch (`.pth`, `.pt`, `.bin`)
-and read with torch's restricted unpickler: no code in a file is ever executed.
+A weights file is in the safetensors format, or a state dict saved by torch (`.pth`, `.pt`, `.th`,
+`.bin`) and read with torch's restricted unpickler: no code in a file is ever executed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,11 +22,12 @@ from torch import Tensor, nn
 from typing_extensions import TypeIs
 
 from cifarzoo.card import DEFAULT, ModelCard, Weights
-from cifarzoo.data import CLASS_NAMES
+from cifarzoo.data import CIFAR100_CLASSES, CLASS_NAMES, CLASSES
 from cifarzoo.download import download as download_file
 from cifarzoo.errors import DownloadError, WeightsError, suggest
 from cifarzoo.files import replace_file
 from cifarzoo.models.classifier import ImageClassifier
+from cifarzoo.models.third_party import LAYOUTS, recognize
 from cifarzoo.models.transfer import BackboneWeights, TransferClassifier
 from cifarzoo.record import RunRecord, read_record, read_scores
 from cifarzoo.validation import expand_path
@@ -35,6 +37,7 @@ __all__ = [
     "StoredWeights",
     "count_classes",
     "load_state",
+    "load_weights",
     "packaged_file",
     "packaged_weights",
     "read_metadata",
@@ -47,7 +50,7 @@ __all__ = [
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin")
 _ACCEPTED = ", ".join(_SUFFIXES)
 # safetensors keeps metadata entries in no fixed order. Ours are one JSON object under one key, so
 # that the same weights always make the same file.
@@ -235,6 +238,50 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -
     module.load_state_dict({**complete, **state})
 
 
+def load_weights(path: str | Path) -> ImageClassifier:
+    """Build the residual network of another project from a file of its weights.
+
+    The names of the tensors determine the project: chenyaofo/pytorch-cifar-models,
+    akamaster/pytorch_resnet_cifar10 or pytorchcv (`resnet20_cifar10` and its other depths without
+    bottlenecks). Depth and number of classes are those of the tensors. The model has the shortcuts
+    and the normalisation of the project; `build_model` reads the files of cifarzoo's own models.
+
+    Args:
+        path: a safetensors file, or a state dict or checkpoint saved by torch (.pth, .pt, .th,
+            .bin). No code in it is executed.
+
+    Returns:
+        A model on the CPU in evaluation mode, from images, uint8 (N,3,32,32) or float in [0, 1], to
+        logits. Ten classes have the names of CIFAR-10, a hundred those of CIFAR-100.
+
+    Raises:
+        InvalidTypeError: path is not a path.
+        WeightsError: the file is missing or damaged, its names are those of none of the projects,
+            or a tensor is missing or has an unexpected shape.
+
+    Example:
+        >>> model = load_weights("cifar10_resnet20-4118986f.pt")  # doctest: +SKIP
+    """
+    state = read_state_dict(path)
+    found = recognize(state)
+    if found is None:
+        raise WeightsError(
+            f"{path} has unknown names, such as {next(iter(state), '')!r}: expected a CIFAR ResNet "
+            f"of {', '.join(each.project for each in LAYOUTS)}; build_model(name, weights=path) "
+            "reads the weights of cifarzoo's own models"
+        )
+    layout, renamed = found
+    blocks = sum(bool(re.fullmatch(r"stage1\.\d+\.first\.conv\.weight", name)) for name in renamed)
+    with torch.inference_mode(mode=False):  # whose tensors cannot be trained
+        model = layout.build(10, blocks_per_stage=blocks).eval()
+        if n := count_classes(model.network.state_dict(), renamed):
+            model = layout.build(n, blocks_per_stage=blocks).eval()
+        load_state(model.network, renamed, source=str(path))
+    names = {10: CLASSES, 100: CIFAR100_CLASSES}
+    model.class_names = names.get(len(renamed["head.linear.weight"]))
+    return model
+
+
 def count_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
     """Return the number of classes of a state dict for a model with another number of classes.
 
@@ -257,6 +304,8 @@ def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     """Return how to fix a common mistake."""
     if not state:
         return ""
+    if recognize(state):
+        return ". Read the file by load_weights(path)"
     prefix = next(iter(state)).partition(".")[0] + "."  # of DataParallel or torch.compile
     if {name.removeprefix(prefix) for name in state} <= own.keys():
         return f". Remove {prefix!r} from its names"
@@ -274,7 +323,8 @@ def read_state_dict(path: str | Path, *, max_header: int = _MAX_HEADER) -> dict[
     """Read a file of named tensors into CPU memory; no code in the file is executed.
 
     Args:
-        path: a safetensors file, or a state dict saved by torch (.pth, .pt, .bin).
+        path: a safetensors file, or what torch saved (.pth, .pt, .th, .bin): a state dict, or a
+            dict that holds one as "state_dict", such as a checkpoint.
         max_header: accepted size of a safetensors file's header, in bytes.
 
     Returns:
@@ -369,6 +419,8 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged or holds more than tensors ({reason}): expected the output of "
             "torch.save(model.state_dict(), path); no code in it was executed"
         ) from error
+    inner = stored.get("state_dict") if isinstance(stored, Mapping) else None
+    stored = inner if isinstance(inner, Mapping) and inner else stored  # of a checkpoint
     if not _is_state_dict(stored):
         kind = type(stored).__name__
         raise WeightsError(f"{path} holds a {kind}: expected a state dict of dense tensors")

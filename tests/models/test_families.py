@@ -10,7 +10,7 @@ from torch import nn
 from cifarzoo.device import seeded
 from cifarzoo.errors import InvalidValueError
 from cifarzoo.models.classifier import ImageClassifier
-from cifarzoo.models.resnet import Block
+from cifarzoo.models.resnet import Block, resnet
 from cifarzoo.registry import build_on_meta, card_without_weights, list_models
 
 PARAMETERS = {
@@ -136,6 +136,11 @@ def test_resnet_shortcut_subsamples_and_appends_zeros() -> None:
     nn.init.zeros_(block.second.get_parameter("conv.weight"))
     expected = torch.cat([maps[:, :, ::2, ::2], torch.zeros(2, 2, 3, 3)], dim=1)
     assert torch.equal(block(maps), expected)
+
+
+def test_resnet_with_projections_has_the_parameters_of_pytorchcv() -> None:
+    model = resnet(blocks_per_stage=3, shortcut="projection")
+    assert sum(p.numel() for p in model.parameters()) == 272_474
 
 
 def test_resnet_has_only_3x3_convolutions() -> None:

@@ -8,12 +8,14 @@ These are not ImageNet's ResNet-18 with its 11 million parameters. Implementatio
 parameters for 20 layers use 1×1 convolutions as shortcuts (option B): 2,752 more at every depth.
 
 Deviations: the recipe is ours. Zero channels are appended; the paper does not say where they go.
+`cifarzoo.load_weights` builds the other shortcuts, for weights of other projects.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -24,42 +26,64 @@ from cifarzoo.models.layers import conv_norm, he_normal, pooled_head, sequential
 from cifarzoo.models.recipes import muon_recipe
 from cifarzoo.recipe import Augmentation, Distillation, Recipe
 
-__all__ = ["CARDS", "resnet"]
+__all__ = ["CARDS", "Shortcut", "resnet"]
+
+Shortcut: TypeAlias = Literal["append", "center", "projection"]
 
 
 class Block(nn.Module):
-    """Residual block of two 3×3 convolutions, whose shortcut has no parameters."""
+    """Residual block of two 3×3 convolutions.
 
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+    Where the shape changes, the shortcut takes every second pixel and adds channels of zeros after
+    the others ("append") or on both sides ("center"), or is a 1×1 convolution with batch norm
+    ("projection").
+    """
+
+    def __init__(
+        self, channels_in: int, channels: int, stride: int, *, shortcut: Shortcut = "append"
+    ) -> None:
         super().__init__()
         self.first = conv_norm(channels_in, channels, stride=stride, act=nn.ReLU())
         self.second = conv_norm(channels, channels)
         self.act = nn.ReLU()
         self.stride = stride
-        self.new_channels = channels - channels_in
+        new = channels - channels_in
+        before = new // 2 if shortcut == "center" else 0
+        self.new_channels = (before, new - before)
+        self.shortcut: nn.Sequential | None = None
+        if shortcut == "projection" and (stride > 1 or new):
+            self.shortcut = conv_norm(channels_in, channels, 1, stride=stride)
 
     @override
     def forward(self, x: Tensor) -> Tensor:
         y = self.second(self.first(x))
-        if self.stride > 1 or self.new_channels:
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        elif self.stride > 1 or any(self.new_channels):
             subsampled = x[:, :, :: self.stride, :: self.stride]
-            x = nn.functional.pad(subsampled, (0, 0, 0, 0, 0, self.new_channels))
+            x = nn.functional.pad(subsampled, (0, 0, 0, 0, *self.new_channels))
         activated: Tensor = self.act(y + x)
         return activated
 
 
-def resnet(num_classes: int = 10, *, blocks_per_stage: int) -> ImageClassifier:
+def resnet(
+    num_classes: int = 10, *, blocks_per_stage: int, shortcut: Shortcut = "append"
+) -> ImageClassifier:
     """Build a residual network with random weights, for images of any size.
 
     Args:
         num_classes: length of the logits, at least 1.
         blocks_per_stage: n in the paper; the depth is 6n + 2.
+        shortcut: where the shape changes, "append" adds channels of zeros after the others and
+            "center" on both sides (option A); "projection" is a 1×1 convolution with batch norm
+            (option B).
     """
+    block = functools.partial(Block, shortcut=shortcut)
     network = sequential(
         stem=conv_norm(3, 16, act=nn.ReLU()),
-        stage1=stage(Block, 16, 16, blocks=blocks_per_stage, stride=1),
-        stage2=stage(Block, 16, 32, blocks=blocks_per_stage, stride=2),
-        stage3=stage(Block, 32, 64, blocks=blocks_per_stage, stride=2),
+        stage1=stage(block, 16, 16, blocks=blocks_per_stage, stride=1),
+        stage2=stage(block, 16, 32, blocks=blocks_per_stage, stride=2),
+        stage3=stage(block, 32, 64, blocks=blocks_per_stage, stride=2),
         head=pooled_head(64, num_classes),
     )
     return ImageClassifier(Preprocess(), he_normal(network))
