@@ -191,15 +191,21 @@ def build_from_card(
     """
     with torch.inference_mode(mode=False):  # whose tensors cannot be trained
         n = 10 if num_classes is None else validate("num_classes", num_classes, PositiveInt)
-        model = card.builder(n).eval()
+        model = _build(card, n)
         if weights is None:
             return model
         stored = read_weights(model, weights, card, download=download)
         if num_classes is None and (found := count_classes(model.state_dict(), stored.state)):
-            n, model = found, card.builder(found).eval()
+            n, model = found, _build(card, found)
         load_state(model, stored.state, source=stored.source)
     if stored.class_names and len(stored.class_names) == n:
         model.class_names = stored.class_names
+    return model
+
+
+def _build(card: ModelCard, num_classes: int) -> ImageClassifier:
+    model = card.builder(num_classes).eval()
+    model.name = card.name
     return model
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,6 +13,9 @@ from typing_extensions import override
 
 from cifarzoo.errors import InvalidTypeError, InvalidValueError
 from cifarzoo.validation import ROUNDING, PositiveInt, validate
+
+if TYPE_CHECKING:
+    from cifarzoo.record import RunRecord
 
 __all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "ImageClassifier", "Preprocess", "check_images"]
 
@@ -166,10 +171,12 @@ class ImageClassifier(nn.Module):
         min_image_size: smallest height and width in pixels that the network accepts.
 
     Attributes:
+        name: name of the model's card, set by `build_model` and `train`; None for your own.
         class_names: names of the classes, in the order of the logits; None if unknown.
             `build_model` and `fit` set them.
     """
 
+    name: str | None = None
     class_names: tuple[str, ...] | None = None
 
     def __init__(
@@ -211,3 +218,105 @@ class ImageClassifier(nn.Module):
         _check_size(pixels, self.image_size, self.min_image_size)
         logits: Tensor = self.network(pixels)
         return logits
+
+    def save_pretrained(self, save_directory: str | Path, *, run: RunRecord | None = None) -> None:
+        """Write config.json, model.safetensors and README.md (a model card) into a folder.
+
+        The card reports the scores, data and recipe of a run, and how the model should not be used.
+        An existing README.md is kept.
+
+        Args:
+            save_directory: created if missing.
+            run: the run that trained the model, as `train` returns it; None for that of the
+                weights in the package, if the model's are the same.
+
+        Raises:
+            InvalidValueError: the model has no name, there is no such name in the zoo, or the run
+                trained a model of another name.
+            MissingExtraError: huggingface_hub is not installed.
+            WeightsError: the weights cannot be written, or the network is no longer the card's.
+        """
+        from cifarzoo import hub
+
+        hub.save(self, save_directory, run)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> ImageClassifier:
+        """Build the model that `save_pretrained` or `push_to_hub` wrote.
+
+        Args:
+            name_or_path: a folder, or a repository on the Hugging Face Hub, "user/name". No code in
+                it is executed.
+            revision: branch, tag or commit of the repository; None for its main branch.
+            token: access token; None for the one that is stored on this machine.
+            cache_dir: folder for downloads; None for huggingface_hub's.
+            force_download: whether to download files that are in the cache.
+            local_files_only: whether to use the cache only.
+
+        Returns:
+            The model on the CPU in evaluation mode.
+
+        Raises:
+            DownloadError: the repository cannot be read.
+            InvalidValueError: the model is not in the zoo.
+            MissingExtraError: huggingface_hub is not installed.
+            WeightsError: the files are missing or damaged, or do not fit the model.
+        """
+        from cifarzoo import hub
+
+        return hub.load(
+            name_or_path,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        run: RunRecord | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        commit_message: str = "Upload a model of cifarzoo",
+    ) -> str:
+        """Upload what `save_pretrained` writes to a repository on the Hugging Face Hub.
+
+        Args:
+            repo_id: the repository, "user/name"; created if missing.
+            run: as in `save_pretrained`.
+            private: whether a new repository is private; None for the owner's default.
+            token: access token with write permission; None for the one stored on this machine.
+            branch: branch to commit to; None for the main branch.
+            commit_message: first line of the commit's message.
+
+        Returns:
+            The address of the commit; of the branch, with old versions of huggingface_hub.
+
+        Raises:
+            CifarZooError: the errors of `save_pretrained`.
+            HfHubHTTPError: an error of huggingface_hub; the server refused the request.
+        """
+        from cifarzoo import hub
+
+        return hub.push(
+            self,
+            repo_id,
+            run,
+            private=private,
+            token=token,
+            branch=branch,
+            commit_message=commit_message,
+        )
