@@ -44,6 +44,7 @@ PAGES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...] | None]]] = {
             "evaluation.attack": None,
         },
     ),
+    "Export": (("export",), {"export": None}),
     "Arithmetic": (("arithmetic.",), {"arithmetic": None}),
     "Errors": (("errors",), {"errors": None}),
 }

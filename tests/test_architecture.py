@@ -33,7 +33,7 @@ LAYERS = (
     {"evaluation"},
     {"training"},
     {"run"},
-    {"viz"},
+    {"viz", "export"},
     {"cli"},
 )
 FORBIDDEN = {("training", "models"), ("training", "registry"), ("evaluation", "models")}
@@ -41,6 +41,8 @@ LAZY = {
     "PIL",
     "filelock",
     "matplotlib",
+    "onnx",
+    "onnxruntime",
     "pooch",
     "pyarrow",
     "requests",

@@ -1,5 +1,6 @@
 from . import arithmetic as arithmetic
 from . import errors as errors
+from . import export as export
 from . import viz as viz
 from .arithmetic.layers import count_params as count_params
 from .arithmetic.layers import layer_table as layer_table

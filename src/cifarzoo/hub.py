@@ -8,7 +8,6 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from cifarzoo.card import Weights
 from cifarzoo.display import settings_rows
 from cifarzoo.errors import (
     CifarZooError,
@@ -19,9 +18,9 @@ from cifarzoo.errors import (
 )
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.record import Evaluation, RunRecord
-from cifarzoo.registry import build_from_card, build_on_meta, model_card
+from cifarzoo.registry import build_from_card, build_on_meta, model_card, packaged_weights_of
 from cifarzoo.validation import expand_path
-from cifarzoo.weights import count_classes, packaged_file, read_state_dict, save_weights
+from cifarzoo.weights import count_classes, save_weights
 
 try:
     from huggingface_hub import (
@@ -35,7 +34,7 @@ except ImportError as error:
     message = 'huggingface_hub is not installed: pip install "cifarzoo[hub]"'
     raise MissingExtraError(message) from error
 
-__all__ = ["HubModel", "load", "packaged_weights_of", "push", "save"]
+__all__ = ["HubModel", "load", "push", "save"]
 
 WEIGHTS_FILE = "model.safetensors"  # the name that the Hub expects
 _TASK = "image-classification"
@@ -270,15 +269,3 @@ def load(
             f"cannot load {name_or_path}: expected a folder that save_pretrained wrote, or the "
             f"name of such a repository ({error})"
         ) from error
-
-
-def packaged_weights_of(model: ImageClassifier) -> Weights | None:
-    """Return the weights in the package that equal a model's, or None."""
-    if model.name is None:
-        return None
-    own = {name: tensor.cpu().float() for name, tensor in model.state_dict().items()}
-    for weights in model_card(model.name).weights:
-        stored = read_state_dict(packaged_file(model.name, weights.tag))
-        if all(name in own and own[name].equal(stored[name].float()) for name in stored):
-            return weights
-    return None

@@ -13,11 +13,18 @@ from pathlib import Path
 import torch
 
 from cifarzoo import models
-from cifarzoo.card import ModelCard
+from cifarzoo.card import ModelCard, Weights
 from cifarzoo.errors import InvalidTypeError, InvalidValueError, unknown
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.validation import NonNegativeInt, PositiveInt, validate
-from cifarzoo.weights import count_classes, load_state, packaged_weights, read_weights
+from cifarzoo.weights import (
+    count_classes,
+    load_state,
+    packaged_file,
+    packaged_weights,
+    read_state_dict,
+    read_weights,
+)
 
 __all__ = [
     "build_from_card",
@@ -26,6 +33,7 @@ __all__ = [
     "card_without_weights",
     "list_models",
     "model_card",
+    "packaged_weights_of",
     "register",
 ]
 
@@ -213,3 +221,15 @@ def build_on_meta(card: ModelCard) -> ImageClassifier:
     """Build a card's model with ten classes on the meta device, which stores no values."""
     with torch.device("meta"):
         return card.builder(10)
+
+
+def packaged_weights_of(model: ImageClassifier) -> Weights | None:
+    """Return the weights in the package that equal a model's, or None."""
+    if model.name is None:
+        return None
+    own = {name: tensor.cpu().float() for name, tensor in model.state_dict().items()}
+    for weights in model_card(model.name).weights:
+        stored = read_state_dict(packaged_file(model.name, weights.tag))
+        if all(name in own and own[name].equal(stored[name].float()) for name in stored):
+            return weights
+    return None

@@ -29,7 +29,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(call: Call) -> None:
     text = call("--help").stdout
-    for command in ("list", "info", "train", "evaluate", "predict", "compare", "data"):
+    for command in ("list", "info", "train", "evaluate", "predict", "compare", "export", "data"):
         assert command in text
         call(command, "-h")
 

@@ -17,6 +17,7 @@ from cifarzoo.cli.compare import compare_command
 from cifarzoo.cli.console import log, say
 from cifarzoo.cli.data import data_command
 from cifarzoo.cli.evaluate import evaluate_command
+from cifarzoo.cli.export import export_command
 from cifarzoo.cli.list_info import info_command, list_command
 from cifarzoo.cli.predict import predict_command
 from cifarzoo.cli.train import train_command
@@ -102,4 +103,5 @@ app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("compare")(compare_command)
+app.command("export")(export_command)
 app.command("data")(data_command)
