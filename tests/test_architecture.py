@@ -29,7 +29,7 @@ LAYERS = (
     {"models", "data", "arithmetic"},
     {"weights"},
     {"registry"},
-    {"hub"},
+    {"hub", "timm"},
     {"evaluation"},
     {"training"},
     {"run"},
@@ -54,7 +54,7 @@ LAZY = {
 }
 # Methods of `ImageClassifier` call these when they are used.
 UPWARDS = {("models", "hub")}
-OPTIONAL = {"hub"}  # need a library that is not always installed
+OPTIONAL = {"hub", "timm"}  # need a library that is not always installed
 MAY_DOWNLOAD = {"data/cifar.py", "weights.py"}
 
 

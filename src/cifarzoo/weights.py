@@ -46,6 +46,7 @@ __all__ = [
     "save_weights",
     "scores_file",
     "sha256_of",
+    "verify_file",
 ]
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -99,7 +100,7 @@ def read_weights(
     published = {entry.tag: entry for entry in entries}
     if packaged is not None:
         path = packaged_file(card.name, packaged.tag)
-        _verify(path, packaged.sha256)
+        verify_file(path, packaged.sha256)
     elif tag in published:
         path = _published_file(published[tag], download=download)
     elif not path.suffix:
@@ -180,7 +181,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _verify(path: Path, expected: str) -> None:
+def verify_file(path: Path, expected: str) -> None:
+    """Raise a `WeightsError` if a file does not have the expected SHA-256."""
     found = sha256_of(path)
     if found != expected:
         raise WeightsError(
@@ -200,7 +202,7 @@ def _published_file(published: BackboneWeights, *, download: bool) -> Path:
             f"{path} is missing and could not be downloaded ({'; '.join(failures)}): put the file "
             "there (TORCH_HOME moves that folder), or pass its path as weights"
         )
-    _verify(path, published.sha256)
+    verify_file(path, published.sha256)
     return path
 
 
