@@ -10,7 +10,6 @@ images. Each figure comes from its own process.
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -74,13 +73,16 @@ def images_per_second(
 
 def peak_gigabytes(data: Path, *, limit: int | None = None) -> float:
     """Return the peak memory of a run of the baseline: load, train one epoch, score."""
+    import resource  # which Windows lacks
+
     import cifarzoo as zoo
 
     recipe = replace(zoo.model_card("report_baseline").recipe, epochs=1)
     zoo.train(
         "report_baseline", root=data, recipe=recipe, limit=limit, device="cpu", progress=False
     )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def make_methods(data: Path, *, quick: bool) -> dict[str, dict[str, Callable[[], float]]]:

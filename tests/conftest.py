@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +34,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     torch.manual_seed(0)  # so that tests do not depend on their order
     if item.get_closest_marker("muon") and not hasattr(torch.optim, "Muon"):
         pytest.skip(f"torch {torch.__version__} has no Muon")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_mps() -> Iterator[None]:
+    """Run on the CPU of a Mac: hosted ones have no memory for MPS."""
+    with pytest.MonkeyPatch.context() as patch:
+        is_available = torch.backends.mps.is_available  # torch.compile reads its __wrapped__
+        patch.setattr(torch.backends.mps, "is_available", wraps(is_available)(lambda: False))
+        yield
 
 
 def _images(n: int, *, first: int = 0) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -39,6 +40,7 @@ def _fresh_caches() -> Iterator[None]:
 
 def _capabilities(monkeypatch: pytest.MonkeyPatch, **capabilities: object) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,13 @@ def test_auto_is_bfloat16_only_on_cpus_where_it_is_faster(
     assert cpu_has_amx() is bool(capabilities.get("amx_bf16"))
 
 
+def test_auto_is_float32_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Apple M2 has bfloat16 instructions, which torch on macOS does not use."""
+    _capabilities(monkeypatch, architecture="arm64", bf16=True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert resolve_precision("auto", CPU) == torch.float32
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
@@ -74,7 +83,8 @@ def test_auto_is_bfloat16_only_on_cpus_where_it_is_faster(
 def test_cpu_flags_are_read_from_the_system_with_older_torch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: bool
 ) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    _capabilities(monkeypatch)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
     (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
     monkeypatch.setattr(device, "Path", lambda _: tmp_path / "cpuinfo")
     assert cpu_multiplies_bfloat16_faster() is expected
@@ -120,6 +130,14 @@ def test_auto_selects_the_fastest_device(
     assert resolve_device("auto").type == expected
 
 
+def test_auto_is_the_cpu_for_several_processes_on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True, raising=False)
+    assert resolve_device("auto") == CPU
+
+
 def test_available_device_is_returned() -> None:
     assert resolve_device("cpu") == CPU
     assert resolve_device(CPU) == CPU
@@ -133,17 +151,45 @@ def test_unavailable_device_is_a_short_error(name: str) -> None:
     assert len(str(caught.value)) < 500  # torch's own message may list every backend
 
 
+def test_processor_is_named_without_a_cpuinfo(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(device, "Path", lambda _: tmp_path / "cpuinfo")
+    _capabilities(monkeypatch, cpu_name="Apple M2")
+    assert processor_name() == "Apple M2"
+    processor_name.cache_clear()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "ARM64")
+    assert processor_name() == "ARM64"
+
+
 def _no_allocator(_: object) -> None:
     raise AssertionError("the allocator was touched")
 
 
-@pytest.mark.parametrize(("variable", "libc"), [("0", "glibc"), ("1", "")])
+def _unreadable() -> tuple[str, str]:
+    raise PermissionError("Python from the Microsoft Store cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("variable", "system", "libc_ver"),
+    [
+        ("0", "linux", lambda: ("glibc", "2.36")),
+        ("1", "linux", lambda: ("", "")),  # musl
+        ("1", "win32", _unreadable),
+    ],
+)
 def test_allocator_is_left_alone_on_request_or_without_glibc(
-    monkeypatch: pytest.MonkeyPatch, variable: str, libc: str
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    system: str,
+    libc_ver: Callable[[], tuple[str, str]],
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", _no_allocator)
     monkeypatch.setenv("CIFARZOO_KEEP_MEMORY", variable)
-    monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "libc_ver", libc_ver)
     assert keep_freed_memory() is False
 
 
@@ -157,6 +203,7 @@ def test_allocator_is_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _: FakeLibrary())
     monkeypatch.delenv("CIFARZOO_KEEP_MEMORY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
     assert keep_freed_memory() is True
     assert keep_freed_memory() is True
@@ -164,7 +211,9 @@ def test_allocator_is_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [(-4, 0), (-1, -1), (-2, 64 * 2**20)]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="needs glibc"
+)
 def test_glibc_accepts_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CIFARZOO_KEEP_MEMORY", raising=False)
     assert keep_freed_memory() is True

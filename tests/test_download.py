@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import os
 import random
-import resource
 import stat
 import subprocess
 import sys
@@ -150,6 +149,7 @@ def test_a_complete_file_is_downloaded_once(host: Host, tmp_path: Path, answer: 
     assert host.requested == ["file"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 def test_downloaded_file_has_the_permissions_that_open_gives(host: Host, tmp_path: Path) -> None:
     host.answers["file"] = [send()]
     before = os.umask(0o022)
@@ -445,6 +445,7 @@ def test_a_host_that_sends_next_to_nothing_times_out(host: Host, tmp_path: Path)
 
 
 def test_on_a_full_disk_no_other_url_is_tried(host: Host, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
     host.answers |= {"file": [send()], "other": [send()]}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_BYTES, hard))

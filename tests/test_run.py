@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,6 +22,7 @@ import cifarzoo as zoo
 from cifarzoo import errors
 from cifarzoo.data import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES
 from cifarzoo.models.report import report_model
+from cifarzoo.provenance import _commit
 from cifarzoo.record import RunRecord
 from cifarzoo.run import load_data, load_runs, provenance
 from cifarzoo.training.callbacks import Callback
@@ -382,6 +384,16 @@ def test_provenance_names_code_and_machine() -> None:
     assert found.threads == torch.get_num_threads()
     assert found.versions["torch"] in torch.__version__
     assert found.commit is None or len(found.commit) == 40
+
+
+def test_provenance_without_git_and_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows and macOS cannot tell which cores a process may use."""
+    monkeypatch.setattr("cifarzoo.provenance._commit", _commit.__wrapped__)  # not cached
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    found = provenance("cpu", "float32")
+    assert (found.commit, found.dirty) == (None, None)
+    assert found.cores == os.cpu_count()
 
 
 def transfer_card(calls: list[int]) -> zoo.ModelCard:

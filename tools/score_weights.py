@@ -101,7 +101,7 @@ def _loader(images: Tensor, labels: Tensor) -> zoo.TensorLoader:
 def _duplicates(path: Path) -> list[int]:
     """Return the test images in ciFAIR's list of pairs."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return [int(row["TestID"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
         raise DataNotFoundError(

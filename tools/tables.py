@@ -201,7 +201,7 @@ def _benchmark(name: str, parts_of: Callable[[dict[str, Any]], _Parts]) -> str:
     """Return a table per file of a benchmark, with its machine, precision and commit."""
     tables = []
     for path in sorted(RESULTS.glob(f"benchmark-{name}.json")):
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_bytes())
         place = _threads(found.get("device", "cpu"), found["threads"]) + found["processor"]
         changed = " with changes" if found["source"]["dirty"] else ""
         commit = f"commit {found['source']['commit'][:10]}{changed}"
@@ -338,7 +338,7 @@ def _whole_runs(method: str) -> dict[str, list[float]]:
                 "single_view": [run.test.accuracy for run in each.runs if run.test],
                 "six_views": [run.test_tta.accuracy for run in each.runs if run.test_tta],
             }
-    found = json.loads((RESULTS / "benchmark-airbench.json").read_text())
+    found = json.loads((RESULTS / "benchmark-airbench.json").read_text(encoding="utf-8"))
     return _columns(next(iter(found["runs"].values())))
 
 

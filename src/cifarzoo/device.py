@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parameter import is_lazy
 
 from cifarzoo.errors import InvalidValueError
@@ -58,13 +58,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """Return a device that is available.
 
     Args:
-        device: "auto" (CUDA, else MPS, else the CPU), or anything that `torch.device` accepts.
+        device: "auto" (CUDA, else MPS, else the CPU), or anything that `torch.device` accepts. As
+            MPS cannot exchange gradients, "auto" is the CPU for several processes on a Mac.
 
     Raises:
         InvalidValueError: the device does not exist or cannot be used.
     """
     if device == "auto":
-        name = "mps" if torch.backends.mps.is_available() else "cpu"
+        joined = distributed.is_available() and distributed.is_initialized()
+        name = "mps" if torch.backends.mps.is_available() and not joined else "cpu"
         return torch.device("cuda" if torch.cuda.is_available() else name)
     try:
         found = torch.device(device)
@@ -128,10 +130,12 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
 def cpu_multiplies_bfloat16_faster() -> bool:
     """Return whether the CPU multiplies bfloat16 matrices faster than float32 matrices.
 
-    This requires matrix units (AMX on x86, BFMMLA on Arm), or AVX-512's bfloat16 dot product on
-    AMD. On Intel, that instruction alone is no faster than two float32 fused multiply-adds.
+    This requires oneDNN, which torch lacks on macOS, and matrix units (AMX on x86, BFMMLA on Arm),
+    or AVX-512's bfloat16 dot product on AMD. On Intel, that instruction alone is no faster than two
+    float32 fused multiply-adds.
     """
-    known = _cpu_capabilities()
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    known = _cpu_capabilities() if has_onednn else frozenset()
     return bool(known & {"amx_bf16", "bf16", "sve_bf16"}) or {"avx512_bf16", AMD} <= known
 
 
@@ -214,7 +218,9 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the allocator accepted the settings; False without glibc.
     """
-    if os.environ.get("CIFARZOO_KEEP_MEMORY", "1") == "0" or platform.libc_ver()[0] != "glibc":
+    # Elsewhere `libc_ver` would search Python's executable, which Windows may forbid to read.
+    has_glibc = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+    if os.environ.get("CIFARZOO_KEEP_MEMORY", "1") == "0" or not has_glibc:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _KEEP_BYTES, _M_TOP_PAD: _TOP_PAD_BYTES}
@@ -291,4 +297,6 @@ def processor_name(device: torch.device | None = None) -> str:
         for line in cpuinfo.read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    # Arm's cpuinfo has no name, and Windows and macOS have no cpuinfo.
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return str(found.get("cpu_name") or platform.processor() or platform.machine())

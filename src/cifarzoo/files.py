@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 __all__ = ["flush_to_disk", "replace_file", "write_text"]
+
+# On Windows a virus scanner or indexer may have the old file open for some milliseconds: access
+# denied and sharing violation. Other systems have no such codes.
+_TRANSIENT = (5, 32)
+_WAITS = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds
 
 
 @contextlib.contextmanager
@@ -34,11 +40,24 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         with file:
             yield file
             flush_to_disk(file)
-        temporary.replace(path)
+        _rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    for wait in _WAITS:
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _TRANSIENT:
+                raise
+            time.sleep(wait)
+        else:
+            return
+    temporary.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

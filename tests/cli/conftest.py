@@ -10,7 +10,10 @@ from typer.testing import CliRunner, Result
 
 from cifarzoo.cli.app import app
 
-TINY = ("--data", "shapes", "--limit", "100", "--epochs", "1", "--batch-size", "20")
+TINY = (
+    *("--data", "shapes", "--limit", "100", "--epochs", "1", "--batch-size", "20"),
+    *("--device", "cpu"),  # hosted Macs have no memory for MPS
+)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def test_bash_completes_without_importing_torch(
 ) -> None:
     """Run the script that `--show-completion` prints, as Tab does."""
     bash = shutil.which("bash")
-    if bash is None:
+    if bash is None or os.name == "nt":  # where scripts do not name their interpreter
         pytest.skip("needs bash")
     program = tmp_path / "cifarzoo"
     program.write_text(

@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import Result
 
 from cifarzoo import History, Run, build_model, evaluate
+from cifarzoo.cli.training import show
 from cifarzoo.errors import NonFiniteLossError
 from cifarzoo.run import load_data, load_runs
 from cifarzoo.weights import read_metadata
@@ -26,7 +27,10 @@ Call = Callable[..., Result]
 Tiny = tuple[str, ...]
 
 FINISHED = {"weights.safetensors", "run.json", "curves.png", "predictions.png"}
-LONGER = ("--data", "shapes", "--limit", "200", "--batch-size", "10", "--epochs", "6", "--quiet")
+LONGER = (
+    *("--data", "shapes", "--limit", "200", "--batch-size", "10", "--epochs", "6"),
+    *("--device", "cpu", "--quiet"),
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -56,6 +60,20 @@ def test_finished_run_is_shown_and_not_trained_again(call: Call, tiny: Tiny, tra
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
     assert (rows["training"][-1], rows["test"][-1]) == ("90", "100")
     assert contents(trained) == before
+
+
+def test_next_command_can_be_pasted_into_every_shell(
+    tmp_path: Path,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, folder = Run.load(trained), tmp_path / "my runs"
+    for system, quote in (("linux", "'"), ("win32", '"')):
+        monkeypatch.setattr(sys, "platform", system)
+        show(run, folder, cards=(), quiet=False)
+        weights = folder / "weights.safetensors"
+        assert f"--weights {quote}{weights}{quote}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -195,6 +213,10 @@ def written(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
+def _listen_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(out: Path) -> subprocess.Popen[str]:
     """Start a training process and wait until it writes a checkpoint."""
     before = written(out / "checkpoint.pt")
@@ -204,7 +226,7 @@ def started(out: Path) -> subprocess.Popen[str]:
         text=True,
         env=environment(),
         # A shell lets commands in the background ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=None if os.name == "nt" else _listen_to_ctrl_c,
     )
     deadline = time.monotonic() + 120
     while written(out / "checkpoint.pt") == before:
@@ -214,6 +236,7 @@ def started(out: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C would reach the tests as well")
 def test_stopped_run_resumes_to_the_same_weights(call: Call, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "stopped"
     call("train", "report_baseline", *LONGER, "--out", whole)
@@ -279,6 +302,7 @@ def test_run_is_finished_even_if_its_pictures_cannot_be_drawn(tiny: Tiny, tmp_pa
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="torchrun needs libuv")
 def test_two_processes_train_together(tmp_path: Path, tiny: Tiny) -> None:
     options = (*tiny, "--device", "cpu", "--precision", "float32", "--out", str(tmp_path))
     command = [*TORCHRUN, "-m", "cifarzoo", "train", "report_baseline", *options]

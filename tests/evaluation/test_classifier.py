@@ -132,7 +132,7 @@ KINDS: dict[str, Callable[[Network], Classifier]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_classifier_has_the_predictions_of_its_network(kind: str) -> None:
     model = network()

@@ -224,6 +224,7 @@ def test_example_ends_without_a_traceback(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="torchrun needs libuv")
 def test_several_processes_train_one_model() -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     script = ["--nproc-per-node=2", str(EXAMPLES / "several_gpus.py"), "--data", "shapes"]

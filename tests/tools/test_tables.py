@@ -39,7 +39,7 @@ def test_pages_are_up_to_date(tables: ModuleType) -> None:
 
 def test_every_table_is_in_a_page(tables: ModuleType) -> None:
     pages = (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
-    text = "".join(page.read_text() for page in pages)
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert all(f"<!-- {name} -->" in text for name in tables.TABLES)
 
 

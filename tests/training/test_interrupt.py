@@ -35,7 +35,17 @@ def test_sigterm_is_recorded_and_never_interrupts() -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_ctrl_break_of_windows_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = getattr(signal, "SIGBREAK", None) or signal.SIGUSR1
+    monkeypatch.setattr(signal, "SIGBREAK", number, raising=False)
+    with deferred_interrupt() as interrupt:
+        signal.raise_signal(number)
+        assert interrupt.pending
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded")  # since Python 3.12
 def test_sigterm_ends_a_child_process_forked_in_the_block() -> None:
     with deferred_interrupt() as interrupt:
         child = os.fork()

@@ -20,6 +20,8 @@ N = 2
 
 
 def launch(count: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    if os.name == "nt":
+        pytest.skip("torchrun needs libuv, which torch's packages for Windows may lack")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}")
     return subprocess.run(
@@ -100,7 +102,14 @@ def test_errors_are_raised_in_every_process(together: Path) -> None:
             assert re.match(message, found[name]), found[name]
 
 
-def test_without_torchrun_there_is_one_process() -> None:
+@pytest.mark.parametrize("built", [True, False])
+def test_without_torchrun_there_is_one_process(
+    monkeypatch: pytest.MonkeyPatch, built: bool
+) -> None:
+    if not built:  # as torch is on some systems
+        monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+        for name in ("is_initialized", "is_torchelastic_launched"):
+            monkeypatch.delattr(torch.distributed, name)
     with distributed.process_group("cpu"):
         assert (distributed.rank(), distributed.world_size()) == (0, 1)
     tensor, loader = torch.ones(2), [(torch.ones(2), torch.ones(2))]

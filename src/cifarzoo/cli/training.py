@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,4 +189,6 @@ def show(run: Run, folder: Path, *, cards: Sequence[str], quiet: bool) -> None:
         log(f"in {folder}: {files}")
         command = ["cifarzoo", "evaluate", run.name, "--weights", str(folder / WEIGHTS_FILE)]
         command += [f"--card={card}" for card in cards]
-        log(f"next: {shlex.join(command)}")
+        # cmd does not know single quotes; double quotes work in PowerShell, too.
+        join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
+        log(f"next: {join(command)}")

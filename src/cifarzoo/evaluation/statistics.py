@@ -155,7 +155,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     check_logits(logits)
     from scipy.optimize import minimize_scalar
 
-    scores, labels = logits.double().cpu(), labels.long().cpu()
+    scores, labels = logits.cpu().double(), labels.long().cpu()
 
     def loss(log_temperature: float) -> float:
         scaled = scores / math.exp(log_temperature)
@@ -192,6 +192,6 @@ def auroc(scores_in: Tensor, scores_out: Tensor) -> float:
             )
     from scipy.stats import mannwhitneyu
 
-    known, other = (scores.double().cpu().numpy() for scores in (scores_in, scores_out))
+    known, other = (scores.cpu().double().numpy() for scores in (scores_in, scores_out))
     statistic = mannwhitneyu(known, other, method="asymptotic").statistic
     return float(statistic) / (len(known) * len(other))

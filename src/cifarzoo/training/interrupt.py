@@ -1,4 +1,4 @@
-"""Deferral of Ctrl-C and SIGTERM until a training step has finished."""
+"""Deferral of Ctrl-C and SIGTERM, on Windows Ctrl-Break, until a training step has finished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Interrupt", "deferred_interrupt"]
 
 
 class Interrupt:
-    """Whether Ctrl-C or SIGTERM arrived."""
+    """Whether one of the signals arrived."""
 
     pending = False
 
@@ -22,6 +22,7 @@ class Interrupt:
 def deferred_interrupt() -> Iterator[Interrupt]:
     """Record Ctrl-C and SIGTERM; a second Ctrl-C interrupts at once.
 
+    Windows has Ctrl-Break, which another process can send, in place of SIGTERM, which none can.
     Only Python's default handlers are replaced, and only in the main thread, where Python handles
     signals. A signal that is ignored (`nohup`) or has a handler of its own is left alone.
     """
@@ -37,10 +38,13 @@ def deferred_interrupt() -> Iterator[Interrupt]:
 
     with contextlib.ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
-            for number, default in (
+            defaults = [
                 (signal.SIGINT, signal.default_int_handler),
                 (signal.SIGTERM, signal.SIG_DFL),
-            ):
+            ]
+            if hasattr(signal, "SIGBREAK"):
+                defaults.append((signal.SIGBREAK, signal.SIG_DFL))
+            for number, default in defaults:
                 if signal.getsignal(number) == default:
                     stack.callback(signal.signal, number, signal.signal(number, handle))
         yield interrupt
