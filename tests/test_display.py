@@ -100,7 +100,7 @@ def test_table_of_a_long_history_includes_the_best_and_the_last_check() -> None:
 
 def test_settings_rows_cover_every_field() -> None:
     rows = dict(settings_rows(zoo.model_card("sprint_s").recipe))
-    assert rows["epochs"] == "4"
+    assert rows["epochs"] == "5"
     assert rows["early stopping"] == "none"
     assert rows["groups"].startswith("params *.whiten.bias, optimizer sgd, lr ")
     assert "None" not in rows["groups"]
