@@ -80,7 +80,7 @@ def to_onnx(
 
     Args:
         model: the model, which is not changed; exported in evaluation mode.
-        path: the file, "*.onnx"; replaced if it exists.
+        path: the file, with the suffix ".onnx"; replaced if it exists.
         batch: number of images per call, or "dynamic" for any.
         images: "uint8", or "float" for float32 in [0, 1], which is not checked but clamped.
         dtype: precision of the weights and the computation; logits are float32.
@@ -166,7 +166,7 @@ def to_torch_export(
 
     Args:
         model: as in `to_onnx`.
-        path: the file, "*.pt2"; replaced if it exists.
+        path: the file, with the suffix ".pt2"; replaced if it exists.
         batch: as in `to_onnx`.
         images: as in `to_onnx`.
 
