@@ -1,12 +1,13 @@
-"""Latency and throughput of the models with weights, run in several ways.
+"""Latency and throughput of the models with weights, run in several ways, and their ONNX files.
 
-    pip install onnx onnxscript onnxruntime openvino
+    pip install "cifarzoo[export]" openvino
     python benchmarks/inference.py [--models tiny_m,resnet20] [--threads 1,2] [--repeats 5]
 
 Measures one uint8 image and batches of 256 as `predict` runs them (eager), compiled by
-`torch.compile`, and exported to ONNX and run by ONNX Runtime and OpenVINO. Every way is checked
-against eager float32. The ways take turns in one process per model and number of threads; a figure
-is the median over the turns of the median within a turn.
+`torch.compile`, and exported to ONNX and run by ONNX Runtime, with float and with 8-bit weights,
+and OpenVINO. Every way but the 8-bit one is checked against eager float32. The ways take turns in
+one process per model and number of threads; a figure is the median over the turns of the median
+within a turn. Both ONNX files are scored on the test set.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import statistics
 import sys
 import tempfile
 import time
-from argparse import Namespace
+import warnings
+from argparse import SUPPRESS, Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,8 +36,28 @@ Run: TypeAlias = Callable[[Tensor], Tensor]
 EAGER = "eager"
 BATCH_SIZES = (1, 256)
 SECONDS_PER_TURN = 0.3
+FILES = {"onnxruntime": "model.onnx", "onnxruntime_int8": "int8.onnx"}
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}  # of probabilities
+
+
+def export(model: zoo.ImageClassifier, loaders: zoo.Loaders, folder: Path) -> None:
+    """Write the ONNX files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about itself
+        zoo.export.to_onnx(model, folder / FILES["onnxruntime"])
+        zoo.export.to_onnx_int8(
+            model, folder / FILES["onnxruntime_int8"], zoo.Loaders(loaders.train)
+        )
+
+
+def score(path: Path, test: zoo.TensorLoader) -> dict[str, float]:
+    """Return the size of an ONNX file, and its accuracy."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    accuracy = zoo.evaluate(session, test, progress=False).accuracy
+    return {"bytes": path.stat().st_size, "accuracy": accuracy}
 
 
 def make_ways(model: nn.Module, folder: Path) -> dict[str, Run]:
@@ -49,12 +71,8 @@ def make_ways(model: nn.Module, folder: Path) -> dict[str, Run]:
     if resolve_precision("auto", CPU) == torch.bfloat16:
         ways["bfloat16"] = partial(_in_bfloat16, model)
         ways["compile_bfloat16"] = partial(_in_bfloat16, ways["compile"])
-    path = folder / "model.onnx"
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    example = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
-    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
-    torch.onnx.export(program, f=path, external_data=False, verbose=False)
-    return ways | {"onnxruntime": _onnxruntime(path), "openvino": _openvino(path)}
+    ways |= {way: _onnxruntime(folder / name) for way, name in FILES.items()}
+    return ways | {"openvino": _openvino(folder / FILES["onnxruntime"])}
 
 
 def _in_bfloat16(model: Run, images: Tensor) -> Tensor:
@@ -90,14 +108,20 @@ def measure(name: str, options: Namespace) -> dict[str, Any]:
     images = torch.randint(256, (max(BATCH_SIZES), 3, 32, 32), dtype=torch.uint8)
     turns, seconds = (1, 0.0) if options.quick else (options.repeats, SECONDS_PER_TURN)
     found: dict[str, Any] = {"params": zoo.count_params(model), "milliseconds": {}}
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        ways = make_ways(model, Path(folder))
+    loaders = zoo.cifar10_loaders(root=options.data, download=False)
+    with tempfile.TemporaryDirectory() as name_of_folder, torch.inference_mode():
+        folder = Path(name_of_folder)
+        export(model, loaders, folder)
+        if options.score:
+            test = loaders.test.first(500) if options.quick else loaders.test
+            found["files"] = {way: score(folder / name, test) for way, name in FILES.items()}
+        ways = make_ways(model, folder)
         differences = {}
         expected = model(images).softmax(1)
         for way, run in ways.items():
             differences[way] = float((run(images).softmax(1) - expected).abs().max())
             dtype = torch.bfloat16 if "bfloat16" in way else torch.float32
-            if differences[way] > TOLERANCE[dtype]:
+            if "int8" not in way and differences[way] > TOLERANCE[dtype]:
                 sys.exit(f"{name}, {way}: probabilities differ by {differences[way]:.3g}")
         for size in BATCH_SIZES:
             batch = images[:size]
@@ -126,16 +150,19 @@ def main() -> None:
     with_weights = [name for name in zoo.list_models() if zoo.model_card(name).weights]
     parser.add_argument("--models", default=",".join(with_weights), help="comma-separated")
     parser.add_argument("--threads", default="1,2", help="comma-separated numbers of threads")
+    parser.add_argument("--score", action="store_true", help=SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         name, _, threads = options.measure.partition(":")
         torch.set_num_threads(int(threads))
         print(json.dumps(measure(name, options), separators=(",", ":")))
         return
-    arguments = ("--repeats", str(options.repeats))
+    numbers = options.threads.split(",")
     models: dict[str, dict[str, Any]] = {}
     for name in options.models.split(","):
-        for threads in options.threads.split(","):
+        for threads in numbers:
+            arguments = ["--repeats", str(options.repeats)]
+            arguments += ["--score"] if threads == numbers[-1] else []
             text = measure_in_process(__file__, f"{name}:{threads}", options, *arguments)
             models.setdefault(name, {})[threads] = json.loads(text)
             print(f"{name}, {threads} threads", flush=True)
