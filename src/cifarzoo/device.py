@@ -151,7 +151,9 @@ def _cpu_capabilities() -> frozenset[str]:
         maker = [AMD] if str(found.get("cpu_name")).startswith("AMD ") else []
         return frozenset([*maker, *(key for key, value in found.items() if value is True)])
     cpuinfo = Path("/proc/cpuinfo")  # for torch before 2.9
-    return frozenset(cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else ())
+    return frozenset(
+        cpuinfo.read_text(encoding="utf-8", errors="replace").split() if cpuinfo.is_file() else ()
+    )
 
 
 def resolve_precision(precision: PrecisionName, device: torch.device) -> torch.dtype:
@@ -294,7 +296,7 @@ def processor_name(device: torch.device | None = None) -> str:
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     # Arm's cpuinfo has no name, and Windows and macOS have no cpuinfo.
