@@ -41,3 +41,8 @@ def test_every_declared_python_is_tested() -> None:
 def test_links_lead_to_files(name: str) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", read(name))
     assert not [link for link in links if not (ROOT / link.partition("#")[0]).exists()]
+
+
+def test_stub_is_ascii() -> None:
+    """lazy_loader reads it in the encoding of the system, which is cp1252 on many."""
+    assert read("src/cifarzoo/__init__.pyi").isascii()
