@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
 
 from generated import TYPES, write_pages  # noqa: E402
+from playground import write_playground  # noqa: E402
 
 import cifarzoo  # noqa: E402
 
@@ -34,7 +35,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "**/_*.md"]
+exclude_patterns = ["_build", "_playground", "**/_*.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]
@@ -42,7 +43,7 @@ suppress_warnings = ["myst.header"]
 html_theme = "furo"
 html_title = f"cifarzoo {release}"
 html_favicon = "static/icon.svg"
-html_static_path = ["static"]
+html_static_path = ["static", "_playground"]
 html_css_files = ["style.css"]
 html_js_files = [("focus.js", {"defer": "defer"})]
 html_copy_source = False
@@ -93,6 +94,7 @@ from cifarzoo.viz import *
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 write_pages(HERE)
+write_playground(HERE / "_playground" / "playground")
 
 
 def shorten_signature(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
-from cifarzoo import viz
+import cifarzoo as zoo
 
 SITE = Path(__file__).parents[1] / "_build" / "html"
 PAGES = sorted(
@@ -84,7 +89,7 @@ def test_every_plot_is_shown_next_to_its_function(scheme: str, site: str, browse
     context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(site + "api/viz.html")
-    drawn = [name for name in viz.__all__ if name.startswith("plot_")]
+    drawn = [name for name in zoo.viz.__all__ if name.startswith("plot_")]
     for name in drawn:
         section = page.locator("section", has=page.locator(f"[id='cifarzoo.viz.{name}']")).last
         assert section.locator(f"img[src*='{name}-{scheme}']").is_visible()
@@ -159,3 +164,111 @@ def test_figures_link_to_their_provenance(report: str, page: Page) -> None:
     page.goto(report)
     page.locator("a.source").first.click()
     assert page.evaluate("document.querySelector(':target').tagName") == "TR"
+
+
+# The playground
+
+READY = """() => document.querySelector("#playground").getAttribute("aria-busy") === "false"
+    && document.querySelectorAll("#classes tbody tr").length === 10"""
+PROBABILITIES = """() => Object.fromEntries([...document.querySelectorAll("#classes tbody tr")].map(
+    each => [each.children[0].textContent, Number(each.dataset.probability)]))"""
+FIRST_PIXEL = """() => [...document.querySelector("#seen").getContext("2d")
+    .getImageData(0, 0, 1, 1).data]"""
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture
+def open_page(site: str, browser: Browser) -> Iterator[Open]:
+    contexts = []
+
+    def visit(**options: Any) -> Visit:  # noqa: ANN401 - of the browser
+        contexts.append(browser.new_context(**options))
+        found = Visit(contexts[-1].new_page(), site + "playground.html")
+        found.page.wait_for_function(READY)
+        return found
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+def give(page: Page, name: str, content: bytes) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": content})
+    page.wait_for_function(READY)
+
+
+def png(pixels: np.ndarray[Any, Any], kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "tiny_m", "resnet56"])
+def test_probabilities_equal_python_s(open_page: Open, name: str) -> None:
+    visit, (data, _) = open_page(), next(iter(zoo.shapes_loaders(n_train=100, n_test=10).test))
+    visit.page.select_option("#network", name)
+    visit.page.wait_for_function(READY)
+    assert f"({name}," in visit.page.locator("#status").inner_text()
+    model = zoo.build_model(name, weights="default")
+    for pixels in (255 * data).round().to(torch.uint8):
+        give(visit.page, "image.png", png(pixels.permute(1, 2, 0).numpy()))
+        with torch.no_grad():
+            expected = model(pixels[None]).softmax(1)[0].tolist()
+        found = visit.page.evaluate(PROBABILITIES)
+        names = model.class_names or ()
+        assert [found[each] for each in names] == pytest.approx(expected, abs=1e-4)
+    visit.assert_healthy()
+
+
+def test_large_pictures_are_cropped_and_text_is_refused(open_page: Open) -> None:
+    visit = open_page()
+    before = visit.page.evaluate(PROBABILITIES)
+    large = np.zeros((3000, 4000, 3), np.uint8)
+    large[:, 500:3500, 2] = 255  # blue is all that remains of it
+    give(visit.page, "large.jpg", png(large, "JPEG"))
+    red, green, blue, _ = visit.page.evaluate(FIRST_PIXEL)
+    assert max(red, green) < 15
+    assert blue > 240
+    after = visit.page.evaluate(PROBABILITIES)
+    assert after != before
+    give(visit.page, "notes.txt", b"not a picture")
+    assert "notes.txt is not a picture" in visit.page.locator("#problem").inner_text()
+    assert visit.page.evaluate(PROBABILITIES) == after
+    visit.assert_healthy()
+
+
+def test_sliders_drawing_and_keys_change_the_result(open_page: Open) -> None:
+    page = open_page().page
+    seen = [page.evaluate(PROBABILITIES)]
+
+    def expect_a_change() -> None:
+        page.wait_for_function(READY)
+        seen.append(page.evaluate(PROBABILITIES))
+        assert seen[-1] != seen[-2]
+
+    for name in ("right", "down", "turn", "blur"):
+        page.focus(f"#{name}")
+        page.keyboard.press("ArrowRight")
+        expect_a_change()
+    page.click("#clear")
+    expect_a_change()
+    page.focus("#picture")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    expect_a_change()
+    box = page.locator("#picture").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 90)
+    page.mouse.up()
+    expect_a_change()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_accessible_on_a_phone(open_page: Open, scheme: str) -> None:
+    visit = open_page(color_scheme=scheme, viewport={"width": PHONE, "height": 844})
+    visit.assert_healthy()
+    visit.assert_accessible()
+    visit.assert_fits_phone()
