@@ -168,7 +168,7 @@ def test_figures_link_to_their_provenance(report: str, page: Page) -> None:
 
 # The playground
 
-READY = """() => document.querySelector("#playground").getAttribute("aria-busy") === "false"
+READY = """() => document.querySelector("#play").getAttribute("aria-busy") === "false"
     && document.querySelectorAll("#classes tbody tr").length === 10"""
 PROBABILITIES = """() => Object.fromEntries([...document.querySelectorAll("#classes tbody tr")].map(
     each => [each.children[0].textContent, Number(each.dataset.probability)]))"""

@@ -42,7 +42,7 @@ function newCanvas(side) {
 // Count what is going on; assistive technology waits until nothing is.
 function busy(change) {
   pending += change;
-  $("playground").setAttribute("aria-busy", pending > 0);
+  $("play").setAttribute("aria-busy", pending > 0);
 }
 
 function report(message) {
@@ -290,6 +290,7 @@ picture.addEventListener("keydown", (event) => {
     return;
   }
   event.preventDefault();
+  event.stopPropagation(); // arrow keys elsewhere turn the pages of the documentation
 });
 $("clear").addEventListener("click", () => {
   source = newCanvas(SIZE);
