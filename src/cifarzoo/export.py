@@ -1,7 +1,8 @@
 """Models in files that other programs run: ONNX, with float or 8-bit weights, and torch.export.
 
 The file contains the preprocessing: it maps images (N,3,32,32), uint8 or float32 in [0, 1], to
-logits (N,K).
+logits (N,K). Networks for another size of images, which the preprocessing does not resize, take
+that size.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from pydantic import InstanceOf
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from typing_extensions import override
 
 import cifarzoo
@@ -31,8 +34,7 @@ from cifarzoo.files import replace_file
 from cifarzoo.models.classifier import ImageClassifier
 from cifarzoo.record import Evaluation
 from cifarzoo.registry import packaged_weights_of
-from cifarzoo.validation import PositiveInt, expand_path, validate
-from cifarzoo.weights import packaged_file, sha256_of
+from cifarzoo.validation import expand_path, validate
 
 if TYPE_CHECKING:
     import onnx
@@ -40,12 +42,12 @@ if TYPE_CHECKING:
 
 __all__ = ["OPSET", "Exported", "to_onnx", "to_onnx_int8", "to_torch_export"]
 
-Batch: TypeAlias = PositiveInt | Literal["dynamic"]
+Batch: TypeAlias = int | Literal["dynamic"]
 Images: TypeAlias = Literal["uint8", "float"]
 DType: TypeAlias = Literal["float32", "float16"]
 
 OPSET = 18  # version of ONNX's operators
-SIDE = 32  # of an image, in pixels
+SIDE = 32  # of CIFAR's images, in pixels
 CALIBRATION_IMAGES = 1000
 
 
@@ -58,8 +60,10 @@ class Exported:
         largest_difference: the largest difference of a logit from the model's, on random images;
             None if ONNX Runtime is not installed.
         test: the file's score on the test images, if they were given.
-        metadata: what the file says about itself: the version of cifarzoo, the names of the
-            classes and, for weights in the package, model, recipe, data, accuracy and hash.
+        metadata: text by key, which is also in the file: version of cifarzoo, precision, model,
+            JSON list of the classes; for weights in the package, their recipe, data and SHA-256.
+            The accuracy on the test set, in [0, 1], and its 95 % interval are those of the weights
+            in a float32 file, and those of `test` in an int8 file.
     """
 
     path: Path
@@ -94,9 +98,9 @@ def to_onnx(
     """
     validate("dtype", dtype, DType)
     path = _check(model, path, ".onnx", batch, images)
-    metadata = _metadata(model)
-    content = _onnx_of(model, batch, images, getattr(torch, dtype), metadata)
-    _write(path, content.SerializeToString())
+    metadata = _metadata(model, dtype)
+    content = _onnx_of(model, batch, images, getattr(torch, dtype))
+    _write(path, content, metadata)
     return _verified(model, path, batch, images, metadata)
 
 
@@ -132,10 +136,8 @@ def to_onnx_int8(
         kind = type(loaders.train).__name__
         raise InvalidTypeError(f"loaders.train is a {kind}: expected a TensorLoader")
     path = _check(model, path, ".onnx", batch, images)
-    metadata = _metadata(model) | {"quantization": "int8"}
-    for name in ("accuracy", "accuracy_interval", "weights_sha256"):
-        metadata.pop(name, None)
-    content = _onnx_of(model, batch, images, torch.float32, {})
+    metadata = _metadata(model, "int8")
+    content = _onnx_of(model, batch, images, torch.float32)
     size = 100 if batch == "dynamic" else batch
     rows = loaders.train.images[: max(size, CALIBRATION_IMAGES // size * size)]
     if len(rows) < size:
@@ -145,11 +147,8 @@ def to_onnx_int8(
     test = None
     if loaders.test is not None:
         test = evaluate(_session(quantized.SerializeToString()), loaders.test, progress=False)
-        low, high = test.interval
-        metadata |= {"accuracy": f"{test.accuracy:.4f}"}
-        metadata |= {"accuracy_interval": f"{low:.4f} to {high:.4f}"}
-    _set_metadata(quantized, metadata)
-    _write(path, quantized.SerializeToString())
+        metadata |= _accuracy(test)
+    _write(path, quantized, metadata)
     return _verified(model, path, batch, images, metadata, test)
 
 
@@ -177,20 +176,25 @@ def to_torch_export(
         InvalidTypeError, InvalidValueError: an argument is not accepted.
     """
     path = _check(model, path, ".pt2", batch, images)
-    metadata = _metadata(model)
-    network, example, shapes = _traceable(model, batch, images, torch.float32)
-    program = torch.export.export(network, (example,), dynamic_shapes=shapes)
+    metadata = _metadata(model, "float32")
+    program = _traced(model, batch, images, torch.float32)
     extra = {"metadata.json": json.dumps(metadata)}
     with replace_file(path) as file:
         torch.export.save(program, file, extra_files=extra)
     return _verified(model, path, batch, images, metadata)
 
 
-def _check(
-    model: ImageClassifier, path: str | Path, suffix: str, batch: Batch, images: Images
-) -> Path:
-    validate("model", model, InstanceOf[ImageClassifier])
-    validate("batch", batch, Batch)
+def _check(model: object, path: str | Path, suffix: str, batch: object, images: Images) -> Path:
+    if not isinstance(model, ImageClassifier):
+        kind = type(model).__name__
+        raise InvalidTypeError(
+            f"model is a {kind}: expected an ImageClassifier, such as "
+            "ImageClassifier(Preprocess(), network)"
+        )
+    if isinstance(batch, bool) or not isinstance(batch, Integral | str):
+        raise InvalidTypeError(f"batch is {batch!r}: expected 'dynamic', or an integer")
+    if batch != "dynamic" and (isinstance(batch, str) or int(batch) < 1):
+        raise InvalidValueError(f"batch is {batch!r}: expected 'dynamic', or 1 or more")
     validate("images", images, Images)
     path = expand_path("path", path)
     if path.suffix != suffix or path.is_dir():
@@ -199,25 +203,24 @@ def _check(
     return path
 
 
-def _metadata(model: ImageClassifier) -> dict[str, str]:
-    """Return what is known about a model and its weights."""
-    found = {"cifarzoo": cifarzoo.__version__}
+def _metadata(model: ImageClassifier, precision: str) -> dict[str, str]:
+    """Return what is known about a model and its weights; accuracies hold for float32."""
+    found = {"cifarzoo": cifarzoo.__version__, "precision": precision}
     if model.class_names is not None:
         found["classes"] = json.dumps(model.class_names)
     if model.name is not None:
         found["model"] = model.name
     if weights := packaged_weights_of(model):
-        assert model.name is not None
-        assert weights.run.test is not None
-        low, high = weights.run.test.interval
-        found |= {
-            "recipe": weights.tag,
-            "data": weights.data,
-            "accuracy": f"{weights.accuracy:.4f}",
-            "accuracy_interval": f"{low:.4f} to {high:.4f}",
-            "weights_sha256": sha256_of(packaged_file(model.name, weights.tag)),
-        }
+        found |= {"recipe": weights.tag, "data": weights.data, "weights_sha256": weights.sha256}
+        if precision == "float32" and weights.run.test is not None:
+            found |= _accuracy(weights.run.test)
     return found
+
+
+def _accuracy(test: Evaluation) -> dict[str, str]:
+    low, high = test.interval
+    interval = f"{low:.4f} to {high:.4f}"
+    return {"accuracy": f"{test.accuracy:.4f}", "accuracy_interval": interval}
 
 
 class _Network(nn.Module):
@@ -233,48 +236,52 @@ class _Network(nn.Module):
         return logits.float()
 
 
-def _traceable(
+def _traced(
     model: ImageClassifier, batch: Batch, images: Images, dtype: torch.dtype
-) -> tuple[nn.Module, Tensor, Any]:
-    """Return a network, an example of its input, and which dimensions are dynamic."""
+) -> ExportedProgram:
     # An example with one image would fix the batch size.
-    example = _random_images(2 if batch == "dynamic" else batch, images)
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if batch == "dynamic" else None
-    return _Network(model, dtype).eval(), example, shapes
+    example = _random_images(model, 2 if batch == "dynamic" else batch, images)
+    network, shapes = _Network(model, dtype).eval(), _shapes(batch)
+    try:
+        found = torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # depends on the network's code
+        reason = str(error).partition("\n")[0]
+        raise InvalidValueError(
+            f"torch.export cannot trace the network with batch={batch!r}: {reason}"
+        ) from error
+    for node in found.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names paths on this machine
+    return found
+
+
+def _shapes(batch: Batch) -> Any:  # noqa: ANN401
+    return ({0: torch.export.Dim("batch", min=1)},) if batch == "dynamic" else None
 
 
 def _onnx_of(
-    model: ImageClassifier,
-    batch: Batch,
-    images: Images,
-    dtype: torch.dtype,
-    metadata: Mapping[str, str],
+    model: ImageClassifier, batch: Batch, images: Images, dtype: torch.dtype
 ) -> onnx.ModelProto:
     with _extra():
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
-    network, example, shapes = _traceable(model, batch, images, dtype)
+    traced = _traced(model, batch, images, dtype)
     with _quiet():
         program = torch.onnx.export(
-            network,
-            (example,),
+            traced,
             dynamo=True,
             input_names=["images"],
             output_names=["logits"],
-            dynamic_shapes=shapes,
+            dynamic_shapes=_shapes(batch),  # for the name of the dimension
             opset_version=OPSET,
             verbose=False,
         )
     assert program is not None
     content: onnx.ModelProto = program.model_proto
-    _set_metadata(content, metadata)
+    graph = content.graph
+    # The origin of each node takes half as many bytes as the weights of small models.
+    for each in (*graph.input, *graph.output, *graph.initializer, *graph.node, *graph.value_info):
+        each.ClearField("metadata_props")
     return content
-
-
-def _set_metadata(content: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
-    import onnx
-
-    onnx.helper.set_model_props(content, dict(metadata))
 
 
 def _quantize(content: onnx.ModelProto, batches: list[np.ndarray]) -> onnx.ModelProto:
@@ -293,7 +300,12 @@ def _quantize(content: onnx.ModelProto, batches: list[np.ndarray]) -> onnx.Model
         folded, quantized = Path(name) / "folded.onnx", Path(name) / "quantized.onnx"
         quant_pre_process(content, folded)
         quantization.quantize_static(folded, quantized, Reader(), per_channel=True)
-        return onnx.load(quantized)
+        found = onnx.load(quantized)
+    used = {node.domain for node in found.graph.node}
+    domains = [each for each in found.opset_import if each.domain in used]
+    found.ClearField("opset_import")
+    found.opset_import.extend(domains)
+    return found
 
 
 def _verified(
@@ -305,7 +317,7 @@ def _verified(
     test: Evaluation | None = None,
 ) -> Exported:
     """Run a file once, and compare its logits with the model's."""
-    example = _random_images(3 if batch == "dynamic" else batch, images)
+    example = _random_images(model, 3 if batch == "dynamic" else batch, images)
     network = copy.deepcopy(model).cpu().float().eval()
     with torch.inference_mode():
         expected = network(example)
@@ -327,9 +339,10 @@ def _session(model: str | bytes) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
-def _random_images(n: int, images: Images) -> Tensor:
+def _random_images(model: ImageClassifier, n: int, images: Images) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    shape = (n, 3, SIDE, SIDE)
+    side = SIDE if model.preprocess.size else model.image_size or SIDE
+    shape = (n, 3, side, side)
     return _as(images, torch.randint(256, shape, generator=generator, dtype=torch.uint8))
 
 
@@ -338,9 +351,12 @@ def _as(images: Images, pixels: Tensor) -> Tensor:
     return pixels if images == "uint8" else pixels / 255
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    import onnx
+
+    onnx.helper.set_model_props(content, dict(metadata))
     with replace_file(path) as file:
-        file.write(content)
+        file.write(content.SerializeToString())
 
 
 @contextlib.contextmanager
