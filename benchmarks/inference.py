@@ -1,4 +1,4 @@
-"""Latency and throughput of the models with weights, run in several ways, and their ONNX files.
+"""Latency and throughput of the models with weights, run in several ways.
 
     pip install "cifarzoo[export]" openvino
     python benchmarks/inference.py [--models tiny_m,resnet20] [--threads 1,2] [--repeats 5]
@@ -7,7 +7,7 @@ Measures one uint8 image and batches of 256 as `predict` runs them (eager), comp
 `torch.compile`, and exported to ONNX and run by ONNX Runtime, with float and with 8-bit weights,
 and OpenVINO. Every way but the 8-bit one is checked against eager float32. The ways take turns in
 one process per model and number of threads; a figure is the median over the turns of the median
-within a turn. Both ONNX files are scored on the test set.
+within a turn. `benchmarks/export.py` scores the ONNX files.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-import warnings
-from argparse import SUPPRESS, Namespace
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -43,21 +42,9 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}  # of probabilities
 
 def export(model: zoo.ImageClassifier, loaders: zoo.Loaders, folder: Path) -> None:
     """Write the ONNX files."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about itself
-        zoo.export.to_onnx(model, folder / FILES["onnxruntime"])
-        zoo.export.to_onnx_int8(
-            model, folder / FILES["onnxruntime_int8"], zoo.Loaders(loaders.train)
-        )
-
-
-def score(path: Path, test: zoo.TensorLoader) -> dict[str, float]:
-    """Return the size of an ONNX file, and its accuracy."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    accuracy = zoo.evaluate(session, test, progress=False).accuracy
-    return {"bytes": path.stat().st_size, "accuracy": accuracy}
+    zoo.export.to_onnx(model, folder / FILES["onnxruntime"])
+    train = zoo.Loaders(loaders.train)
+    zoo.export.to_onnx_int8(model, folder / FILES["onnxruntime_int8"], train)
 
 
 def make_ways(model: nn.Module, folder: Path) -> dict[str, Run]:
@@ -112,9 +99,6 @@ def measure(name: str, options: Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name_of_folder, torch.inference_mode():
         folder = Path(name_of_folder)
         export(model, loaders, folder)
-        if options.score:
-            test = loaders.test.first(500) if options.quick else loaders.test
-            found["files"] = {way: score(folder / name, test) for way, name in FILES.items()}
         ways = make_ways(model, folder)
         differences = {}
         expected = model(images).softmax(1)
@@ -150,19 +134,16 @@ def main() -> None:
     with_weights = [name for name in zoo.list_models() if zoo.model_card(name).weights]
     parser.add_argument("--models", default=",".join(with_weights), help="comma-separated")
     parser.add_argument("--threads", default="1,2", help="comma-separated numbers of threads")
-    parser.add_argument("--score", action="store_true", help=SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         name, _, threads = options.measure.partition(":")
         torch.set_num_threads(int(threads))
         print(json.dumps(measure(name, options), separators=(",", ":")))
         return
-    numbers = options.threads.split(",")
+    arguments = ("--repeats", str(options.repeats))
     models: dict[str, dict[str, Any]] = {}
     for name in options.models.split(","):
-        for threads in numbers:
-            arguments = ["--repeats", str(options.repeats)]
-            arguments += ["--score"] if threads == numbers[-1] else []
+        for threads in options.threads.split(","):
             text = measure_in_process(__file__, f"{name}:{threads}", options, *arguments)
             models.setdefault(name, {})[threads] = json.loads(text)
             print(f"{name}, {threads} threads", flush=True)

@@ -18,7 +18,6 @@ from cifarzoo.record import read_record
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 RECIPES = ROOT / "results" / "recipes" / "augmentation"
-INFERENCE = ["onnxruntime", "onnxscript", "openvino"]
 TWO = ("--variant", "standard", "--variant", "sgd")
 SCRIPTS = sorted(
     path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
@@ -55,6 +54,7 @@ def test_help(
     [
         ("loading", ()),
         ("gpu", ("--device", "cpu", "--models", "tiny_s")),
+        ("export", ("--models", "tiny_s")),
         ("inference", ("--models", "tiny_s", "--threads", "1")),
         ("throughput", ("--models", "report_baseline")),  # the others take minutes
     ],
@@ -66,7 +66,7 @@ def test_quick_measurement(
     real_root: Path,
     tmp_path: Path,
 ) -> None:
-    for module in {"loading": ["kornia"], "inference": INFERENCE}.get(name, ()):
+    for module in {"loading": ["kornia"], "inference": ["openvino"]}.get(name, ()):
         pytest.importorskip(module)
     run_script(name, "--quick", "--data", real_root, "--out", tmp_path / "found.json", *options)
     found = json.loads((tmp_path / "found.json").read_text())

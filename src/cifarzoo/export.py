@@ -139,7 +139,7 @@ def to_onnx_int8(
     metadata = _metadata(model, "int8")
     content = _onnx_of(model, batch, images, torch.float32)
     size = 100 if batch == "dynamic" else batch
-    rows = loaders.train.images[: max(size, CALIBRATION_IMAGES // size * size)]
+    rows = loaders.train.images[: max(size, CALIBRATION_IMAGES // size * size)].cpu()
     if len(rows) < size:
         raise InvalidValueError(f"batch is {size}: expected at most {len(rows)} training images")
     parts = [_as(images, part).numpy() for part in torch.split(rows, size) if len(part) == size]
