@@ -139,9 +139,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def weights(session: nox.Session) -> None:
-    """Score all packaged weights on the real test set (CIFARZOO_DATA); takes minutes."""
+    """Score all packaged weights, also exported, on the real test set (CIFARZOO_DATA).
+
+    Takes minutes.
+    """
     python = with_torch(session, *group("tests"))
-    chosen = ("tests/test_packaged.py", "-m", "data", *session.posargs)
+    chosen = ("tests/test_packaged.py", "tests/test_export.py", "-m", "data", *session.posargs)
     session.run(python, "-m", "pytest", *chosen, external=True)
 
 

@@ -262,6 +262,37 @@ def _loading_weights(found: dict[str, Any]) -> _Parts:
     return header, rows, "Median (range), with the files in the page cache. "
 
 
+def _exported(found: dict[str, Any]) -> _Parts:
+    """Return sizes and accuracies of ONNX files and, where they were measured, latencies."""
+    speed = RESULTS / "benchmark-inference.json"
+    measured_models = json.loads(speed.read_text())["models"] if speed.exists() else {}
+    ways = {"onnxruntime": "float32, ms", "onnxruntime_int8": "int8, ms"} if measured_models else {}
+    rows = []
+    for name, model in sorted(found["models"].items(), key=lambda item: item[1]["params"]):
+        files = model["files"]
+        accuracies = [f"{file['accuracy']:.2%}" for file in files.values()]
+        low, high = files["int8"]["interval"]  # int8 is the last
+        accuracies[-1] += f" ({100 * low:.2f} to {100 * high:.2f})"
+        rows.append(
+            (
+                f"`{name}`",
+                *(f"{file['bytes'] / 1e6:.2f}" for file in files.values()),
+                f"{files['int8']['bytes'] / files['float32']['bytes']:.2f}",
+                *(each.replace(" ", "\N{NO-BREAK SPACE}") for each in accuracies),
+                *(f"{_latency(measured_models[name], way):.2f}" for way in ways),
+            )
+        )
+    kinds = next(iter(found["models"].values()))["files"]
+    sizes, scores = (f"{kind}, MB" for kind in kinds), (f"{kind}, accuracy" for kind in kinds)
+    note = f"Accuracy on {found['images']:,} test images, for int8 with its 95 % interval. "
+    return ("model", *sizes, "int8 / float32", *scores, *ways.values()), rows, note
+
+
+def _latency(model: dict[str, Any], way: str) -> float:
+    """Return the median milliseconds for one image on one thread."""
+    return statistics.median(model["1"]["milliseconds"]["1"][way])
+
+
 def _scaling(found: dict[str, Any]) -> _Parts:
     digits = {"seconds": 2, "images/s": 0, "GB": 2}
     prefix = {"GB": "peak memory, "}
@@ -364,6 +395,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "throughput": partial(_benchmark, "throughput", _throughput),
     "loading": partial(_benchmark, "loading", _loading),
     "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),
+    "exported": partial(_benchmark, "export", _exported),
     "scaling": partial(_benchmark, "scaling", _scaling),
     "processes": partial(_benchmark, "processes", _processes),
     "time_to_accuracy": partial(_benchmark, "time-to-accuracy*", _time_to_accuracy),

@@ -15,7 +15,7 @@ def test_command_line_exports(
     call: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ("--data", "shapes") if to == "onnx-int8" else ()
+    options = ("--data", "shapes", "--limit", "200") if to == "onnx-int8" else ()
     shown = call("export", "tiny_s", "--to", to, *options).stdout
     (path,) = tmp_path.iterdir()
     assert path.name in shown

@@ -36,6 +36,7 @@ def export_command(
     ] = "float32",
     data: options.WeightsData = None,
     root: options.Root = None,
+    limit: options.Limit = None,
     no_download: options.NoDownload = False,
     cards: options.Cards = None,
     json: options.Json = False,
@@ -59,7 +60,7 @@ def export_command(
     elif to == "torch":
         found = export.to_torch_export(model, path, batch=size, images=images)
     else:
-        loaders = load_data(data, Recipe(), root=root, download=not no_download)
+        loaders = load_data(data, Recipe(), root=root, limit=limit, download=not no_download)
         found = export.to_onnx_int8(model, path, loaders, batch=size, images=images)
     if json:
         show_json(
