@@ -48,6 +48,15 @@ NETWORK_BYTES_PER_SECOND = 10e9 / 8
 COMPUTED_MACHINES = (2, 4, 8, 16)
 SIDE = 32  # of CIFAR's images, in pixels
 CURVES = ("baseline", "model1", "model2", "best")
+_WAYS = {  # to run a model, in benchmarks/inference.py
+    "eager": "PyTorch",
+    "bfloat16": "bfloat16",
+    "compile": "compiled",
+    "compile_bfloat16": "compiled, bfloat16",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime_int8": "ONNX Runtime, int8",
+    "openvino": "OpenVINO",
+}
 REPORT = (*CURVES, "resnet18_transfer", "efficientnet_lite0_transfer")
 
 
@@ -322,6 +331,43 @@ def _time_to_accuracy(found: dict[str, Any]) -> _Parts:
     return header, rows, note
 
 
+def _inference(found: dict[str, Any], *, size: str, threads: str, many: bool) -> _Parts:
+    """Return milliseconds for one image, or images per second, of each way to run a model."""
+    models = sorted(found["models"].items(), key=lambda item: item[1][threads]["params"])
+    measured = {name: each[threads]["milliseconds"][size] for name, each in models}
+    ways = [way for way in _WAYS if way in next(iter(measured.values()))]
+    rows, spreads = [], []
+    for name, times in measured.items():
+        medians = [statistics.median(times[way]) for way in ways]
+        spreads += [max(times[way]) / min(times[way]) - 1 for way in ways]
+        figures = (f"{1000 * int(size) / each:,.0f}" if many else f"{each:.2f}" for each in medians)
+        rows.append((f"`{name}`", *figures))
+    unit = "Images per second" if many else "Milliseconds"
+    note = (
+        f"{unit}, medians; half of the ranges are within {statistics.median(spreads):.0%}. Threads "
+        f"of the computation: {threads}.\n"
+    )
+    return ("model", *(_WAYS[way] for way in ways)), rows, note
+
+
+def _exported(found: dict[str, Any]) -> _Parts:
+    """Return sizes, accuracies and latencies of the ONNX files."""
+    rows = []
+    for name, each in sorted(found["models"].items(), key=lambda item: item[1]["1"]["params"]):
+        files = next(threads["files"] for threads in each.values() if "files" in threads)
+        plain, int8 = files["onnxruntime"], files["onnxruntime_int8"]
+        times = each["1"]["milliseconds"]["1"]
+        sizes = (f"{file['bytes'] / 1e6:.2f}" for file in (plain, int8))
+        accuracies = (f"{file['accuracy']:.2%}" for file in (plain, int8))
+        latencies = (f"{statistics.median(times[way]):.2f}" for way in files)
+        rows.append(
+            (f"`{name}`", *sizes, f"{int8['bytes'] / plain['bytes']:.2f}", *accuracies, *latencies)
+        )
+    header = ("MB", "MB, int8", "ratio", "accuracy", "accuracy, int8", "ms", "ms, int8")
+    note = "Accuracy on 10,000 test images; milliseconds for one image on one thread. "
+    return ("model", *header), rows, note
+
+
 def _columns(runs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     return {key: [run[key] for run in runs] for key in runs[0]}
 
@@ -366,6 +412,13 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "loading_weights": partial(_benchmark, "loading-weights", _loading_weights),
     "scaling": partial(_benchmark, "scaling", _scaling),
     "processes": partial(_benchmark, "processes", _processes),
+    "inference_one": partial(
+        _benchmark, "inference", partial(_inference, size="1", threads="1", many=False)
+    ),
+    "inference_many": partial(
+        _benchmark, "inference", partial(_inference, size="256", threads="2", many=True)
+    ),
+    "exported": partial(_benchmark, "inference", _exported),
     "time_to_accuracy": partial(_benchmark, "time-to-accuracy*", _time_to_accuracy),
 }
 _MARKED = re.compile(
